@@ -1,0 +1,1 @@
+"""The memory preview: pure arithmetic on a model description."""

@@ -1,0 +1,1 @@
+"""NVML readings, every one of them fallible."""

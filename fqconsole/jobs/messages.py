@@ -1,0 +1,309 @@
+"""The job protocol: every request, event and failure that passes between the console and a worker, as typed JSON lines.
+
+A request goes to the worker's standard input, an event comes back on a pipe of its own; one JSON object a line,
+tagged by "type". PROTOCOL changes when a field's meaning changes; a worker refuses a request of another version.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from fqconsole.generation.options import Sampling
+from quantizer.plan import Granularity, Plan
+
+PROTOCOL = 1
+
+RunKind = Literal["quantize", "generate", "evaluate", "download", "benchmark"]
+RunStatus = Literal["running", "done", "failed", "cancelled", "interrupted"]
+Device = str  # "auto", "cpu", "cuda", "cuda:1"
+
+
+class Request(msgspec.Struct, frozen=True, tag_field="type", tag=True, forbid_unknown_fields=True):
+    """What the console asks of a worker."""
+
+
+class StartQuantize(Request, frozen=True):
+    """Quantize the 16-bit model in folder `model_path` into the new folder `out`."""
+
+    run_id: str
+    model_id: str
+    model_path: str
+    out: str
+    bits: int
+    granularity: Granularity = "adaptive"
+    group_size: int | None | Literal["default"] = (
+        "default"  # fixed: the group; adaptive: the base; None = channel
+    )
+    threshold: float = 0.7
+    device: Device = "auto"
+    protocol: int = PROTOCOL
+
+
+class StartEvaluate(Request, frozen=True):
+    """Compare `checkpoint_path` with its 16-bit `reference_path` on a text (`text_path` None: the built-in held-out text)."""
+
+    run_id: str
+    checkpoint_path: str
+    reference_path: str
+    text_path: str | None = None
+    window: int = 512
+    max_tokens: int = 32768
+    device: Device = "auto"
+    protocol: int = PROTOCOL
+
+
+class StartDownload(Request, frozen=True):
+    """Fetch a hub model into the standard Hugging Face cache; goes on where an earlier download stopped."""
+
+    run_id: str
+    model_id: str
+    revision: str | None = None
+    protocol: int = PROTOCOL
+
+
+class StartSession(Request, frozen=True):
+    """Load a quantized or 16-bit model and keep it warm; each `Send` to it is a run."""
+
+    model_path: str
+    context: int | None = None  # None: min(8192, the model's maximum)
+    device: Device = "auto"
+    protocol: int = PROTOCOL
+
+
+class Send(Request, frozen=True):
+    """Generate from `messages` (role, content) with the chat template, or from the plain `prompt`; exactly one of them is set."""
+
+    run_id: str
+    sampling: Sampling
+    prompt: str | None = None
+    messages: tuple[tuple[str, str], ...] | None = None
+
+
+class Stop(Request, frozen=True):
+    """End the generation under way, keep its text, stay warm."""
+
+
+class Pause(Request, frozen=True):
+    """Hold a quantize or evaluate job after the matrix or window under way."""
+
+
+class Resume(Request, frozen=True):
+    """Go on after `Pause`."""
+
+
+class Cancel(Request, frozen=True):
+    """End the job (or the session) in order; finished shards stay for a later resume."""
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="type", tag=True):
+    """What a worker tells. `t` is seconds since the epoch, set when the event is made."""
+
+    t: float
+
+
+class WorkerStarted(Event, frozen=True):
+    """First event of every worker."""
+
+    pid: int
+    protocol: int
+    versions: dict[str, str]  # python, torch, triton, transformers, fqconsole
+    device: str  # the device that "auto" came to: "cpu" or "cuda:0"
+    device_name: str  # "NVIDIA H200" or the CPU's name
+
+
+class PhaseStarted(Event, frozen=True):
+    """A job goes through phases in order; `total` units of `unit` lie ahead in this one (0 = unknown)."""
+
+    phase: str  # "hash", "analyse", "quantize", "load", "evaluate reference", "evaluate", "download"
+    total: float
+    unit: str  # "B", "matrices", "tokens"
+
+
+class Progress(Event, frozen=True):
+    """At most ten a second. `done` in the phase's unit; rates and ETA are None until known."""
+
+    phase: str
+    done: float
+    total: float
+    rate: float | None = None  # units per second
+    eta_seconds: float | None = None
+    host_bytes: int | None = None  # resident memory of the worker now
+    device_bytes: int | None = None  # torch's allocated bytes on the device now
+    note: str = ""
+
+
+class PlanReady(Event, frozen=True):
+    """The decisions are made; nothing is written yet."""
+
+    run_id: str
+    plan: Plan
+    predicted_bytes: int  # of the quantized matrices, codes and scales
+    bits_per_weight: float  # over the quantized matrices
+
+
+class MatrixDone(Event, frozen=True):
+    """One matrix (or one layer's stack of experts) is quantized."""
+
+    run_id: str
+    index: int
+    count: int
+    name: str
+    layer: int | None
+    kind: str
+    shape: tuple[int, ...]
+    bits: int
+    group_size: int | None  # None = channel
+    statistic: dict[str, float]
+    relative_error: float  # ‖W−Ŵ‖/‖W‖
+    bytes: int
+    seconds: float
+    reason: str
+
+
+class CheckpointWritten(Event, frozen=True):
+    """The checkpoint stands under its final name."""
+
+    run_id: str
+    checkpoint: str
+    bytes: int  # safetensors payload, kept tensors included
+    source_bytes: int
+    bits_per_weight: float  # over the quantized matrices
+    model_bits_per_weight: float  # over all weights, kept ones included
+    seconds: float
+
+
+class SessionReady(Event, frozen=True):
+    """The model is loaded and warm."""
+
+    model_path: str
+    precision: str  # "bf16", "fp16", "int4", ...
+    device: str
+    context: int
+    has_chat_template: bool
+    load_seconds: float
+    weights_bytes: int  # measured: parameters and buffers on the device
+    path: str  # which matmul runs: "triton", "cpu int4 op", "cpu dequantize", "16-bit"
+
+
+class GenerationStarted(Event, frozen=True):
+    """The prompt is tokenized; `rendered` is what the model really sees."""
+
+    run_id: str
+    prompt_tokens: int
+    rendered: str
+    seed: int | None
+
+
+class TokensGenerated(Event, frozen=True):
+    """New text since the last such event."""
+
+    run_id: str
+    text: str
+    count: int  # tokens so far
+    tok_s: float | None
+
+
+class GenerationDone(Event, frozen=True):
+    """The whole answer with its measured speeds."""
+
+    run_id: str
+    text: str
+    token_ids: tuple[int, ...]
+    prompt_tokens: int
+    ttft_ms: float
+    prefill_tok_s: float
+    decode_tok_s: float | None  # None with fewer than two new tokens
+    peak_bytes: int  # CUDA: torch's peak; CPU: resident memory peak of the worker
+    stop_reason: Literal["end", "length", "stop_string", "stopped", "context"]
+
+
+class MemoryMeasured(Event, frozen=True):
+    """One term of the fit, measured."""
+
+    run_id: str
+    gpu: int | None  # None = host
+    term: str  # "weights", "kv", "activations", "runtime", "total"
+    bytes: int
+
+
+class EvaluationDone(Event, frozen=True):
+    """Mean over all scored tokens, natural logarithm."""
+
+    run_id: str
+    perplexity: float
+    reference_perplexity: float
+    kl_divergence: float
+    top1_agreement: float
+    tokens: int
+    seconds: float
+
+
+class DownloadDone(Event, frozen=True):
+    run_id: str
+    path: str
+    bytes: int
+
+
+class Paused(Event, frozen=True):
+    """The job holds."""
+
+
+class Resumed(Event, frozen=True):
+    """The job goes on."""
+
+
+class LogLine(Event, frozen=True):
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+class JobDone(Event, frozen=True):
+    """Last event of a run that ended in order. In a session it ends the run, not the worker."""
+
+    run_id: str
+    status: Literal["done", "cancelled"]
+
+
+class JobFailed(Event, frozen=True):
+    """Last event of a run that failed; `run_id` is empty when a session failed before any run."""
+
+    run_id: str
+    code: str  # OperatorError.code, or "internal"
+    what: str
+    next_step: str
+    exit_code: int
+    details: str = ""  # traceback, for the log
+
+
+AnyRequest = (
+    StartQuantize | StartEvaluate | StartDownload | StartSession | Send | Stop | Pause | Resume | Cancel
+)
+AnyEvent = (
+    WorkerStarted | PhaseStarted | Progress | PlanReady | MatrixDone | CheckpointWritten | SessionReady
+    | GenerationStarted | TokensGenerated | GenerationDone | MemoryMeasured | EvaluationDone | DownloadDone
+    | Paused | Resumed | LogLine | JobDone | JobFailed
+)  # fmt: skip
+
+_encoder = msgspec.json.Encoder()
+_request_decoder = msgspec.json.Decoder(AnyRequest)
+_event_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(message: Request | Event) -> bytes:
+    """One line of JSON with its newline."""
+    return _encoder.encode(message) + b"\n"
+
+
+def decode_request(line: bytes | str) -> AnyRequest:
+    """Raises msgspec.ValidationError naming the field."""
+    return _request_decoder.decode(line)
+
+
+def decode_event(line: bytes | str) -> AnyEvent:
+    """Raises msgspec.ValidationError naming the field."""
+    return _event_decoder.decode(line)
+
+
+def to_builtins(message: Any) -> Any:
+    """Plain dicts and lists, for `--json` and the store."""
+    return msgspec.to_builtins(message)

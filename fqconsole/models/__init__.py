@@ -1,0 +1,1 @@
+"""Finding checkpoints (built in, folders, hub cache, hub) and describing them from config and safetensors headers."""

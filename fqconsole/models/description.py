@@ -1,0 +1,89 @@
+"""What is known of a model before anything is loaded: plain frozen data, read from config.json and safetensors headers."""
+
+from typing import Literal
+
+import msgspec
+
+Source = Literal["builtin", "folder", "cache", "hub"]
+AttentionKind = Literal["full", "sliding", "chunked", "mla", "linear"]
+
+
+class TensorInfo(msgspec.Struct, frozen=True):
+    """One tensor as its safetensors header describes it; `start` and `end` are byte offsets in the file."""
+
+    name: str
+    dtype: str  # safetensors' own word: BF16, F16, F32, I32, ...
+    shape: tuple[int, ...]
+    file: str  # relative to the model's folder
+    start: int
+    end: int
+
+    @property
+    def bytes(self) -> int:
+        return self.end - self.start
+
+    @property
+    def elements(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+
+class LayerAttention(msgspec.Struct, frozen=True):
+    """The attention of one layer, as far as the KV cache needs it."""
+
+    kind: AttentionKind
+    kv_heads: int
+    head_dim: int
+    value_head_dim: int
+    window: int | None = None  # tokens kept, for sliding and chunked attention
+    latent_dim: int | None = None  # kv_lora_rank + rope_dim, for mla
+
+
+class QuantizationInfo(msgspec.Struct, frozen=True):
+    """How an already quantized checkpoint is stored; `bits` is the width most matrices have."""
+
+    method: str
+    bits: int
+    group_sizes: tuple[int | None, ...]  # None = channel
+    made_by_fqconsole: bool
+    source_model: str | None = None
+
+
+class ModelEntry(msgspec.Struct, frozen=True):
+    """One line of the model list: enough to name it and find it, cheap to make."""
+
+    id: str  # "demo", "Qwen/Qwen3-8B", or an absolute folder
+    source: Source
+    path: str | None  # folder with config.json; None for a hub id that is not downloaded
+    revision: str | None = None
+    problem: str | None = None  # a sentence when the model can't be used as it lies there
+
+
+class ModelDescription(msgspec.Struct, frozen=True):
+    """A model as config.json and its safetensors headers tell it; nothing is guessed: unknown is None."""
+
+    id: str
+    source: Source
+    path: str | None
+    revision: str | None
+    architecture: str  # config.json "architectures"[0]
+    model_type: str
+    dtype: str  # "bfloat16" or "float16" or "float32": the dtype most weight bytes have
+    parameters: int  # logical weights, tied heads once; of a quantized checkpoint: of the model it stands for
+    bytes: int  # safetensors payload
+    layers: int
+    hidden_size: int
+    intermediate_size: int
+    heads: int
+    vocab_size: int
+    context_length: int
+    tied_embeddings: bool
+    experts: int  # 0 = dense
+    experts_per_token: int
+    attention: tuple[LayerAttention, ...]  # one per layer
+    tensors: tuple[TensorInfo, ...]
+    quantization: QuantizationInfo | None = None
+    license: str | None = None
+    suggested_prompt: str | None = None

@@ -1,0 +1,1 @@
+"""16-bit checkpoint in, quantized checkpoint out: scheme, granularity choice, rounding, plan, streaming, resume."""

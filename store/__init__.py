@@ -1,0 +1,1 @@
+"""Runs, matrices, generations and GPU samples in one SQLite file."""
