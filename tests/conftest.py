@@ -1,0 +1,13 @@
+"""Fixtures for every room: each test gets places of its own and never sees the operator's."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    """FQCONSOLE_HOME and the Hugging Face cache point at an empty folder; the hub counts as unreachable."""
+    place = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("FQCONSOLE_HOME", str(place))
+    monkeypatch.setenv("HF_HOME", str(place / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return place
