@@ -296,12 +296,14 @@ def encode(message: Request | Event) -> bytes:
 
 def decode_request(line: bytes | str) -> AnyRequest:
     """Raises msgspec.ValidationError naming the field."""
-    return _request_decoder.decode(line)
+    request: AnyRequest = _request_decoder.decode(line)
+    return request
 
 
 def decode_event(line: bytes | str) -> AnyEvent:
     """Raises msgspec.ValidationError naming the field."""
-    return _event_decoder.decode(line)
+    event: AnyEvent = _event_decoder.decode(line)
+    return event
 
 
 def to_builtins(message: Any) -> Any:
