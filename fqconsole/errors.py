@@ -1,12 +1,12 @@
-"""The failures an operator can act on: one sentence saying what is wrong and where, one saying what to do next."""
+"""The failures an operator can act on: one sentence of what is wrong and where, one of what to do next."""
 
 
 class OperatorError(Exception):
     """A failure with a clear sentence and, where there is one, the next step.
 
-    `what` names the thing and the place; `next_step` is an imperative sentence. `exit_code` is what the command
-    line ends with: 1 the job failed, 2 usage or bad input named on the command line, 3 predicted not to fit,
-    4 out of memory or the device was lost. `code` is the machine-readable word that goes into events and rows.
+    `what` names the thing and the place; `next_step` is an imperative sentence. `exit_code` is what the
+    command line ends with: 1 the job failed, 2 usage or bad input named on the command line, 3 predicted not
+    to fit, 4 out of memory or the device was lost. `code` is the machine-readable word for events and rows.
     """
 
     exit_code = 1
