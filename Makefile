@@ -1,0 +1,92 @@
+# fqconsole: `make run` opens the console, `make test` runs the tests; both make what they need first.
+#
+# PYTHON=/path/to/python   use that environment as it is: no venv is made and nothing in it is touched;
+#                          packages it lacks go into .site/, from the local wheels in WHEELS=DIR only
+# ARGS="..."               more arguments for pytest, or for fqconsole in `make run`
+
+.PHONY: run test lint bench shot setup clean
+.DEFAULT_GOAL := run
+
+TORCH := torch==2.13.0
+JOBS ?= 2
+
+ifdef PYTHON
+
+PY := $(PYTHON)
+READY := .site/.ready
+export PYTHONPATH := $(CURDIR):$(CURDIR)/.site$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+else
+
+PY := .venv/bin/python
+READY := .venv/.ready
+BASE := $(if $(wildcard .venv/bin/python),,$(shell for p in python3.11 python3.12 python3; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done))
+
+endif
+
+FQ := $(PY) -m fqconsole
+
+# The console needs a terminal at both ends; anywhere else the five steps run headless.
+run: $(READY)
+	@if [ -t 0 ] && [ -t 1 ]; then $(FQ) $(ARGS); else $(FQ) demo $(ARGS); fi
+
+# torch in each of several processes: one thread apiece, or they fight for the cores.
+test: $(READY)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest \
+	  $$($(PY) -c 'import xdist' 2>/dev/null && echo "-n $(JOBS) --dist loadfile") $(ARGS)
+
+lint: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())'
+
+bench: $(READY)
+	@for file in benchmarks/[a-z]*.py; do \
+	  echo "== $$file"; $(PY) -m benchmarks.$$(basename $$file .py) $(ARGS) || exit 1; done
+
+# The picture in the README.
+shot: $(READY)
+	$(FQ) shot models -o docs/console.svg $(ARGS)
+
+setup: $(READY)
+
+clean:
+	rm -rf .venv .site build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache \
+	  .import_linter_cache snapshot_report.html
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+ifdef PYTHON
+
+# Made again when the environment or the list of what is needed changes.
+.site/.ready: pyproject.toml .ci/install_missing.py .site/.python
+	@$(PYTHON) .ci/install_missing.py --into .site --wheels "$(WHEELS)"
+	@touch $@
+
+.site/.python: FORCE
+	@mkdir -p .site
+	@echo "$(PYTHON) $(WHEELS)" | cmp -s - $@ || echo "$(PYTHON) $(WHEELS)" > $@
+
+FORCE:
+
+else
+
+.venv/bin/python:
+	@[ -n "$(BASE)" ] || { echo "fqconsole: no Python 3.11 or newer was found. Install one, or give PYTHON=/path/to/python." >&2; exit 1; }
+	@echo "Making .venv with $(BASE); the first time takes a few minutes." >&2
+	@$(BASE) -m venv .venv || { rm -rf .venv; exit 1; }
+
+# First and alone: a machine that offers a CPU build of this version then takes it, and nothing that is
+# installed afterwards asks for another.
+.venv/.torch: constraints.txt | .venv/bin/python
+	@echo "Installing $(TORCH)." >&2
+	@.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt $(TORCH) >&2
+	@touch $@
+
+.venv/.ready: .venv/.torch pyproject.toml constraints.txt
+	@echo "Installing fqconsole and its tools." >&2
+	@.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]" >&2
+	@touch $@
+
+endif
