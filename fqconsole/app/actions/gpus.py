@@ -1,0 +1,5 @@
+"""Actions of the GPUs screen."""
+
+from fqconsole.app.actions.action import Action
+
+ACTIONS: tuple[Action, ...] = ()

@@ -1,0 +1,270 @@
+"""The console application: six screens, a strip of GPUs, and the jobs, which belong to none of them."""
+
+import asyncio
+import functools
+import signal
+import sys
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.message_pump import MessagePump
+from textual.worker import Worker, WorkerState
+
+from fqconsole import paths
+from fqconsole.app.actions import actions_of, bindings_of
+from fqconsole.app.gpu_history import GpuHistory
+from fqconsole.app.job_runner import PERIOD, JobRunner
+from fqconsole.app.messages import (
+    FitChanged,
+    GpuReadings,
+    ModelChosen,
+    PreviewReady,
+    SessionWanted,
+    StoreReady,
+    WorkspaceChanged,
+)
+from fqconsole.app.modes import MODES
+from fqconsole.app.palette import ActionCommands
+from fqconsole.app.screens.dialogs import HelpDialog, JumpDialog, LogDrawer, Question
+from fqconsole.app.screens.fit import FitScreen
+from fqconsole.app.screens.gpus import GpusScreen
+from fqconsole.app.screens.mode_screen import ModeScreen
+from fqconsole.app.screens.models import ModelsScreen
+from fqconsole.app.screens.quantize import QuantizeScreen
+from fqconsole.app.screens.runs import RunsScreen
+from fqconsole.app.screens.session import SessionScreen
+from fqconsole.app.services import Services, real_services
+from fqconsole.app.store_thread import StoreThread
+from fqconsole.app.theme import THEME
+from fqconsole.app.workspace import Workspace
+
+ENDED_BY = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
+
+
+class FqConsole(App[None], inherit_bindings=False):
+    """Shared state lives here and changes only in the message handlers below."""
+
+    TITLE = "fqconsole"
+    CSS_PATH = "console.tcss"
+    DEFAULT_MODE = "models"
+    MODES: ClassVar[dict[str, Any]] = {
+        "models": ModelsScreen,
+        "fit": FitScreen,
+        "quantize": QuantizeScreen,
+        "session": SessionScreen,
+        "runs": RunsScreen,
+        "gpus": GpusScreen,
+    }
+    COMMANDS: ClassVar[set[Any]] = {ActionCommands}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings_of("everywhere"),
+        Binding("ctrl+c", "help_quit", show=False, system=True),
+    ]
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
+        (0, "-too-narrow"),
+        (80, "-narrow"),
+        (100, "-normal"),
+        (140, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS = [(0, "-too-short"), (24, "-short"), (34, "-tall")]  # noqa: RUF012
+
+    def __init__(self, services: Services | None = None) -> None:
+        super().__init__()
+        self.services = services or real_services()
+        self.workspace = Workspace()
+        self.store = StoreThread(self.services.open_store)
+        self.jobs = JobRunner(self.services, self.store, self.screens_alive)
+        self.gpus = GpuHistory()
+        self._visited: list[str] = []
+
+    # start and end
+
+    def on_mount(self) -> None:
+        self.register_theme(THEME)
+        self.theme = THEME.name
+        self._listen_to_signals()
+        self.set_interval(PERIOD, self.jobs.flush_all)
+        self.call_after_refresh(self._after_first_paint)
+
+    def _listen_to_signals(self) -> None:
+        """Terminated, Textual leaves the alternate screen and mouse reporting on: leave in order instead."""
+        if self.is_headless:
+            return
+        loop = asyncio.get_running_loop()
+        for number, code in ENDED_BY.items():
+            loop.add_signal_handler(number, functools.partial(self.exit, return_code=code))
+
+    def _after_first_paint(self) -> None:
+        self.open_store()
+        self.watch_gpus()
+
+    @work(group="store", exit_on_error=False)
+    async def open_store(self) -> None:
+        problem = await self.store.problem()
+        for screen in self.screens_alive():
+            screen.post_message(StoreReady(problem))
+        if problem:
+            self.notify(problem, title="Runs can't be recorded", severity="error", timeout=20)
+
+    async def on_unmount(self) -> None:
+        await self.jobs.end_all()
+        self.store.close()
+
+    # GPUs
+
+    def watch_gpus(self) -> None:
+        self._read_gpus()
+        if self.services.gpu_interval > 0:
+            self.set_interval(self.services.gpu_interval, self._read_gpus)
+
+    @work(group="gpus", thread=True, exclusive=True, exit_on_error=False)
+    def _read_gpus(self) -> None:
+        """A reading may take long on a sick driver: it never runs on the event loop."""
+        source = self.gpus.source or self.services.open_gpus()
+        snapshots = source.sample() if source.available else ()
+        self.call_later(self._take_readings, source, snapshots, self.services.host_memory())
+
+    def _take_readings(self, source: Any, snapshots: tuple[Any, ...], host: Any) -> None:
+        self.gpus.source = source
+        self.gpus.problem = source.problem
+        self.gpus.host = host
+        self.gpus.readings.append(snapshots)
+        for screen in self.screens_alive():
+            screen.post_message(GpuReadings())
+
+    # screens
+
+    def screens_alive(self) -> Iterable[MessagePump]:
+        """Every screen that exists, also those that are not shown."""
+        return [screen for stack in self._screen_stacks.values() for screen in stack if screen.is_running]
+
+    def show(self, mode: str) -> None:
+        """Switch to one of the six screens and remember where Esc goes back to."""
+        if mode == self.current_mode:
+            return
+        self._visited = [*[name for name in self._visited if name != mode], self.current_mode]
+        self.switch_mode(mode)
+
+    def action_show(self, mode: str) -> None:
+        self.show(mode)
+
+    async def action_back(self) -> None:
+        screen = self.screen
+        if screen.maximized is not None:
+            screen.minimize()
+        elif isinstance(screen, ModeScreen) and screen.go_back():
+            return
+        elif self._visited:
+            self.switch_mode(self._visited.pop())
+
+    def action_help(self) -> None:
+        screen = self.screen
+        if not isinstance(screen, ModeScreen):
+            return
+        title = next(mode.title for mode in MODES if mode.name == screen.MODE)
+        groups = [(f"On {title}", actions_of(screen.MODE)), ("Everywhere", actions_of("everywhere"))]
+        self.push_screen(HelpDialog(title, screen.help_text(), groups))
+
+    def action_log_drawer(self) -> None:
+        self.push_screen(LogDrawer(self.jobs, str(paths.log_dir())))
+
+    def action_shoot(self) -> None:
+        folder = paths.log_dir().parent / "screenshots"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.deliver_screenshot(path=str(folder))
+
+    def action_maximize_panel(self) -> None:
+        screen = self.screen
+        if screen.maximized is not None:
+            screen.minimize()
+        elif screen.focused is not None:
+            screen.maximize(screen.focused)
+
+    def action_jump(self) -> None:
+        screen = self.screen
+        if not isinstance(screen, ModeScreen):
+            return
+        letters = iter("asdfghjkl")
+        panels = [
+            (next(letters), str(panel.border_title).partition(" · ")[0], panel.id)
+            for panel in screen.query("Panel")
+            if panel.id and (panel.can_focus or panel.query("*:can-focus"))
+        ]
+        self.push_screen(JumpDialog(panels, [(str(m.digit), m.title) for m in MODES]), self._jump)
+
+    def _jump(self, target: str | None) -> None:
+        kind, _, name = (target or "").partition(":")
+        if kind == "screen":
+            self.show(name)
+        elif kind == "panel":
+            panel = self.screen.query_one(f"#{name}")
+            focusable = panel if panel.can_focus else next(w for w in panel.query("*") if w.focusable)
+            focusable.focus()
+
+    async def action_quit(self) -> None:
+        """Quit; a running job is asked about once."""
+        jobs = [job for job in self.jobs.active if job.kind != "session"]
+        if not jobs:
+            self.exit()
+        elif not isinstance(self.screen, Question):
+            text = (
+                f"{jobs[0].title} is still running. Quitting cancels it; finished shards stay for a resume."
+            )
+            question = Question("A job is running", text, safe="Stay", go="Cancel the job and quit")
+            self.push_screen(question, lambda answer: self.exit() if answer == "go" else None)
+
+    # messages that change shared state
+
+    def badges(self) -> dict[str, str]:
+        """What stands behind a screen's name in the header."""
+        return {}
+
+    def tell_workspace_changed(self, what: str) -> None:
+        for screen in self.screens_alive():
+            screen.post_message(WorkspaceChanged(what))
+
+    @on(ModelChosen)
+    def _model_chosen(self, message: ModelChosen) -> None:
+        if self.workspace.choose_model(message.entry, message.description):
+            self.tell_workspace_changed("description")
+        self.show("fit")
+
+    @on(FitChanged)
+    def _fit_changed(self, message: FitChanged) -> None:
+        self.workspace.choice = message.choice
+        self.tell_workspace_changed("choice")
+
+    @on(PreviewReady)
+    def _preview_ready(self, message: PreviewReady) -> None:
+        self.workspace.preview = message.preview
+        self.tell_workspace_changed("preview")
+
+    @on(SessionWanted)
+    def _session_wanted(self, message: SessionWanted) -> None:
+        self.workspace.session = message.session
+        self.tell_workspace_changed("session")
+        self.show("session")
+
+    @on(Worker.StateChanged)
+    def _worker_changed(self, message: Worker.StateChanged) -> None:
+        """A failure in a background worker becomes a sentence on the screen, never the end of the console."""
+        if message.state is WorkerState.ERROR:
+            error = message.worker.error
+            self.notify(
+                f"{type(error).__name__}: {error}", title="Something went wrong", severity="error", timeout=15
+            )
+
+
+def run_console(services: Services | None = None) -> int:
+    """Open the console and return the exit code: 0, or 129, 130, 143 when a signal ended it."""
+    if not sys.stderr.isatty():
+        sys.stdout.write(
+            "The console draws on stderr, which is not a terminal: run fqconsole without 2> redirection.\n"
+        )
+        return 2
+    app = FqConsole(services)
+    app.run()
+    return app.return_code or 0

@@ -1,0 +1,102 @@
+"""The doors to the other rooms: each function imports its room when called, never before the first paint."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fqconsole import paths
+from fqconsole.app.services import EventRecorder, GpuSource, HostMemory, RunningJob
+from fqconsole.jobs.messages import Request
+from fqconsole.models.description import ModelDescription, ModelEntry
+
+
+def list_models() -> list[ModelEntry]:
+    from fqconsole.models import list_models as find
+
+    return find()
+
+
+def describe(entry: ModelEntry) -> ModelDescription:
+    from fqconsole.models import describe as read
+
+    return read(entry)
+
+
+def preview(description: ModelDescription, capacity: Any, **choice: Any) -> Any:
+    from fqconsole.fit import preview as compute
+
+    return compute(description, capacity, **choice)
+
+
+def capacity_here(snapshots: tuple[Any, ...]) -> Any:
+    from fqconsole.fit.capacity import capacity_here as measure
+
+    return measure(snapshots)
+
+
+def named_capacities() -> Mapping[str, Any]:
+    from fqconsole.fit.capacity import CATALOGUE, named_gpu
+
+    return {name: named_gpu(name) for name in CATALOGUE}
+
+
+def base_plan(description: ModelDescription, **choice: Any) -> Any:
+    from quantizer import base_plan as compute
+
+    return compute(description, **choice)
+
+
+def open_gpus() -> GpuSource:
+    from fqconsole.gpus import open_gpus as connect
+
+    return connect()
+
+
+def host_memory() -> HostMemory:
+    import psutil
+
+    reading = psutil.virtual_memory()
+    return HostMemory(used=reading.total - reading.available, total=reading.total)
+
+
+def disk_free(folder: Path) -> int:
+    """Free bytes where `folder` is, or will be."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def open_store() -> Any:
+    from store import Store
+
+    paths.store_file().parent.mkdir(parents=True, exist_ok=True)
+    return Store.open(paths.store_file())
+
+
+def make_recorder(store: Any) -> EventRecorder:
+    from fqconsole.jobs import Recorder
+
+    return Recorder(store)
+
+
+async def start_job(request: Request) -> RunningJob:
+    from fqconsole.jobs import Job
+
+    return await Job.start(request, log_dir=paths.log_dir())
+
+
+def suggest_checkpoint_path(model_id: str, bits: int, granularity: str, group_size: Any) -> Path:
+    from fqconsole.jobs import suggest_checkpoint_path as suggest
+
+    return suggest(model_id, bits, granularity, group_size)
+
+
+class Beginnings:
+    """`fqconsole.jobs.runs`, found when one of its functions is first asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        from fqconsole.jobs import runs
+
+        return getattr(runs, name)

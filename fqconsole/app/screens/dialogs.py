@@ -1,0 +1,147 @@
+"""Small modal screens: a question, the help, the log drawer, the jump list."""
+
+import time
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.events import Key
+from textual.screen import ModalScreen
+from textual.widgets import Button, Log, Static
+
+from fqconsole.app.actions import Action
+from fqconsole.app.job_runner import JobRunner
+
+LOG_LINES = 2000
+
+
+class Dialog(ModalScreen[str]):
+    """Closes with Esc, answering the empty string."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "close", show=False)]
+
+    def action_close(self) -> None:
+        self.dismiss("")
+
+
+class Question(Dialog):
+    """A question with two answers; the safe one has the focus and is what Esc says."""
+
+    def __init__(self, title: str, text: str, *, safe: str, go: str) -> None:
+        super().__init__()
+        self._title, self._text, self._safe, self._go = title, text, safe, go
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = self._title
+            yield Static(self._text)
+            with Horizontal(classes="buttons"):
+                yield Button(self._safe, id="safe")
+                yield Button(self._go, id="go", variant="error")
+
+    def on_mount(self) -> None:
+        self.query_one("#safe", Button).focus()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss("go" if event.button.id == "go" else "")
+
+    def on_key(self, event: Key) -> None:
+        if event.key in ("left", "right"):
+            self.focus_next()
+
+
+class HelpDialog(Dialog):
+    """The help of the panel in focus, then the keys of this screen and those of every screen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f1,q,question_mark", "close", "close", show=False)
+    ]
+
+    def __init__(self, title: str, text: str, groups: list[tuple[str, tuple[Action, ...]]]) -> None:
+        super().__init__()
+        self._title, self._text, self._groups = title, text, groups
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = f"Help · {self._title}"
+            box.border_subtitle = "esc close"
+            with VerticalScroll():
+                yield Static(self._text)
+                for name, actions in self._groups:
+                    if actions:
+                        yield Static(Content.assemble(("\n" + name, "bold")))
+                        yield Static(self._lines(actions))
+
+    @staticmethod
+    def _lines(actions: tuple[Action, ...]) -> Content:
+        return Content("\n").join(
+            [
+                Content.assemble((f"{item.all_keys:>12}", "bold $accent"), f"  {item.description}")
+                for item in actions
+                if item.keys
+            ]
+        )
+
+
+class LogDrawer(Dialog):
+    """What the jobs of this console have said, and where the full logs lie."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f8,q", "close", "close", show=False)]
+
+    def __init__(self, jobs: JobRunner, place: str) -> None:
+        super().__init__()
+        self._jobs = jobs
+        self._place = place
+        self._shown = 0
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = "Log"
+            box.border_subtitle = f"full logs in {self._place} · esc close"
+            yield Log(max_lines=LOG_LINES)
+
+    def on_mount(self) -> None:
+        self._read()
+        self.set_interval(0.25, self._read)
+
+    def _read(self) -> None:
+        lines = self._jobs.log_lines()
+        new = lines[self._shown :]
+        self._shown = len(lines)
+        if new:
+            self.query_one(Log).write_lines([log_line(*line) for line in new])
+        elif not lines:
+            self._shown = 0
+            if not self.query_one(Log).lines:
+                self.query_one(Log).write_line("Nothing has been logged yet. Jobs write here while they run.")
+
+
+def log_line(t: float, level: str, text: str) -> str:
+    """One line of a log, readable aloud: time of day, the level where it is not information, the text."""
+    word = "" if level == "info" else f"{level}: "
+    return f"{time.strftime('%H:%M:%S', time.localtime(t))} {word}{text}"
+
+
+class JumpDialog(Dialog):
+    """Letters for the panels of this screen, digits for the screens: one key jumps."""
+
+    def __init__(self, panels: list[tuple[str, str, str]], screens: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self._targets = {letter: f"panel:{widget_id}" for letter, _title, widget_id in panels}
+        self._targets |= {digit: f"screen:{name.lower()}" for digit, name in screens}
+        self._lines = [f"{letter}  {title}" for letter, title, _id in panels]
+        self._lines += [f"{digit}  {name}" for digit, name in screens]
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = "Jump to"
+            box.border_subtitle = "esc close"
+            yield Static("\n".join(self._lines))
+
+    def on_key(self, event: Key) -> None:
+        target = self._targets.get(event.key)
+        if target:
+            event.stop()
+            self.dismiss(target)

@@ -1,0 +1,101 @@
+"""Everything the screens ask of the rooms below, as one frozen object: tests and pictures use stand-ins."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from fqconsole.jobs.messages import AnyEvent, Request
+from fqconsole.models.description import ModelDescription, ModelEntry
+
+
+class RunningJob(Protocol):
+    """The console's side of a worker process; `fqconsole.jobs.Job` is the real one."""
+
+    def events(self) -> AsyncIterator[AnyEvent]:
+        """Every event in order; ends when the worker has ended."""
+
+    async def send(self, request: Request) -> None: ...
+
+    async def cancel(self) -> None: ...
+
+    async def wait(self) -> int: ...
+
+
+class EventRecorder(Protocol):
+    """Turns events into rows of the store; `fqconsole.jobs.Recorder` is the real one."""
+
+    def feed(self, event: AnyEvent) -> Any: ...
+
+
+class GpuSource(Protocol):
+    """Where GPU readings come from; `fqconsole.gpus.GpuWatcher` is the real one."""
+
+    @property
+    def available(self) -> bool: ...
+
+    @property
+    def problem(self) -> str: ...
+
+    def sample(self) -> tuple[Any, ...]: ...
+
+
+@dataclass(frozen=True)
+class HostMemory:
+    """Memory of this machine, bytes."""
+
+    used: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Services:
+    """Callables only; each may block, so screens call them from thread workers (or the store's thread).
+
+    `start_job` runs on the event loop. `gpu_interval` is seconds between GPU readings; 0 reads once.
+    """
+
+    list_models: Callable[[], list[ModelEntry]]
+    describe: Callable[[ModelEntry], ModelDescription]
+    preview: Callable[..., Any]
+    capacity_here: Callable[[tuple[Any, ...]], Any]
+    named_capacities: Callable[[], Mapping[str, Any]]
+    base_plan: Callable[..., Any]
+    open_gpus: Callable[[], GpuSource]
+    host_memory: Callable[[], HostMemory]
+    disk_free: Callable[[Path], int]
+    open_store: Callable[[], Any]
+    make_recorder: Callable[[Any], EventRecorder]
+    start_job: Callable[[Request], Awaitable[RunningJob]]
+    begin: (
+        Any  # the module fqconsole.jobs.runs: begin_quantize, begin_generate, begin_evaluate, begin_download
+    )
+    suggest_checkpoint_path: Callable[..., Path]
+    clock: Callable[[], float] = time.time
+    gpu_interval: float = 0.5
+    version: str = ""
+
+
+def real_services() -> Services:
+    """The rooms of this installation; each is imported when first asked: the first paint waits for none."""
+    from fqconsole import __version__
+    from fqconsole.app import rooms
+
+    return Services(
+        list_models=rooms.list_models,
+        describe=rooms.describe,
+        preview=rooms.preview,
+        capacity_here=rooms.capacity_here,
+        named_capacities=rooms.named_capacities,
+        base_plan=rooms.base_plan,
+        open_gpus=rooms.open_gpus,
+        host_memory=rooms.host_memory,
+        disk_free=rooms.disk_free,
+        open_store=rooms.open_store,
+        make_recorder=rooms.make_recorder,
+        start_job=rooms.start_job,
+        begin=rooms.Beginnings(),
+        suggest_checkpoint_path=rooms.suggest_checkpoint_path,
+        version=__version__,
+    )

@@ -1,0 +1,1 @@
+"""Widgets of the console: each brings its own help and empty state."""

@@ -1,0 +1,55 @@
+"""What the operator has chosen so far: plain data that screens read, and change only by posting a message."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from fqconsole.models.description import ModelDescription, ModelEntry
+
+
+@dataclass(frozen=True)
+class FitChoice:
+    """The ◂ ▸ choices of the Fit screen. `context` None: min(8192, the maximum). `gpu_name` None: here."""
+
+    bits: int = 4
+    gpus: int = 1
+    context: int | None = None
+    batch: int = 1
+    granularity: Literal["adaptive", "fixed"] = "adaptive"
+    group_size: int | Literal["default"] | None = "default"
+    gpu_name: str | None = None
+
+
+@dataclass(frozen=True)
+class SessionChoice:
+    """A model that a session should open: a quantized checkpoint, or a 16-bit model."""
+
+    path: str
+    model_id: str
+    label: str  # what the operator reads: "demo int4"
+    bits: int = 16
+    suggested_prompt: str = ""
+    parent_run: str | None = None  # the quantize run that made the checkpoint
+    reference_path: str | None = None  # the 16-bit original, for A/B
+    context: int | None = None
+
+
+@dataclass
+class Workspace:
+    """Owned by the console: only its message handlers assign to it."""
+
+    entry: ModelEntry | None = None
+    description: ModelDescription | None = None
+    choice: FitChoice = field(default_factory=FitChoice)
+    preview: Any = None  # the FitPreview of the choice, once it is computed
+    session: SessionChoice | None = None
+    last_run: str | None = None
+
+    def choose_model(self, entry: ModelEntry, description: ModelDescription) -> bool:
+        """Take another model; what depends on the model starts again. False when it is the same one."""
+        if self.description == description:
+            return False
+        self.entry = entry
+        self.description = description
+        self.choice = replace(self.choice, context=None, group_size="default", granularity="adaptive")
+        self.preview = None
+        return True
