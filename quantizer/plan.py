@@ -1,5 +1,7 @@
-"""The plan: one frozen data object that drives the preview, the dry run, the run, the resume and the export."""
+"""The plan: one frozen data object that drives preview, dry run, run, resume and export."""
 
+import hashlib
+import math
 from typing import Literal
 
 import msgspec
@@ -13,29 +15,33 @@ class MatrixPlan(msgspec.Struct, frozen=True):
     """What will be done with one matrix `[N, K]`, or with the stack `[E, N, K]` of one layer's experts."""
 
     name: str  # module name without ".weight"; of a stack: "model.layers.0.mlp.experts.gate_proj"
-    tensors: tuple[str, ...]  # source tensor names; of a stack one per expert, in expert order
+    tensors: tuple[str, ...]  # source tensors; of a stack one per expert in order, or the one 3-D tensor
     shape: tuple[int, ...]
     layer: int | None
     kind: str  # last part of the name: "q_proj", "down_proj", ...
     fused_set: str  # matrices with the same word share one scheme
     scheme: Scheme
-    statistic: dict[
-        str, float
-    ] = {}  # r(g) by group word: predicted fall in rounding noise when groups g are halved
+    # r(g) by group word: predicted fall in rounding noise per halving of groups of g
+    statistic: dict[str, float] = {}
     reason: str = ""
+    first_row: int = 0  # where this matrix starts in each expert of a 3-D source tensor (gate | up)
 
     @property
     def bytes(self) -> int:
         return stored_bytes(self.shape, self.scheme)
 
+    @property
+    def weights(self) -> int:
+        return math.prod(self.shape)
+
 
 class KeptTensor(msgspec.Struct, frozen=True):
-    """A tensor that stays in 16 bits, and why."""
+    """A tensor that stays as it is, and why."""
 
     name: str
     shape: tuple[int, ...]
     bytes: int
-    reason: str  # "embedding", "norm", "router", "lm_head", "bias", "K=172 ...", ...
+    reason: str  # "embedding", "norm", "router", "lm_head", "bias", ...
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -51,3 +57,33 @@ class Plan(msgspec.Struct, frozen=True):
     matrices: tuple[MatrixPlan, ...]
     kept: tuple[KeptTensor, ...]
     version: int = 1
+
+
+def predicted_bytes(plan: Plan) -> int:
+    """Bytes of codes and scales over all quantized matrices."""
+    return sum(matrix.bytes for matrix in plan.matrices)
+
+
+def plan_bits_per_weight(plan: Plan) -> float:
+    """Stored bits over weights of the quantized matrices, scales and padding included; 0 without matrices."""
+    weights = sum(matrix.weights for matrix in plan.matrices)
+    return predicted_bytes(plan) * 8 / weights if weights else 0.0
+
+
+def model_bits_per_weight(plan: Plan) -> float:
+    """Stored bits over all weights, the kept ones included; 0 for an empty plan."""
+    weights = sum(matrix.weights for matrix in plan.matrices) + sum(math.prod(k.shape) for k in plan.kept)
+    stored = predicted_bytes(plan) + sum(kept.bytes for kept in plan.kept)
+    return stored * 8 / weights if weights else 0.0
+
+
+def quantized_share(plan: Plan) -> float:
+    """Share of the model's weights that the plan quantizes, 0 to 1."""
+    quantized = sum(matrix.weights for matrix in plan.matrices)
+    weights = quantized + sum(math.prod(kept.shape) for kept in plan.kept)
+    return quantized / weights if weights else 0.0
+
+
+def plan_fingerprint(plan: Plan) -> str:
+    """sha256 of the plan's JSON: two equal plans have the same word, on any machine."""
+    return hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()

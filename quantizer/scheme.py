@@ -1,4 +1,4 @@
-"""A scheme: how one matrix is stored. Pure arithmetic on shapes, shared by the fit preview, the plan and the writer."""
+"""A scheme: how one matrix is stored. Pure arithmetic on shapes, for the preview, the plan and the writer."""
 
 import math
 
@@ -17,15 +17,23 @@ class Scheme(msgspec.Struct, frozen=True):
 
     @property
     def group_word(self) -> str:
-        return "channel" if self.group_size is None else str(self.group_size)
+        return group_word(self.group_size)
 
     def groups(self, k: int) -> int:
-        """Scales per row of length `k`. Raises ValueError where the group does not divide K (the container has no tail group)."""
+        """Scales per row of length `k`.
+
+        Raises ValueError where the group does not divide K: the container has no tail group.
+        """
         if self.group_size is None:
             return 1
         if k % self.group_size:
             raise ValueError(f"group size {self.group_size} does not divide K={k}")
         return k // self.group_size
+
+
+def group_word(group_size: int | None) -> str:
+    """`channel` or the number, as the operator reads it."""
+    return "channel" if group_size is None else str(group_size)
 
 
 def words_per_row(k: int, bits: int) -> int:

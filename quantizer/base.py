@@ -1,0 +1,93 @@
+"""The plan before the weights are read: what the fit preview shows and the analysis starts from."""
+
+from collections import defaultdict
+from typing import Literal
+
+from fqconsole.errors import UsageError
+from fqconsole.models.description import ModelDescription
+from quantizer.ladder import (
+    DEFAULT_THRESHOLD,
+    FIXED_MODES,
+    RUNGS,
+    adaptive_rungs,
+    base_group,
+    start_rung,
+    undivided,
+)
+from quantizer.matrices import Candidate, plan_matrices
+from quantizer.plan import Granularity, MatrixPlan, Plan
+from quantizer.scheme import BITS, Scheme, group_word
+
+GroupSize = int | None | Literal["default"]
+GRANULARITIES: tuple[Granularity, ...] = ("adaptive", "fixed", "matrix")
+
+
+def base_plan(
+    description: ModelDescription,
+    bits: int,
+    granularity: Granularity = "adaptive",
+    group_size: GroupSize = "default",
+    threshold: float = DEFAULT_THRESHOLD,
+) -> Plan:
+    """The plan as names and shapes tell it: exact for `fixed`, the smallest an adaptive plan can come to.
+
+    `group_size` is the group of a fixed plan or the base of an adaptive one; None is `channel`, "default"
+    the base of the bits. A model without matrices gives a plan without matrices. Raises UsageError for bits,
+    group sizes and granularities that don't exist.
+    """
+    base = requested_group(bits, granularity, group_size)
+    inventory = plan_matrices(description)
+    sets: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in inventory.matrices:
+        sets[candidate.name if granularity == "matrix" else candidate.fused_set].append(candidate)
+    schemes: dict[str, tuple[Scheme, str]] = {}
+    for word, members in sets.items():
+        ks = [member.shape[-1] for member in members]
+        start = start_rung(base, RUNGS if granularity == "fixed" else adaptive_rungs(bits, base), ks)
+        reason = undivided(base, start, ks) or f"{granularity}: {group_word(start)}"
+        schemes[word] = Scheme(bits, start), reason
+    matrices = []
+    for candidate in inventory.matrices:
+        word = candidate.name if granularity == "matrix" else candidate.fused_set
+        scheme, reason = schemes[word]
+        matrices.append(_matrix_plan(candidate, word, scheme, reason))
+    return Plan(
+        model=description.id,
+        revision=description.revision,
+        bits=bits,
+        granularity=granularity,
+        group_size=base,
+        threshold=threshold,
+        scale_dtype="float16" if description.dtype == "float16" else "bfloat16",
+        matrices=tuple(matrices),
+        kept=inventory.kept,
+    )
+
+
+def requested_group(bits: int, granularity: Granularity, group_size: GroupSize) -> int | None:
+    """The base or fixed group that was asked for, checked. Raises UsageError naming what exists."""
+    if bits not in BITS:
+        raise UsageError(
+            f"There is no {bits}-bit scheme.", f"Choose one of {', '.join(map(str, BITS))} bits."
+        )
+    if granularity not in GRANULARITIES:
+        raise UsageError(f"There is no granularity {granularity!r}.", f"Choose {', '.join(GRANULARITIES)}.")
+    group = base_group(bits) if group_size == "default" else group_size
+    if group not in FIXED_MODES:
+        sizes = ", ".join(group_word(mode) for mode in FIXED_MODES)
+        raise UsageError(f"There is no group size {group}.", f"Choose one of {sizes}.")
+    return group
+
+
+def _matrix_plan(candidate: Candidate, fused_set: str, scheme: Scheme, reason: str) -> MatrixPlan:
+    return MatrixPlan(
+        name=candidate.name,
+        tensors=candidate.tensors,
+        shape=candidate.shape,
+        layer=candidate.layer,
+        kind=candidate.kind,
+        fused_set=fused_set,
+        scheme=scheme,
+        reason=reason,
+        first_row=candidate.first_row,
+    )
