@@ -1,0 +1,1 @@
+"""Tests, one folder a room; a package, so that a folder named like a room never hides the room."""

@@ -1,0 +1,137 @@
+"""A stand-in for fqconsole.fit: round arithmetic in the shape of the real preview."""
+
+from dataclasses import dataclass
+from typing import Any
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class FakeCapacity:
+    name: str
+    total_bytes: int
+    free_bytes: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class FakeTerm:
+    name: str
+    bytes: int
+    origin: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class FakeOption:
+    bits: int
+    gpus: int
+    terms: tuple[FakeTerm, ...]
+    weights_bytes: int
+    kv_bytes: int
+    activation_bytes: int
+    runtime_bytes: int
+    total_bytes_per_gpu: int
+    capacity_bytes: int
+    verdict: str
+    smallest_change: str
+    largest_context: int
+    largest_batch: int
+
+
+@dataclass(frozen=True)
+class FakePreview:
+    model: str
+    context: int
+    batch: int
+    capacity: FakeCapacity
+    options: tuple[FakeOption, ...]
+    largest_context: int
+    quantize_peak: int
+
+
+HOST = FakeCapacity("this machine's memory", int(23.4 * GIB), int(20.3 * GIB), "host")
+
+
+def capacity_here(snapshots: tuple[Any, ...]) -> FakeCapacity:
+    if not snapshots:
+        return HOST
+    worst = min(snapshots, key=lambda item: item.memory_free)
+    return FakeCapacity("H100 80GB", worst.memory_total, worst.memory_free, "gpu")
+
+
+def named_capacities() -> dict[str, FakeCapacity]:
+    sizes = {
+        "a100-40gb": 40,
+        "a100-80gb": 80,
+        "h100-80gb": 80,
+        "h200-141gb": 141,
+        "l4-24gb": 24,
+        "rtx4090-24gb": 24,
+    }
+    return {name: FakeCapacity(name, size * GIB, size * GIB, "named gpu") for name, size in sizes.items()}
+
+
+def preview(
+    description: Any,
+    capacity: FakeCapacity,
+    *,
+    bits: tuple[int, ...] = (16, 8, 4, 3),
+    gpu_counts: tuple[int, ...] = (1, 2, 4, 8),
+    context: int | None = None,
+    batch: int = 1,
+    group_size: Any = "default",
+) -> FakePreview:
+    length = context or min(8192, description.context_length)
+    options = tuple(_option(description, capacity, b, g, length, batch) for b in bits for g in gpu_counts)
+    return FakePreview(
+        description.id,
+        length,
+        batch,
+        capacity,
+        options,
+        description.context_length,
+        int(description.bytes * 1.15),
+    )
+
+
+def _option(  # noqa: PLR0917
+    description: Any, capacity: FakeCapacity, bits: int, gpus: int, context: int, batch: int
+) -> FakeOption:
+    kept = description.vocab_size * description.hidden_size * 2 * (1 if description.tied_embeddings else 2)
+    matrices = description.bytes - kept
+    stored = matrices if bits == 16 else int(matrices * (bits + 0.25) / 16)
+    per_token = sum(2 * layer.kv_heads * layer.head_dim * 2 for layer in description.attention)
+    kv = per_token * context * batch
+    activations = context * description.hidden_size * 2 * 4
+    runtime = 0 if capacity.kind == "host" else int(0.62 * GIB)
+    total = (kept + stored + kv) // gpus + activations + runtime
+    left = capacity.free_bytes - total
+    verdict = "does not fit" if left < 0 else "tight" if left < capacity.total_bytes * 0.05 else "fits"
+    terms = (
+        FakeTerm(
+            "16-bit matrices" if bits == 16 else f"int{bits} matrices",
+            stored // gpus,
+            "headers",
+            "252 matrices",
+        ),
+        FakeTerm("kept in 16 bits", kept // gpus, "headers", "embed, lm_head"),
+        FakeTerm("KV cache", kv // gpus, "formula", f"{description.layers} full layers"),
+        FakeTerm("activations", activations, "formula", f"prefill {context:,}".replace(",", " ")),
+        FakeTerm("CUDA + Triton", runtime, "default", "not measured here"),
+    )
+    return FakeOption(
+        bits,
+        gpus,
+        terms,
+        (kept + stored) // gpus,
+        kv // gpus,
+        activations,
+        runtime,
+        total,
+        capacity.free_bytes,
+        verdict,
+        "" if verdict == "fits" else "int3, or 4 GPUs, or context ≤ 2 048",
+        description.context_length,
+        60,
+    )
