@@ -1,7 +1,8 @@
-"""The job protocol: every request, event and failure that passes between the console and a worker, as typed JSON lines.
+"""The job protocol: every request, event and failure between the console and a worker, as typed JSON lines.
 
-A request goes to the worker's standard input, an event comes back on a pipe of its own; one JSON object a line,
-tagged by "type". PROTOCOL changes when a field's meaning changes; a worker refuses a request of another version.
+A request goes to the worker's standard input, an event comes back on a pipe of its own; one JSON object
+a line, tagged by "type". PROTOCOL changes when a field's meaning changes; a worker refuses a request of
+another version.
 """
 
 from typing import Any, Literal
@@ -31,16 +32,18 @@ class StartQuantize(Request, frozen=True):
     out: str
     bits: int
     granularity: Granularity = "adaptive"
-    group_size: int | None | Literal["default"] = (
-        "default"  # fixed: the group; adaptive: the base; None = channel
-    )
+    # fixed: the group; adaptive: the base; None = channel
+    group_size: int | Literal["default"] | None = "default"
     threshold: float = 0.7
     device: Device = "auto"
     protocol: int = PROTOCOL
 
 
 class StartEvaluate(Request, frozen=True):
-    """Compare `checkpoint_path` with its 16-bit `reference_path` on a text (`text_path` None: the built-in held-out text)."""
+    """Compare `checkpoint_path` with its 16-bit `reference_path` on a text.
+
+    `text_path` None is the built-in held-out text.
+    """
 
     run_id: str
     checkpoint_path: str
@@ -71,7 +74,10 @@ class StartSession(Request, frozen=True):
 
 
 class Send(Request, frozen=True):
-    """Generate from `messages` (role, content) with the chat template, or from the plain `prompt`; exactly one of them is set."""
+    """Generate from `messages` (role, content) with the chat template, or from the plain `prompt`.
+
+    Exactly one of the two is set.
+    """
 
     run_id: str
     sampling: Sampling
@@ -102,13 +108,14 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", tag=True):
 
 
 class WorkerStarted(Event, frozen=True):
-    """First event of every worker."""
+    """First event of every worker; `run_id` is empty for a session, whose runs name the worker by its pid."""
 
     pid: int
     protocol: int
     versions: dict[str, str]  # python, torch, triton, transformers, fqconsole
     device: str  # the device that "auto" came to: "cpu" or "cuda:0"
     device_name: str  # "NVIDIA H200" or the CPU's name
+    run_id: str = ""
 
 
 class PhaseStarted(Event, frozen=True):
@@ -183,6 +190,7 @@ class SessionReady(Event, frozen=True):
     load_seconds: float
     weights_bytes: int  # measured: parameters and buffers on the device
     path: str  # which matmul runs: "triton", "cpu int4 op", "cpu dequantize", "16-bit"
+    pid: int = 0  # of the worker, so that several sessions at once can be told apart
 
 
 class GenerationStarted(Event, frozen=True):
@@ -192,6 +200,7 @@ class GenerationStarted(Event, frozen=True):
     prompt_tokens: int
     rendered: str
     seed: int | None
+    pid: int = 0  # of the worker
 
 
 class TokensGenerated(Event, frozen=True):

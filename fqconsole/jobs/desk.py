@@ -1,0 +1,17 @@
+"""What a task has at hand while it works: where its events go, what was asked of it, and its watch."""
+
+from collections.abc import Callable
+
+from fqconsole.jobs.job_watch import JobWatch
+from fqconsole.jobs.messages import Event
+from fqconsole.jobs.orders import AnyStart, Orders
+
+
+class Desk:
+    """`put` sends an event, `orders` is what the console asks, `watch` speaks for the job's run."""
+
+    def __init__(self, put: Callable[[Event], None], orders: Orders, request: AnyStart) -> None:
+        self.put = put
+        self.orders = orders
+        self.run_id: str = getattr(request, "run_id", "")
+        self.watch = JobWatch(put, orders, self.run_id)

@@ -1,0 +1,66 @@
+"""What a worker tells of itself first: its versions and the device that its job will use."""
+
+import os
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+from fqconsole.jobs.messages import PROTOCOL, StartDownload, WorkerStarted
+from fqconsole.jobs.orders import AnyStart
+
+PACKAGES = ("fqconsole", "torch", "triton", "transformers")
+
+
+def introduction(request: AnyStart | None) -> WorkerStarted:
+    """The first event. Loads torch where the job will need it, to say what device "auto" came to.
+
+    Raises UsageError where the request names a device that is not here.
+    """
+    device, name = "cpu", cpu_name()
+    if request is not None and not isinstance(request, StartDownload):
+        device, name = _torch_device(request.device)
+    return WorkerStarted(
+        t=time.time(),
+        pid=os.getpid(),
+        protocol=PROTOCOL,
+        versions=versions(),
+        device=device,
+        device_name=name,
+        run_id=getattr(request, "run_id", ""),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Installed versions by package, read from their metadata without loading them."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def cpu_name() -> str:
+    """The processor's name as the kernel tells it, or the architecture."""
+    if sys.platform == "linux":
+        try:
+            for line in Path("/proc/cpuinfo").read_text().splitlines():
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+        except OSError:
+            pass
+    return platform.processor() or platform.machine()
+
+
+def _torch_device(word: str) -> tuple[str, str]:
+    import torch
+
+    from fqconsole.generation import resolve_device
+
+    device = resolve_device(word)
+    if device.type == "cuda":
+        return str(device), torch.cuda.get_device_name(device)
+    return str(device), cpu_name()

@@ -1,0 +1,58 @@
+"""The quantize job: describe the model, decide the plan, write the checkpoint."""
+
+import time
+from pathlib import Path
+
+from fqconsole.jobs.desk import Desk
+from fqconsole.jobs.memory_peak import tell_peak
+from fqconsole.jobs.messages import CheckpointWritten, PlanReady, StartQuantize
+from fqconsole.models import describe
+from fqconsole.models.description import ModelEntry
+from quantizer import plan_bits_per_weight, predicted_bytes
+from quantizer.engine import analyse, quantize
+
+smallest_change = "Free memory on the GPU, or quantize with --device cpu; finished shards are kept."
+
+
+def run(request: StartQuantize, desk: Desk) -> None:
+    """Quantize `request.model_path` into `request.out`."""
+    description = describe(entry_of(request.model_id, Path(request.model_path)))
+    plan = analyse(
+        description,
+        bits=request.bits,
+        granularity=request.granularity,
+        group_size=request.group_size,
+        threshold=request.threshold,
+        device=request.device,
+        watch=desk.watch,
+    )
+    desk.put(
+        PlanReady(
+            t=time.time(),
+            run_id=request.run_id,
+            plan=plan,
+            predicted_bytes=predicted_bytes(plan),
+            bits_per_weight=plan_bits_per_weight(plan),
+        )
+    )
+    summary = quantize(description, plan, Path(request.out), device=request.device, watch=desk.watch)
+    desk.put(
+        CheckpointWritten(
+            t=time.time(),
+            run_id=request.run_id,
+            checkpoint=str(summary.checkpoint),
+            bytes=summary.bytes,
+            source_bytes=summary.source_bytes,
+            bits_per_weight=summary.bits_per_weight,
+            model_bits_per_weight=summary.model_bits_per_weight,
+            seconds=summary.seconds,
+        )
+    )
+    tell_peak(desk.put, request.run_id)
+
+
+def entry_of(model_id: str, folder: Path) -> ModelEntry:
+    """The entry of a model with a known name and folder; in the hub cache the folder is named by the revision."""
+    if folder.parent.name == "snapshots":
+        return ModelEntry(id=model_id, source="cache", path=str(folder), revision=folder.name)
+    return ModelEntry(id=model_id, source="folder", path=str(folder))

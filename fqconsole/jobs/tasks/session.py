@@ -1,0 +1,158 @@
+"""The session job: load a model, keep it warm, and answer one prompt after the other; each is a run."""
+
+import gc
+import os
+import time
+from pathlib import Path
+
+from fqconsole.generation import Session, open_session
+from fqconsole.generation.device import release
+from fqconsole.generation.options import with_seed
+from fqconsole.jobs.desk import Desk
+from fqconsole.jobs.failures import failure_of, is_device_lost, is_out_of_memory
+from fqconsole.jobs.memory_peak import device_index
+from fqconsole.jobs.messages import (
+    GenerationDone,
+    GenerationStarted,
+    JobDone,
+    MemoryMeasured,
+    Send,
+    SessionReady,
+    StartSession,
+    TokensGenerated,
+)
+
+smallest_change = "Use fewer bits or a shorter --context, or load the model with --device cpu."
+TEXT_SECONDS = 0.05  # new text is told at most twenty times a second
+
+
+def run(request: StartSession, desk: Desk) -> None:
+    """Load, then answer until the console wants no more. A prompt that fails leaves the session as it was."""
+    session = _load(request, desk)
+    try:
+        while (item := desk.orders.next_send()) is not None:
+            number, send = item
+            _answer(session, send, number, desk)
+    finally:
+        for send in desk.orders.waiting_sends():
+            desk.put(JobDone(t=time.time(), run_id=send.run_id, status="cancelled"))
+        session.close()
+
+
+def _load(request: StartSession, desk: Desk) -> Session:
+    desk.watch.phase("load", 0, "B")
+
+    def on_progress(done: float, total: float) -> None:
+        desk.watch.checkpoint()
+        desk.watch.retotal(total)
+        desk.watch.progress(done)
+
+    session = open_session(
+        Path(request.model_path), device=request.device, context=request.context, on_progress=on_progress
+    )
+    desk.put(
+        SessionReady(
+            t=time.time(),
+            model_path=str(session.path),
+            precision=session.precision,
+            device=str(session.device),
+            context=session.context,
+            has_chat_template=session.has_chat_template,
+            load_seconds=session.load_seconds,
+            weights_bytes=session.weights_bytes,
+            path=session.matmul_path,
+            pid=os.getpid(),
+        )
+    )
+    return session
+
+
+def _answer(session: Session, send: Send, number: int, desk: Desk) -> None:
+    try:
+        _generate(session, send, number, desk)
+    except Exception as error:
+        if is_device_lost(error):
+            raise
+        failure = failure_of(
+            error,
+            send.run_id,
+            "Send a shorter prompt, or load the model with a shorter --context or fewer bits.",
+        )
+        desk.put(failure)
+        if is_out_of_memory(error):
+            # The traceback holds the tensors of the failed step: it must go before memory can come back.
+            error.__traceback__ = None
+            gc.collect()
+            release(session.device)
+    else:
+        desk.put(
+            JobDone(
+                t=time.time(), run_id=send.run_id, status="cancelled" if desk.orders.cancelled else "done"
+            )
+        )
+
+
+def _generate(session: Session, send: Send, number: int, desk: Desk) -> None:
+    rendered, ids = session.render(send.prompt, send.messages)
+    sampling = with_seed(send.sampling)
+    desk.put(
+        GenerationStarted(
+            t=time.time(),
+            run_id=send.run_id,
+            prompt_tokens=len(ids),
+            rendered=rendered,
+            seed=sampling.seed,
+            pid=os.getpid(),
+        )
+    )
+    teller = _Teller(send.run_id, desk)
+    result = session.generate(
+        ids, sampling, stop=lambda: desk.orders.stop_asked(number), on_tokens=teller.take
+    )
+    teller.flush()
+    desk.put(
+        GenerationDone(
+            t=time.time(),
+            run_id=send.run_id,
+            text=result.text,
+            token_ids=tuple(result.token_ids),
+            prompt_tokens=result.prompt_tokens,
+            ttft_ms=result.ttft_ms,
+            prefill_tok_s=result.prefill_tok_s,
+            decode_tok_s=result.decode_tok_s,
+            peak_bytes=result.peak_bytes,
+            stop_reason=result.stop_reason,
+        )
+    )
+    gpu = device_index(str(session.device))
+    for term, amount in (("weights", session.weights_bytes), ("total", result.peak_bytes)):
+        desk.put(MemoryMeasured(t=time.time(), run_id=send.run_id, gpu=gpu, term=term, bytes=amount))
+
+
+class _Teller:
+    """Gathers new text into few events: the pipe is no faster for one event a token."""
+
+    def __init__(self, run_id: str, desk: Desk) -> None:
+        self._run_id = run_id
+        self._desk = desk
+        self._text = ""
+        self._count = 0
+        self._tok_s: float | None = None
+        self._told = 0.0
+
+    def take(self, text: str, count: int, tok_s: float | None) -> None:
+        self._text += text
+        self._count, self._tok_s = count, tok_s
+        if time.monotonic() - self._told >= TEXT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._text:
+            return
+        self._desk.put(
+            TokensGenerated(
+                t=time.time(), run_id=self._run_id, text=self._text, count=self._count, tok_s=self._tok_s
+            )
+        )
+        self._text = ""
+        self._told = time.monotonic()

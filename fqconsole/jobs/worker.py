@@ -1,0 +1,138 @@
+"""The worker process: one job from its first request to its last event. Run by `fqconsole.jobs.client`.
+
+`python -m fqconsole.jobs.worker [--events FD] [--parent PID]` reads requests as JSON lines from standard
+input and writes events as JSON lines to descriptor FD (default: standard output). Nothing heavy is loaded
+before the first request says which task it is.
+"""
+
+import argparse
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NoReturn, Protocol
+
+from fqconsole.jobs import lifeline
+from fqconsole.jobs.desk import Desk
+from fqconsole.jobs.failures import failure_of
+from fqconsole.jobs.messages import (
+    JobDone,
+    JobFailed,
+    LogLine,
+    StartDownload,
+    StartEvaluate,
+    StartQuantize,
+    StartSession,
+)
+from fqconsole.jobs.orders import AnyStart, Orders, ProtocolError, obey_signals
+from fqconsole.jobs.outlet import Outlet
+from fqconsole.jobs.surroundings import introduction
+
+
+class Task(Protocol):
+    """One kind of job: a module with these two names."""
+
+    smallest_change: str  # the advice when memory runs out
+
+    def run(self, request: Any, desk: Desk) -> None:
+        """Do the job; raise what went wrong. A session tells the end of each run itself."""
+
+
+# The registry of jobs: one new kind is one new module in tasks/ and one line here.
+TASKS: dict[type, str] = {
+    StartQuantize: "fqconsole.jobs.tasks.quantize",
+    StartEvaluate: "fqconsole.jobs.tasks.evaluate",
+    StartDownload: "fqconsole.jobs.tasks.download",
+    StartSession: "fqconsole.jobs.tasks.session",
+}
+
+CANCELLED_EXIT = 128 + signal.SIGINT
+
+
+def serve(
+    arguments: list[str],
+    tasks: Mapping[type, str] = TASKS,
+    introduce: Callable[[AnyStart | None], Any] = introduction,
+) -> int:
+    """Do one job; the exit code: 0 done, 130 cancelled, 128+n ended by signal n, else the failure's."""
+    parser = argparse.ArgumentParser(prog="python -m fqconsole.jobs.worker")
+    parser.add_argument("--events", type=int, default=None, help="inherited descriptor that events go to")
+    parser.add_argument("--parent", type=int, default=None, help="end with this process")
+    options = parser.parse_args(arguments)
+    lifeline.bind_to_parent(options.parent)
+    faulthandler.enable()
+    request_end = lifeline.take_requests()
+    event_end = lifeline.take_events(options.events)
+
+    outlet: Outlet
+    orders = Orders(request_end, lambda text: outlet.put(LogLine(t=time.time(), level="error", text=text)))
+    outlet = Outlet(event_end, on_broken=orders.cancel)
+    obey_signals(orders)
+    try:
+        return _attend(orders, outlet, tasks, introduce)
+    finally:
+        outlet.close()
+
+
+def _attend(
+    orders: Orders,
+    outlet: Outlet,
+    tasks: Mapping[type, str],
+    introduce: Callable[[AnyStart | None], Any],
+) -> int:
+    from quantizer.watch import Cancelled
+
+    run_id = ""
+    smallest_change = ""
+    try:
+        try:
+            request = orders.first()
+        except ProtocolError as error:
+            run_id = error.run_id
+            outlet.put(introduce(None))
+            raise
+        run_id = getattr(request, "run_id", "")
+        orders.listen()
+        outlet.put(introduce(request))
+        desk = Desk(outlet.put, orders, request)
+        desk.watch.checkpoint()
+        task: Any = import_module(tasks[type(request)])
+        smallest_change = task.smallest_change
+        task.run(request, desk)
+    except Cancelled:
+        if run_id:
+            outlet.put(JobDone(t=time.time(), run_id=run_id, status="cancelled"))
+        return _cancelled_code(orders)
+    except BaseException as error:  # noqa: BLE001 - whatever ends the job is told as its last event
+        failure = failure_of(error, run_id, smallest_change)
+        _log(failure)
+        outlet.put(failure)
+        return failure.exit_code
+    if run_id:
+        outlet.put(JobDone(t=time.time(), run_id=run_id, status="done"))
+    return 0
+
+
+def _cancelled_code(orders: Orders) -> int:
+    return CANCELLED_EXIT if orders.signal is None else 128 + orders.signal
+
+
+def _log(failure: JobFailed) -> None:
+    print(f"{failure.what}\n{failure.details}", file=sys.stderr, flush=True)  # noqa: T201 - this is the log file
+
+
+def main() -> NoReturn:
+    """End by `os._exit`: a thread of a native library that still runs would turn an orderly end into an abort."""
+    code = serve(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Trivial jobs with the shape of the real ones."""
