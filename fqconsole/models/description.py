@@ -1,4 +1,4 @@
-"""What is known of a model before anything is loaded: plain frozen data, read from config.json and safetensors headers."""
+"""What is known of a model before anything is loaded: frozen data from config.json and the headers."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ AttentionKind = Literal["full", "sliding", "chunked", "mla", "linear"]
 
 
 class TensorInfo(msgspec.Struct, frozen=True):
-    """One tensor as its safetensors header describes it; `start` and `end` are byte offsets in the file."""
+    """One tensor as its safetensors header describes it; `start`, `end` count from the file's first byte."""
 
     name: str
     dtype: str  # safetensors' own word: BF16, F16, F32, I32, ...
@@ -31,7 +31,10 @@ class TensorInfo(msgspec.Struct, frozen=True):
 
 
 class LayerAttention(msgspec.Struct, frozen=True):
-    """The attention of one layer, as far as the KV cache needs it."""
+    """The attention of one layer, as far as the KV cache needs it.
+
+    `kv_heads` 0: the layer keeps no keys and values of its own (no attention, or it reads another layer's).
+    """
 
     kind: AttentionKind
     kv_heads: int
@@ -39,13 +42,16 @@ class LayerAttention(msgspec.Struct, frozen=True):
     value_head_dim: int
     window: int | None = None  # tokens kept, for sliding and chunked attention
     latent_dim: int | None = None  # kv_lora_rank + rope_dim, for mla
+    state_elements: int = (
+        0  # kept per sequence whatever its length: linear attention, state space, convolution
+    )
 
 
 class QuantizationInfo(msgspec.Struct, frozen=True):
     """How an already quantized checkpoint is stored; `bits` is the width most matrices have."""
 
     method: str
-    bits: int
+    bits: int  # 0 = the checkpoint does not say
     group_sizes: tuple[int | None, ...]  # None = channel
     made_by_fqconsole: bool
     source_model: str | None = None
@@ -87,3 +93,7 @@ class ModelDescription(msgspec.Struct, frozen=True):
     quantization: QuantizationInfo | None = None
     license: str | None = None
     suggested_prompt: str | None = None
+    expert_intermediate_size: int = 0  # inner width of one routed expert; 0 = dense
+    notes: tuple[
+        str, ...
+    ] = ()  # sentences an operator should see: code of its own that is not run, upper bounds
