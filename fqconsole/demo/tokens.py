@@ -1,4 +1,4 @@
-"""From stories to tokens: the byte-level BPE tokenizer of the built-in models, and the rows training reads."""
+"""From stories to tokens: the byte-level BPE tokenizer of the built-in models, and the rows trained on."""
 
 import json
 import multiprocessing
@@ -68,7 +68,9 @@ def heldout_tokens(tokenizer: Tokenizer, stories: int, window: int) -> Tokens:
     """Held-out stories as int64 rows [B, window] that each begin with MARK."""
     body = encode_documents(tokenizer, heldout_seeds(stories))[1:].astype(np.int64)
     rows = body[: len(body) // (window - 1) * (window - 1)].reshape(-1, window - 1)
-    return np.pad(rows, ((0, 0), (1, 0)), constant_values=int(tokenizer.token_to_id(MARK)))
+    return np.pad(
+        rows, ((0, 0), (1, 0)), constant_values=tokenizer.encode(MARK, add_special_tokens=False).ids[0]
+    )
 
 
 def save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:

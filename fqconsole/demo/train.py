@@ -1,9 +1,9 @@
 """Trains the built-in models on generated stories: `python -m fqconsole.demo.train --model demo --out DIR`.
 
-Decisions: stories are generated and tokenized at the start and kept on the device; half of the windows begin at
-a story, half anywhere, so that the model knows both; the learning rate falls along a cosine over the time budget
-(or over `--steps`, which reproduces a recorded run); weights are trained in float32 under bf16 autocast and saved
-once as bf16, and the perplexity in the card is that of the saved file as transformers loads it.
+Decisions: stories are generated and tokenized at the start and kept on the device; half of the windows begin
+at a story, half anywhere, so that the model knows both; the learning rate falls along a cosine over the time
+budget (or over `--steps`, which reproduces a recorded run); weights are trained in float32 under bf16 autocast
+and saved once as bf16, and the perplexity in the card is that of the saved file as transformers loads it.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
 
 from fqconsole.demo.card import SUMMARIES, model_card
 from fqconsole.demo.tokens import (

@@ -97,7 +97,7 @@ HUMAN_OUTDOORS = (
         "under a fruit stall",
         "behind a barrel",
         "beside the fountain",
-        "between two sacks of flour",
+        "between the sacks of flour",
     ),
     _place(
         "the garden",
@@ -139,7 +139,7 @@ HUMAN_INDOORS = (
         "in",
         "under a reading table",
         "behind the tall shelf",
-        "between two books",
+        "between the books",
         "on the window seat",
     ),
     _place(

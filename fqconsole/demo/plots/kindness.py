@@ -10,6 +10,7 @@ def _trade(rng: Random, slots: Slots) -> None:
     mine, yours = rng.sample(words.KEEPSAKES, 2)
     color, color2 = rng.sample(words.COLORS, 2)
     slots.update(mine=mine, yours=yours, color=color, color2=color2)
+    slots["one_like_it"] = words.a(mine)
     slots["a_mine"], slots["a_yours"] = words.a(f"{color} {mine}"), words.a(f"{color2} {yours}")
 
 
@@ -85,6 +86,7 @@ WRONG_GIFTS = (
 def _gift(rng: Random, slots: Slots) -> None:
     slots.update(zip(("liking", "gift", "use"), rng.choice(LIKINGS), strict=True))
     slots.update(wrong_gift=rng.choice(WRONG_GIFTS), wrap=rng.choice(words.COLORS))
+    slots["a_wrap"] = words.a(slots["wrap"])
     slots["gift_noun"] = slots["gift"].removeprefix("an ").removeprefix("a ")
 
 
@@ -125,7 +127,7 @@ OBSTACLES = (
     ("a big dog sat in the way", "gave the dog a piece of bread", "walked past it"),
     ("the road went two ways", "asked a shepherd", "took the road on the left"),
     ("the hill was covered with ice", "scattered sand on the ice", "walked up slowly"),
-    ("the river was too wide", "called the ferryman", "rode across in his boat"),
+    ("the river was too wide", "called the ferryman", "rode across in a rowing boat"),
     ("the fog hid the way", "followed the sound of a bell", "came to the right door"),
 )
 PARCELS = (
@@ -177,7 +179,7 @@ KINDNESS_PLOTS = (
                 '"And I like your {mine}," said {B}.',
                 "{B} had always wanted {a_mine}.",
                 "{B} could not stop looking at the {mine}.",
-                '"I would love to have a {mine}," said {B}.',
+                '"I would love to have {one_like_it}," said {B}.',
             ),
             always(
                 '"Shall we trade?" asked {A}.',
@@ -284,7 +286,7 @@ KINDNESS_PLOTS = (
             always(
                 "{A} wrapped the {gift_noun} in {wrap} paper.",
                 "{A} hid the {gift_noun} behind {his} back.",
-                "{A} tied a {wrap} ribbon around the {gift_noun}.",
+                "{A} tied {a_wrap} ribbon around the {gift_noun}.",
             ),
             always(
                 "{B} opened it and {use}.",
