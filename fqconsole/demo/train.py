@@ -2,8 +2,8 @@
 
 Decisions: stories are generated and tokenized at the start and kept on the device; half of the windows begin
 at a story, half anywhere, so that the model knows both; the learning rate falls along a cosine over the time
-budget (or over `--steps`, which reproduces a recorded run); weights are trained in float32 under bf16 autocast
-and saved once as bf16, and the perplexity in the card is that of the saved file as transformers loads it.
+budget (or over `--steps`, which reproduces a recorded run); weights train in float32 under bf16 autocast
+and are saved once as bf16, and the perplexity in the card is that of the saved file as transformers loads it.
 """
 
 import argparse
