@@ -124,7 +124,7 @@ def statistic(profiles: Sequence[RangeProfile], rungs: Sequence[int]) -> dict[st
     """r(g) of one matrix or one stack (its experts pooled) by group word, where a rung lies under g."""
     ks = tuple(p.k for p in profiles)
     found: dict[str, float] = {}
-    for group in (None, *dividing(rungs, ks)):
+    for group in (None, *(rung for rung in dividing(rungs, ks) if rung < min(ks))):
         finer = next_rung(group, rungs, ks)
         if finer is not None:
             found[group_word(group)] = round(pooled_fall(profiles, group, finer), 6)

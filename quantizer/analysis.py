@@ -1,0 +1,198 @@
+"""Read every matrix once and decide the groups: the plan that the writing then follows."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import torch
+
+from fqconsole.errors import UsageError
+from fqconsole.models.description import ModelDescription
+from quantizer.base import GroupSize, base_plan
+from quantizer.device import allocated_bytes, block_rows, device_failures, resolve_device
+from quantizer.granularity import RangeMeter
+from quantizer.ladder import DEFAULT_THRESHOLD, Choice, RangeProfile, adaptive_rungs, choose_group, statistic
+from quantizer.matrices import EXPERTS_SET
+from quantizer.parts import Piece, plan_parts
+from quantizer.plan import Granularity, MatrixPlan, Plan, quantized_share
+from quantizer.scheme import Scheme, group_word
+from quantizer.source import TensorFile
+from quantizer.watch import SilentWatch, Watch
+
+Profiles = Mapping[int, Sequence[RangeProfile]]  # by index in the plan; of a stack one per expert
+
+SMALL_SHARE = 0.5  # below it the operator should hear why so much stays in 16 bits
+
+
+def analyse(
+    description: ModelDescription,
+    *,
+    bits: int,
+    granularity: Granularity = "adaptive",
+    group_size: GroupSize = "default",
+    threshold: float = DEFAULT_THRESHOLD,
+    device: str = "auto",
+    watch: Watch | None = None,
+) -> Plan:
+    """Measure the ranges of every matrix and choose a scheme for each fused set.
+
+    Memory is bounded by one block of rows. Raises UsageError for a model that can't be quantized (not on
+    this machine, quantized already, nothing to quantize) or a scheme that does not exist, OperatorError for
+    damaged files and weights that are not finite, DeviceError, and Cancelled from the watch.
+    """
+    watch = watch or SilentWatch()
+    place = resolve_device(device)
+    folder = source_folder(description)
+    draft = base_plan(description, bits, granularity, group_size, threshold)
+    require_matrices(draft)
+    _warn_of_kept(draft, watch)
+    profiles = _measure(folder, description, draft, place, watch)
+    plan = decide(draft, profiles, watch)
+    _tell_outcome(draft, plan, watch)
+    return plan
+
+
+def source_folder(description: ModelDescription) -> Path:
+    """The folder of a 16-bit model on this machine. Raises UsageError where there is none."""
+    if description.quantization is not None:
+        raise UsageError(
+            f"{description.id} is quantized already ({description.quantization.method}).",
+            "Choose its 16-bit original.",
+        )
+    if description.path is None:
+        raise UsageError(f"{description.id} is not on this machine.", "Download it first.")
+    return Path(description.path)
+
+
+def require_matrices(plan: Plan) -> None:
+    """Raises UsageError, with the reasons, when a plan quantizes nothing."""
+    if plan.matrices:
+        return
+    reasons = ", ".join(dict.fromkeys(kept.reason for kept in plan.kept if len(kept.shape) > 1))
+    raise UsageError(
+        f"{plan.model} has no matrix that can be quantized (kept: {reasons or 'everything'}).",
+        "Choose another model.",
+    )
+
+
+def decide(draft: Plan, profiles: Profiles, watch: Watch) -> Plan:
+    """The plan with the schemes that the measured ranges ask for; a fixed plan only gains its statistics."""
+    rungs = adaptive_rungs(draft.bits, draft.group_size)
+    sets: dict[str, list[int]] = defaultdict(list)
+    for index, matrix in enumerate(draft.matrices):
+        sets[matrix.fused_set].append(index)
+    choices: dict[str, Choice] = {}
+    if draft.granularity != "fixed":
+        for word, members in sets.items():
+            pooled = [profile for index in members for profile in profiles[index]]
+            choices[word] = choose_group(pooled, draft.group_size, rungs, draft.threshold)
+            if word == EXPERTS_SET:
+                _tell_layers_apart(draft, members, profiles, chosen=choices[word], watch=watch)
+    matrices = tuple(
+        _decided(
+            matrix,
+            choices.get(matrix.fused_set),
+            statistic(profiles[index], rungs),
+            len(sets[matrix.fused_set]),
+        )
+        for index, matrix in enumerate(draft.matrices)
+    )
+    return msgspec.structs.replace(draft, matrices=matrices)
+
+
+def _decided(
+    matrix: MatrixPlan, choice: Choice | None, measured: dict[str, float], members: int
+) -> MatrixPlan:
+    if choice is None:
+        return msgspec.structs.replace(matrix, statistic=measured)
+    scheme = Scheme(matrix.scheme.bits, choice.group_size)
+    reason = f"{choice.reason}; one of {members} that decide together" if members > 1 else choice.reason
+    return msgspec.structs.replace(matrix, scheme=scheme, statistic=measured, reason=reason)
+
+
+def _measure(
+    folder: Path, description: ModelDescription, draft: Plan, device: torch.device, watch: Watch
+) -> Profiles:
+    parts = plan_parts(description, draft)
+    pieces = [(part.source_file, item) for part in parts for item in part.items if isinstance(item, Piece)]
+    watch.phase("analyse", sum(piece.source_bytes for _, piece in pieces), "B")
+    profiles: dict[int, list[RangeProfile]] = defaultdict(list)
+    done = 0
+    with device_failures(device):
+        for file, held in _by_file(pieces):
+            with TensorFile(folder / file) as opened:
+                for piece in held:
+                    meter = RangeMeter(piece.module, piece.k)
+                    step = block_rows(device, piece.k)
+                    for first in range(0, piece.rows, step):
+                        watch.checkpoint()
+                        count = min(step, piece.rows - first)
+                        meter.add(opened.rows(piece.tensor, piece.first_row + first, count).to(device))
+                        done += count * piece.row_bytes
+                        watch.progress(done, note=piece.module, device_bytes=allocated_bytes(device))
+                    profiles[piece.matrix].append(meter.profile())
+    return profiles
+
+
+def _by_file(pieces: Sequence[tuple[str, Piece]]) -> Iterator[tuple[str, list[Piece]]]:
+    files: dict[str, list[Piece]] = defaultdict(list)
+    for file, piece in pieces:
+        files[file].append(piece)
+    yield from files.items()
+
+
+def _tell_layers_apart(
+    draft: Plan,
+    members: Sequence[int],
+    profiles: Profiles,
+    *,
+    chosen: Choice,
+    watch: Watch,
+) -> None:
+    """Say which layers' experts alone would decide otherwise: transformers reads one scheme for all."""
+    rungs = adaptive_rungs(draft.bits, draft.group_size)
+    layers: dict[int | None, list[RangeProfile]] = defaultdict(list)
+    for index in members:
+        layers[draft.matrices[index].layer].extend(profiles[index])
+    others = {
+        layer: alone.group_size
+        for layer, held in layers.items()
+        if (alone := choose_group(held, draft.group_size, rungs, draft.threshold)).group_size
+        != chosen.group_size
+    }
+    if others:
+        words = ", ".join(f"layer {layer}: {group_word(group)}" for layer, group in others.items())
+        watch.log(
+            "warning",
+            f"All routed experts share groups of {group_word(chosen.group_size)}, because transformers "
+            f"reads one scheme for all of them; alone some would differ ({words}).",
+        )
+
+
+def _warn_of_kept(draft: Plan, watch: Watch) -> None:
+    share = quantized_share(draft)
+    if share < SMALL_SHARE:
+        largest: dict[str, int] = defaultdict(int)
+        for kept in draft.kept:
+            largest[kept.reason] += kept.bytes
+        reason = max(largest, key=lambda word: largest[word])
+        watch.log(
+            "warning", f"Only {share:.0%} of the weights are quantized; most of what is kept: {reason}."
+        )
+
+
+def _tell_outcome(draft: Plan, plan: Plan, watch: Watch) -> None:
+    if plan.granularity == "fixed":
+        return
+    finer = {
+        after.fused_set
+        for before, after in zip(draft.matrices, plan.matrices, strict=True)
+        if before.scheme != after.scheme
+    }
+    if finer:
+        total = len({matrix.fused_set for matrix in plan.matrices})
+        watch.log("info", f"{len(finer)} of {total} sets of matrices went to finer groups.")
+    else:
+        base = group_word(plan.group_size)
+        watch.log("info", f"No outliers found: adaptive equals the base ({base}) on this model.")

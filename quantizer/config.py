@@ -1,0 +1,137 @@
+"""The checkpoint's config.json, index and companion files, as transformers and serving engines read them.
+
+The container is compressed-tensors `pack-quantized`: one config group per distinct (bits, group size),
+matrices by their exact names, the routed experts of a layer by one pattern.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from fqconsole.errors import OperatorError
+from fqconsole.models.description import ModelDescription
+from quantizer.matrices import plan_matrices
+from quantizer.parts import Part
+from quantizer.plan import MatrixPlan, Plan
+from quantizer.scheme import Scheme, group_word
+
+CONFIG = "config.json"
+INDEX = "model.safetensors.index.json"
+FORMAT = "pack-quantized"
+METHOD = "compressed-tensors"
+
+# What describes the text side of a model and is no weight and no code.
+COMPANIONS = (
+    "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
+    "generation_config.json", "chat_template*", "preprocessor_config.json", "processor_config.json",
+    "license*", "licence*", "notice*",
+)  # fmt: skip
+
+
+def quantization_config(plan: Plan) -> dict[str, Any]:
+    """The `quantization_config` of a plan."""
+    targets: dict[Scheme, list[str]] = defaultdict(list)
+    places: dict[tuple[Scheme, str], list[str]] = defaultdict(list)
+    for matrix in plan.matrices:
+        if len(matrix.shape) == 2:
+            targets[matrix.scheme].append(matrix.name)
+        else:
+            place, _, kind = matrix.name.rpartition(".")
+            places[matrix.scheme, place].append(kind)
+    for (scheme, place), kinds in places.items():
+        words = "|".join(re.escape(kind) for kind in kinds)
+        targets[scheme].append(rf"re:{re.escape(place)}\.\d+\.(?:{words})$")
+    return {
+        "quant_method": METHOD,
+        "format": FORMAT,
+        "quantization_status": "compressed",
+        "config_groups": {
+            f"group_{index}": _config_group(scheme, names)
+            for index, (scheme, names) in enumerate(targets.items())
+        },
+        "ignore": ignored_modules(plan),
+        "kv_cache_scheme": None,
+    }
+
+
+def ignored_modules(plan: Plan) -> list[str]:
+    """Linear modules that stay in 16 bits, by name: serving engines want each of them named."""
+    kept = (
+        tensor.name.removesuffix(".weight")
+        for tensor in plan.kept
+        if len(tensor.shape) == 2 and tensor.name.endswith(".weight") and tensor.reason != "embedding"
+    )
+    return list(dict.fromkeys(["lm_head", *kept]))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The source's config.json. Raises OperatorError when it is missing or no JSON object."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as failure:
+        raise OperatorError(f"{folder / CONFIG} can't be read.", "Download the model again.") from failure
+    if not isinstance(config, dict):
+        raise OperatorError(f"{folder / CONFIG} is no JSON object.", "Download the model again.")
+    return config
+
+
+def config_bytes(config: Mapping[str, Any], plan: Plan) -> bytes:
+    """The checkpoint's config.json: the source's with the quantization_config added."""
+    return _json({**config, "quantization_config": quantization_config(plan)})
+
+
+def index_bytes(parts: Sequence[Part]) -> bytes:
+    """`model.safetensors.index.json`: which tensor lies in which file."""
+    weight_map = {tensor.name: part.file for part in parts for tensor in part.tensors}
+    total = sum(part.payload for part in parts)
+    return _json({"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
+
+
+def companion_files(folder: Path) -> list[Path]:
+    """Files copied beside the weights: tokenizer, generation settings, chat template, license; never code."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file()
+        and path.suffix not in (".py", ".safetensors", ".bin", ".pt", ".pth")
+        and any(fnmatch(path.name.lower(), pattern) for pattern in COMPANIONS)
+    )
+
+
+def engine_refusals(description: ModelDescription, plan: Plan) -> list[str]:
+    """Fused sets with more than one scheme, which serving engines refuse; only mode `matrix` has them."""
+    sets = {candidate.name: candidate.fused_set for candidate in plan_matrices(description).matrices}
+    members: dict[str, list[MatrixPlan]] = defaultdict(list)
+    for matrix in plan.matrices:
+        members[sets.get(matrix.name, matrix.name)].append(matrix)
+    refused = []
+    for word, matrices in members.items():
+        groups = dict.fromkeys(group_word(matrix.scheme.group_size) for matrix in matrices)
+        if len(groups) > 1:
+            refused.append(f"{word} has groups of {' and '.join(groups)}")
+    return refused
+
+
+def _config_group(scheme: Scheme, targets: Sequence[str]) -> dict[str, Any]:
+    return {
+        "targets": list(targets),
+        "weights": {
+            "num_bits": scheme.bits,
+            "type": "int",
+            "symmetric": True,
+            "strategy": "channel" if scheme.group_size is None else "group",
+            "group_size": scheme.group_size,
+            "dynamic": False,
+        },
+        "input_activations": None,
+        "output_activations": None,
+        "format": FORMAT,
+    }
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,212 @@
+"""The quantize job: a plan and a 16-bit model in, a checkpoint under its final name out.
+
+Memory is bounded by one block of rows, whatever the model's size. A run that is killed goes on from its
+journal and ends with the same bytes.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+
+import msgspec
+import torch
+
+from fqconsole.models.description import ModelDescription
+from quantizer.analysis import analyse, require_matrices, source_folder
+from quantizer.checkpoint import PartialFolder, claim_folder, require_free, require_space
+from quantizer.config import (
+    CONFIG,
+    INDEX,
+    companion_files,
+    config_bytes,
+    engine_refusals,
+    index_bytes,
+    read_config,
+)
+from quantizer.device import allocated_bytes, device_failures, resolve_device
+from quantizer.journal import Journal, JournalHead, PartRecord, source_states
+from quantizer.manifest import MANIFEST, SourceFile, build_manifest, manifest_bytes
+from quantizer.parts import PART_BYTES, Part, plan_parts
+from quantizer.plan import Plan, model_bits_per_weight, plan_bits_per_weight
+from quantizer.shards import write_file
+from quantizer.source import TensorFile, file_sha256
+from quantizer.streaming import write_part
+from quantizer.tally import Tally
+from quantizer.watch import SilentWatch, Watch
+
+__all__ = ["CheckpointSummary", "analyse", "quantize"]
+
+HEADER_BYTES = 256  # upper estimate of one tensor's entry in a header and in the index
+RECORD_BYTES = 2048  # upper estimate of one matrix's entry in the manifest, config and journal
+
+
+class CheckpointSummary(msgspec.Struct, frozen=True):
+    """A checkpoint that stands under its final name."""
+
+    checkpoint: str
+    bytes: int  # safetensors payload, kept tensors included
+    source_bytes: int
+    bits_per_weight: float  # over the quantized matrices
+    model_bits_per_weight: float  # over all weights
+    seconds: float
+
+
+def quantize(
+    description: ModelDescription,
+    plan: Plan,
+    out: Path,
+    *,
+    device: str = "auto",
+    watch: Watch | None = None,
+    part_bytes: int = PART_BYTES,
+) -> CheckpointSummary:
+    """Write the checkpoint of `plan` to the new folder `out`, going on where a killed run stopped.
+
+    Raises UsageError when `out` is taken or the plan belongs to another model, OperatorError when the disk
+    is too full or not writable or the source is damaged, DeviceError, and Cancelled from the watch. Finished
+    parts then stay beside `out` for a resume; nothing unfinished ever has the final name.
+    """
+    watch = watch or SilentWatch()
+    begun = time.monotonic()
+    place = resolve_device(device)
+    folder = source_folder(description)
+    require_free(out.expanduser().absolute())
+    require_matrices(plan)
+    parts = plan_parts(description, plan, part_bytes)
+    config = read_config(folder)
+    refusals = engine_refusals(description, plan)
+    if refusals:
+        watch.log("warning", f"Serving engines will refuse this checkpoint: {'; '.join(refusals[:3])}.")
+    head = JournalHead(
+        plan, source_states(folder, {part.source_file for part in parts}), version("fqconsole")
+    )
+    with claim_folder(out, plan) as target, _journal(target, head) as journal, device_failures(place):
+        _verify_finished(target, journal, parts, watch)
+        companions = companion_files(folder)
+        _check_space(target, parts, journal, companions, len(plan.matrices))
+        tally = Tally(plan, parts, watch)
+        _stream(folder, target, parts, plan, journal=journal, tally=tally, device=place, watch=watch)
+        for companion in companions:
+            write_file(target.path / companion.name, companion.read_bytes())
+        manifest = build_manifest(
+            description,
+            plan,
+            errors=tally.errors,
+            shards=[journal.finished[part.file].shard for part in parts],
+            source_files=_source_files(journal, parts, head),
+            payload_bytes=sum(part.payload for part in parts),
+            refusals=refusals,
+            made_with={"fqconsole": version("fqconsole"), "torch": str(torch.__version__)},
+        )
+        write_file(target.path / MANIFEST, manifest_bytes(manifest))
+        if len(parts) > 1:
+            write_file(target.path / INDEX, index_bytes(parts))
+        watch.checkpoint()
+        write_file(target.path / CONFIG, config_bytes(config, plan))
+        target.publish()
+    return CheckpointSummary(
+        checkpoint=str(out.expanduser().absolute()),
+        bytes=sum(part.payload for part in parts),
+        source_bytes=description.bytes,
+        bits_per_weight=plan_bits_per_weight(plan),
+        model_bits_per_weight=model_bits_per_weight(plan),
+        seconds=time.monotonic() - begun,
+    )
+
+
+@contextmanager
+def _journal(target: PartialFolder, head: JournalHead) -> Iterator[Journal]:
+    journal = Journal(target.path, head)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def _verify_finished(target: PartialFolder, journal: Journal, parts: Sequence[Part], watch: Watch) -> None:
+    """Checksum what an earlier run finished; a damaged part is made again."""
+    found = [journal.finished[part.file] for part in parts if part.file in journal.finished]
+    if not found:
+        return
+    total = sum(record.shard.bytes for record in found)
+    watch.phase("hash", total, "B")
+    done = 0
+    for record in found:
+        watch.checkpoint()
+        path = target.path / record.shard.file
+        if not path.is_file() or file_sha256(path) != record.shard.sha256:
+            journal.forget(record.shard.file)
+            watch.log("warning", f"{record.shard.file} of the unfinished run is damaged and is made again.")
+        done += record.shard.bytes
+        watch.progress(done, note=record.shard.file)
+    watch.log("info", f"Going on after {len(journal.finished)} of {len(parts)} finished files.")
+
+
+def _check_space(
+    target: PartialFolder, parts: Sequence[Part], journal: Journal, companions: Sequence[Path], matrices: int
+) -> None:
+    """Raises OperatorError when what is still to be written does not fit on the disk."""
+    missing = [part for part in parts if part.file not in journal.finished]
+    needed = sum(part.payload + len(part.tensors) * HEADER_BYTES for part in missing)
+    entries = sum(len(part.tensors) for part in parts)
+    needed += entries * HEADER_BYTES + matrices * RECORD_BYTES
+    needed += sum(path.stat().st_size for path in companions)
+    require_space(target.path, needed)
+
+
+def _stream(
+    folder: Path,
+    target: PartialFolder,
+    parts: Sequence[Part],
+    plan: Plan,
+    *,
+    journal: Journal,
+    tally: Tally,
+    device: torch.device,
+    watch: Watch,
+) -> None:
+    """Write the missing parts, source file by source file."""
+    watch.phase("quantize", sum(part.source_bytes for part in parts), "B")
+    done = 0
+
+    def on_block(size: int, name: str) -> None:
+        nonlocal done
+        done += size
+        watch.progress(done, note=name, device_bytes=allocated_bytes(device))
+        watch.checkpoint()
+
+    for file, held in groupby(parts, key=lambda part: part.source_file):
+        same_source = list(held)
+        for part in same_source:
+            if part.file in journal.finished:
+                tally.add(journal.finished[part.file].sums)
+                done += part.source_bytes
+        missing = [part for part in same_source if part.file not in journal.finished]
+        if not missing:
+            continue
+        with TensorFile(folder / file, hashed=True) as source:
+            for part in missing:
+                shard, sums = write_part(
+                    target.path,
+                    part,
+                    plan,
+                    source,
+                    device,
+                    on_block=on_block,
+                    on_piece=lambda s: tally.add((s,)),
+                )
+                source_sha256 = source.sha256() if part.ends_source else None
+                journal.add(PartRecord(shard, sums, source_sha256))
+                watch.checkpoint()
+
+
+def _source_files(journal: Journal, parts: Sequence[Part], head: JournalHead) -> list[SourceFile]:
+    sizes: Mapping[str, int] = {state.file: state.size for state in head.source}
+    return [
+        SourceFile(part.source_file, sizes[part.source_file], journal.finished[part.file].source_sha256 or "")
+        for part in parts
+        if part.ends_source
+    ]

@@ -1,0 +1,59 @@
+"""Adds up what is known of each matrix while its pieces are finished, in this run or an earlier one."""
+
+from collections.abc import Iterable, Sequence
+
+from quantizer.journal import MatrixSums
+from quantizer.parts import Part, Piece
+from quantizer.plan import Plan
+from quantizer.rounding import relative_error
+from quantizer.watch import MatrixResult, Watch
+
+ERROR_DIGITS = 6  # significant: sums of the same numbers on other threads may differ in the last ones
+
+
+class Tally:
+    """Sums per matrix; tells the watch of a matrix when its last piece is in."""
+
+    def __init__(self, plan: Plan, parts: Sequence[Part], watch: Watch) -> None:
+        self._plan = plan
+        self._watch = watch
+        self._missing = dict.fromkeys(range(len(plan.matrices)), 0)
+        for part in parts:
+            for item in part.items:
+                if isinstance(item, Piece):
+                    self._missing[item.matrix] += 1
+        self._sums: dict[int, MatrixSums] = {}
+        self.errors: dict[int, float] = {}  # relative error of the finished matrices, by index in the plan
+
+    def add(self, sums: Iterable[MatrixSums]) -> None:
+        """Take in pieces that are finished."""
+        for new in sums:
+            old = self._sums.get(new.matrix)
+            self._sums[new.matrix] = new if old is None else merge_sums(old, new)
+            self._missing[new.matrix] -= new.pieces
+            if self._missing[new.matrix] == 0:
+                self._finish(self._sums[new.matrix])
+
+    def _finish(self, sums: MatrixSums) -> None:
+        error = relative_error(sums.squared_error, sums.squared_norm)
+        self.errors[sums.matrix] = float(f"{error:.{ERROR_DIGITS}g}")
+        self._watch.matrix(
+            MatrixResult(
+                index=len(self.errors) - 1,
+                count=len(self._plan.matrices),
+                matrix=self._plan.matrices[sums.matrix],
+                relative_error=self.errors[sums.matrix],
+                seconds=sums.seconds,
+            )
+        )
+
+
+def merge_sums(old: MatrixSums, new: MatrixSums) -> MatrixSums:
+    """Two shares of one matrix as one."""
+    return MatrixSums(
+        matrix=old.matrix,
+        pieces=old.pieces + new.pieces,
+        squared_error=old.squared_error + new.squared_error,
+        squared_norm=old.squared_norm + new.squared_norm,
+        seconds=old.seconds + new.seconds,
+    )
