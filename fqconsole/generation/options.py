@@ -1,10 +1,18 @@
-"""How text is sampled: plain data, torch-free, shared by requests, the command line, the screens and the store."""
+"""How text is sampled: plain data, torch-free, shared by requests, the command line, the screens and the
+store.
+"""
+
+import secrets
 
 import msgspec
 
+SEED_LIMIT = 2**31  # a drawn seed stays short enough to be typed again
+
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `min_p` 0 are off; `seed` None draws one and reports it."""
+    """`temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `min_p` 0 are off; `seed` None draws one and
+    reports it.
+    """
 
     temperature: float = 0.7
     top_p: float = 0.95
@@ -18,3 +26,31 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def greedy(self) -> bool:
         return self.temperature == 0
+
+
+def with_seed(sampling: Sampling) -> Sampling:
+    """`sampling` with a seed: its own or a drawn one; greedy sampling needs none and stays as it is."""
+    if sampling.greedy or sampling.seed is not None:
+        return sampling
+    return msgspec.structs.replace(sampling, seed=secrets.randbelow(SEED_LIMIT))
+
+
+def problem(sampling: Sampling) -> str:
+    """What is wrong with these options, as a sentence; empty when nothing is."""
+    if sampling.max_new_tokens < 1:
+        return f"max_new_tokens is {sampling.max_new_tokens}; it must be at least 1."
+    if sampling.temperature < 0:
+        return f"temperature is {sampling.temperature:g}; it must be 0 (greedy) or more."
+    if not 0 < sampling.top_p <= 1:
+        return f"top_p is {sampling.top_p:g}; it must be above 0 and at most 1 (1 = off)."
+    if not 0 <= sampling.min_p < 1:
+        return f"min_p is {sampling.min_p:g}; it must be at least 0 (off) and below 1."
+    if sampling.top_k < 0:
+        return f"top_k is {sampling.top_k}; it must be 0 (off) or more."
+    if sampling.repetition_penalty <= 0:
+        return f"repetition_penalty is {sampling.repetition_penalty:g}; it must be above 0 (1 = off)."
+    if sampling.seed is not None and not 0 <= sampling.seed < 2**63:
+        return f"seed is {sampling.seed}; it must be at least 0 and below 2^63."
+    if any(not text for text in sampling.stop):
+        return "A stop string is empty."
+    return ""

@@ -1,0 +1,121 @@
+"""Which device a session runs on, in which dtype it computes, and how memory and time are read there."""
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fqconsole.errors import UsageError
+
+_DTYPE_WORDS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+
+
+def resolve_device(word: str) -> torch.device:
+    """The device that "auto", "cpu", "cuda" or "cuda:1" means on this machine.
+
+    Raises UsageError when there is no such device.
+    """
+    if word == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if word == "cpu":
+        return torch.device("cpu")
+    try:
+        device = torch.device(word)
+    except RuntimeError:
+        device = None
+    if device is None or device.type != "cuda":
+        raise UsageError(f"There is no device called {word!r}.", 'Say "auto", "cpu", "cuda" or "cuda:1".')
+    if not torch.cuda.is_available():
+        raise UsageError(f"{word} was asked for, but torch sees no GPU here.", 'Use "auto" or "cpu".')
+    index = device.index or 0
+    if index >= torch.cuda.device_count():
+        raise UsageError(
+            f"{word} was asked for, but torch sees {torch.cuda.device_count()} GPU(s).",
+            'Use "cuda:0" or "auto".',
+        )
+    return torch.device("cuda", index)
+
+
+def compute_dtype(stored: torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype a checkpoint stored in `stored` computes in, the same for its quantized and its 16-bit form.
+
+    As stored, except on a CPU whose matrix units don't know that dtype: there float32 is several times
+    faster.
+    """
+    if device.type != "cpu" or stored == torch.float32:
+        return stored
+    probe = {
+        torch.bfloat16: "_is_mkldnn_bf16_supported",
+        torch.float16: "_is_mkldnn_fp16_supported",
+    }.get(stored)
+    supported = probe is not None and getattr(torch.ops.mkldnn, probe)()
+    return stored if supported else torch.float32
+
+
+def dtype_word(dtype: torch.dtype) -> str:
+    """The word "bf16", "fp16", "fp32", or torch's own word."""
+    return _DTYPE_WORDS.get(dtype, str(dtype).removeprefix("torch."))
+
+
+def reset_peak(device: torch.device) -> None:
+    """Start measuring the memory peak anew. On a system that can't, the CPU's peak stays that of the process
+    so far.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the resident peak starts again from now
+    except OSError:
+        return
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Memory peak since `reset_peak`: torch's allocated bytes on CUDA, the process's resident bytes on the
+    CPU.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def release(device: torch.device) -> None:
+    """Give memory that torch holds but no tensor uses back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+class Stopwatch:
+    """Marks in time: CUDA events on a GPU (the device's own clock), the monotonic clock on the CPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._marks: list[Any] = []  # torch.cuda.Event, or seconds
+
+    def mark(self) -> int:
+        """Note this moment and return its number. On CUDA: when the device gets here, not the host."""
+        if self._device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)
+            event.record(torch.cuda.current_stream(self._device))
+            self._marks.append(event)
+        else:
+            self._marks.append(time.perf_counter())
+        return len(self._marks) - 1
+
+    def seconds(self, start: int, end: int) -> float:
+        """Time between two marks; waits for the device to reach the later one."""
+        first, last = self._marks[start], self._marks[end]
+        if self._device.type != "cuda":
+            return float(last - first)
+        last.synchronize()
+        return float(first.elapsed_time(last)) / 1000

@@ -1,0 +1,284 @@
+"""A checkpoint folder becomes a model on the device: packed matrices as they lie, everything else in 16 bits.
+
+Order: build the model on meta, find each tensor's place, put packed modules where matrices are quantized,
+then fill every place tensor by tensor. No 16-bit form of a quantized matrix is ever made, and nothing is left
+to chance: a place without a tensor, or a tensor of another shape, is an error that names it.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import kernels
+from fqconsole.errors import OperatorError
+from fqconsole.generation.device import compute_dtype, dtype_word
+from fqconsole.generation.folder import ModelFolder
+from fqconsole.generation.key_names import KeyMap, convert, expert_positions, map_keys
+from fqconsole.generation.modules import PackedExperts, PackedLinear
+from fqconsole.generation.skeleton import build_skeleton, compute_buffers, fp32_names, read_config
+
+QUANTIZE_AGAIN = "Quantize the model again."
+FETCH_AGAIN = "Fetch the model again."
+BytesProgress = Callable[[float, float], None]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with every parameter and buffer on its device; `precision` is "int4", ... or "bf16", ..."""
+
+    model: Any
+    config: Any
+    dtype: torch.dtype
+    precision: str
+    bits: int | None  # the width most matrices have; None = 16-bit model
+    weights_bytes: int
+
+
+def load_model(path: Path, device: torch.device, on_progress: BytesProgress | None = None) -> LoadedModel:
+    """Load the quantized or 16-bit model in `path` onto `device`.
+
+    `on_progress(done, total)` is told stored bytes. Raises OperatorError naming the file, tensor or
+    architecture that stands in the way; torch.OutOfMemoryError when the device is too small.
+    """
+    folder = ModelFolder(path, device)
+    config = read_config(path)
+    stored = _stored_dtype(config)
+    dtype = compute_dtype(stored, device)
+    model = build_skeleton(config, dtype)
+    compute_buffers(model, device)
+    filler = _Filler(folder, model, dtype, on_progress)
+    filler.fill()
+    bits = None
+    if folder.matrices:
+        bits = Counter(matrix.bits for matrix in folder.matrices.values()).most_common(1)[0][0]
+    return LoadedModel(
+        model=model,
+        config=config,
+        dtype=dtype,
+        precision=f"int{bits}" if bits else dtype_word(stored),
+        bits=bits,
+        weights_bytes=_held_bytes(model),
+    )
+
+
+def _stored_dtype(config: Any) -> torch.dtype:
+    dtype = getattr(config, "dtype", None)
+    if dtype is None:
+        dtype = getattr(config.get_text_config(), "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else torch.bfloat16
+
+
+class _Filler:
+    """Fills the places of one model from one folder."""
+
+    def __init__(
+        self, folder: ModelFolder, model: Any, dtype: torch.dtype, on_progress: BytesProgress | None
+    ) -> None:
+        self.folder = folder
+        self.model = model
+        self.again = QUANTIZE_AGAIN if folder.quantized else FETCH_AGAIN
+        self.fp32 = [re.compile(pattern.replace("*", ".*")) for pattern in fp32_names(model, dtype)]
+        self.on_progress = on_progress
+        self.total = sum(map(folder.tensor_bytes, folder.plain)) + sum(
+            map(folder.matrix_bytes, folder.matrices)
+        )
+        self.done = 0
+        self.weights = {
+            name + ".weight": name for name in folder.matrices
+        }  # the name a matrix would have in 16 bits
+
+    def fill(self) -> None:
+        keys = map_keys(self.model, [*self.folder.plain, *self.weights])
+        self._refuse_strangers(keys)
+        for place, name in keys.direct.items():
+            if name in self.weights:
+                self._fill_linear(place, self.weights[name])
+        experts: dict[str, dict[str, list[tuple[str, str]]]] = {}
+        for place, parts in keys.fused.items():
+            packed = [name in self.weights for name, _ in parts]
+            if all(packed):
+                parent, _, leaf = place.rpartition(".")
+                experts.setdefault(parent, {})[leaf] = parts
+            elif any(packed):
+                raise OperatorError(
+                    f"Only some of the matrices that make up {place} are quantized.",
+                    "Quantize the model again.",
+                )
+            else:
+                read = [(name, self._read(name), pattern) for name, pattern in parts]
+                for target, tensor in convert(self.model, place, read, keys.rules).items():
+                    self._put(target, tensor)
+        for parent, leaves in experts.items():
+            self._fill_experts(parent, leaves, keys)
+        for place, name in keys.direct.items():
+            if name not in self.weights:
+                self._put(place, self._read(name))
+        self._tie_and_check()
+
+    def _refuse_strangers(self, keys: KeyMap) -> None:
+        """A quantized matrix without a place means another model; other tensors (old buffers, extra heads)
+        are left.
+        """
+        lost = [name for name in keys.strangers if name in self.weights]
+        if lost:
+            raise OperatorError(
+                f"The matrix {self.weights[lost[0]]} has no place in a "
+                f"{self.model.config.model_type} model as transformers builds it.",
+                "Check that config.json belongs to these weights.",
+            )
+
+    def _fill_linear(self, place: str, name: str) -> None:
+        module_name = place.removesuffix(".weight")
+        old = self.model.get_submodule(module_name)
+        n, k = self.folder.matrices[name].shape
+        if isinstance(old, nn.Linear):
+            expected = tuple(old.weight.shape)
+        elif type(old).__name__ == "Conv1D":  # GPT-2's linear keeps its weight as [K, N]
+            expected = tuple(reversed(old.weight.shape))
+        else:
+            raise OperatorError(
+                f"{name} is quantized, but in this model it is a {type(old).__name__}, not a linear layer.",
+                "Quantize the model again without it.",
+            )
+        self._check_shape(name, (n, k), expected)
+        packed = PackedLinear(in_features=k, out_features=n, bias=old.bias)
+        packed.matrix = self._read_matrix(name)
+        self.model.set_submodule(module_name, packed)
+
+    def _fill_experts(self, parent: str, leaves: dict[str, list[tuple[str, str]]], keys: KeyMap) -> None:
+        old = self.model.get_submodule(parent)
+        rows = {leaf: expert_positions(parts, keys.rules) for leaf, parts in leaves.items()}
+        rising, falling = rows.get("gate_up_proj"), rows.get("down_proj")
+        # Attributes that an older transformers doesn't set yet describe forms that it doesn't have yet.
+        odd = any(getattr(old, word, False) for word in ("has_bias", "is_transposed", "has_post_expert_norm"))
+        usual = all(getattr(old, word, True) for word in ("has_gate", "is_concatenated"))
+        plain = usual and not odd and hasattr(old, "_apply_gate")
+        if rising is None or falling is None or len(falling) != 1 or not plain:
+            raise OperatorError(
+                f"The experts of {parent} ({type(old).__name__}) have a form that the packed "
+                "kernels don't know yet.",
+                "Use this model in 16 bits.",
+            )
+        packed = PackedExperts(old.num_experts, old._apply_gate)
+        gate_up = [self._stack(names, old.num_experts, parent) for names in rising]
+        n_rising = sum(stack.codes.shape[1] for stack in gate_up)
+        self._check_shape(
+            f"{parent}.gate_up_proj", (n_rising, gate_up[0].k), tuple(old.gate_up_proj.shape[1:])
+        )
+        packed.rising = _join_rows(gate_up)
+        packed.falling = self._stack(falling[0], old.num_experts, parent)
+        shape = (packed.falling.codes.shape[1], packed.falling.k)
+        self._check_shape(f"{parent}.down_proj", shape, tuple(old.down_proj.shape[1:]))
+        self.model.set_submodule(parent, packed)
+
+    def _stack(self, weights: list[str], experts: int, parent: str) -> kernels.PackedMatrix:
+        """One stack `[E, ...]`, filled expert by expert so that only one of them is there twice."""
+        names = [self.weights[weight] for weight in weights]
+        if len(names) != experts:
+            raise OperatorError(f"{parent} has {experts} experts, but {len(names)} are stored.", self.again)
+        schemes = {(m.shape, m.bits, m.group_size) for m in map(self.folder.matrices.__getitem__, names)}
+        if len(schemes) != 1:
+            raise OperatorError(f"The experts of {parent} don't share one scheme.", QUANTIZE_AGAIN)
+        first = self._read_matrix(names[0])
+        codes = first.codes.new_empty((experts, *first.codes.shape))
+        scales = first.scales.new_empty((experts, *first.scales.shape))
+        codes[0], scales[0] = first.codes, first.scales
+        for i, name in enumerate(names[1:], start=1):
+            one = self._read_matrix(name)
+            codes[i], scales[i] = one.codes, one.scales
+        return kernels.PackedMatrix(
+            codes=codes, scales=scales, bits=first.bits, group_size=first.group_size, k=first.k
+        )
+
+    def _read(self, name: str) -> Tensor:
+        tensor = self.folder.read(name)
+        self._told(self.folder.tensor_bytes(name))
+        return tensor
+
+    def _read_matrix(self, name: str) -> kernels.PackedMatrix:
+        matrix = self.folder.read_matrix(name)
+        self._told(self.folder.matrix_bytes(name))
+        return matrix
+
+    def _told(self, count: int) -> None:
+        self.done += count
+        if self.on_progress is not None:
+            self.on_progress(self.done, self.total)
+
+    def _put(self, place: str, tensor: Tensor) -> None:
+        """Set the parameter or buffer `place`, in the dtype the model wants there."""
+        parent, _, leaf = place.rpartition(".")
+        module = self.model.get_submodule(parent)
+        empty = module._parameters.get(leaf)
+        held: Tensor | None = module._buffers.get(leaf) if empty is None else empty
+        if held is None:
+            return  # a place that a packed module has no use for
+        self._check_shape(place, tuple(tensor.shape), tuple(held.shape))
+        if tensor.is_floating_point() and held.is_floating_point():
+            wanted = torch.float32 if any(p.search(place) for p in self.fp32) else held.dtype
+            tensor = tensor.to(wanted)
+        if empty is None:
+            module._buffers[leaf] = tensor
+        else:
+            module._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+
+    def _check_shape(self, name: str, stored: tuple[int, ...], expected: tuple[int, ...]) -> None:
+        if stored != expected:
+            raise OperatorError(
+                f"The tensor {name} has shape {list(stored)}, but the config asks for {list(expected)}.",
+                self.again,
+            )
+
+    def _tie_and_check(self) -> None:
+        empty = {name for name, tensor in self.model.state_dict(keep_vars=True).items() if tensor.is_meta}
+        self.model.tie_weights(missing_keys=set(empty), recompute_mapping=False)
+        missing = [name for name, tensor in _all_tensors(self.model) if tensor.is_meta]
+        if missing:
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise OperatorError(
+                f"The tensor {missing[0]}{more} is missing in {self.folder.path}; a model is never run with "
+                "made-up weights.",
+                self.again,
+            )
+
+
+def _join_rows(stacks: list[kernels.PackedMatrix]) -> tuple[kernels.PackedMatrix, ...]:
+    """Gate and up as one stack where they share a scheme: one kernel instead of two."""
+    first = stacks[0]
+    if len(stacks) == 1 or any(
+        (s.bits, s.group_size, s.k) != (first.bits, first.group_size, first.k) for s in stacks
+    ):
+        return tuple(stacks)
+    return (
+        kernels.PackedMatrix(
+            codes=torch.cat([s.codes for s in stacks], dim=1),
+            scales=torch.cat([s.scales for s in stacks], dim=1),
+            bits=first.bits,
+            group_size=first.group_size,
+            k=first.k,
+        ),
+    )
+
+
+def _all_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+def _held_bytes(model: nn.Module) -> int:
+    """Bytes of every parameter, buffer, code and scale, tied ones once."""
+    held = {id(tensor): tensor for _, tensor in _all_tensors(model)}
+    for module in model.modules():
+        stacks: list[kernels.PackedMatrix] = []
+        if isinstance(module, PackedLinear) and module.matrix is not None:
+            stacks = [module.matrix]
+        elif isinstance(module, PackedExperts) and module.falling is not None:
+            stacks = [*module.rising, module.falling]
+        for stack in stacks:
+            held |= {id(stack.codes): stack.codes, id(stack.scales): stack.scales}
+    return sum(tensor.numel() * tensor.element_size() for tensor in held.values())

@@ -1,0 +1,234 @@
+"""What is loaded is what was stored, and nothing is ever made up."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from fqconsole.errors import OperatorError, UsageError
+from fqconsole.generation.loading import load_model
+from fqconsole.generation.modules import PackedExperts, PackedLinear
+from fqconsole.generation.session import open_session
+from tests.generation.tiny_models import (
+    FAMILIES,
+    VOCAB,
+    edit_tensors,
+    save_family,
+    save_llama,
+    write_tokenizer,
+)
+
+CPU = torch.device("cpu")
+NAMES = ["llama", "qwen3_moe", "opt"]
+IDS = torch.randint(3, VOCAB, (2, 24), generator=torch.Generator().manual_seed(5))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_packed_logits_are_those_of_the_same_values_in_16_bits(tiny, name):
+    _, packed, plain = tiny(name)
+    reference = AutoModelForCausalLM.from_pretrained(plain, dtype=torch.bfloat16).eval()
+    with torch.inference_mode():
+        expected = reference(IDS).logits.float()
+    with open_session(packed) as session:
+        found = session.logits(IDS)
+    assert found.dtype == torch.float32
+    assert found.shape == (2, 24, VOCAB)
+    # bf16 keeps 8 bits: the two orders of summation may part by a few units of the last place
+    assert (found - expected).abs().max() < 2e-2 * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_quantized_matrix_stays_packed(tiny, name):
+    _, packed, _ = tiny(name)
+    loaded = load_model(packed, CPU)
+    linears = [m for m in loaded.model.modules() if isinstance(m, PackedLinear)]
+    experts = [m for m in loaded.model.modules() if isinstance(m, PackedExperts)]
+    stored = sum(1 for f in (packed,) for n in _names(f) if n.endswith(".weight_packed"))
+    assert len(linears) + sum(3 * m.num_experts for m in experts) == stored
+    kept = [n for n, p in loaded.model.named_parameters() if p.dim() > 1]
+    assert not [n for n in kept if "proj" in n or "fc" in n]
+    assert len(experts) == (1 if name == "qwen3_moe" else 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_16_bit_loading_equals_transformers(tiny, name):
+    source, _, _ = tiny(name)
+    reference = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16).eval()
+    loaded = load_model(source, CPU)
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(IDS).logits, reference(IDS).logits)
+    assert loaded.precision == "bf16"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_16_bit_loading_equals_transformers_for_many_families(tmp_path, family):
+    save_family(family, tmp_path)
+    reference = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
+    loaded = load_model(tmp_path, CPU)
+    ids = IDS % 128
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(ids).logits, reference(ids).logits)
+    expected = dict(reference.named_buffers())
+    for name, buffer in loaded.model.named_buffers():
+        assert torch.equal(buffer, expected[name]), name
+
+
+def test_the_bytes_held_are_what_lies_on_disk(tiny):
+    _, packed, _ = tiny("llama")
+    told = []
+    loaded = load_model(packed, CPU, lambda done, total: told.append((done, total)))
+    shapes = sum(16 for n in _names(packed) if n.endswith(".weight_shape"))
+    stored = sum(t.numel() * t.element_size() for t in _tensors(packed).values()) - shapes
+    rotary = 2 * 8 * 4  # two buffers of head_dim / 2 float32 frequencies
+    assert loaded.weights_bytes == stored + rotary
+    assert told[-1] == (stored, stored)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_a_tied_head_is_held_once(tmp_path):
+    save_llama(tmp_path, tied=True)
+    loaded = load_model(tmp_path, CPU)
+    assert loaded.model.lm_head.weight is loaded.model.model.embed_tokens.weight
+
+
+def test_a_missing_tensor_is_named(packed_copy):
+    edit_tensors(packed_copy, lambda tensors: tensors.pop("model.layers.1.input_layernorm.weight"))
+    with pytest.raises(OperatorError, match=r"model\.layers\.1\.input_layernorm\.weight"):
+        load_model(packed_copy, CPU)
+
+
+def test_missing_codes_are_named(packed_copy):
+    def change(tensors):
+        for part in ("packed", "scale", "shape"):
+            del tensors[f"model.layers.0.mlp.up_proj.weight_{part}"]
+
+    edit_tensors(packed_copy, change)
+    with pytest.raises(OperatorError, match=r"model\.layers\.0\.mlp\.up_proj"):
+        load_model(packed_copy, CPU)
+
+
+def test_missing_scales_are_named(packed_copy):
+    edit_tensors(packed_copy, lambda tensors: tensors.pop("model.layers.0.mlp.up_proj.weight_scale"))
+    with pytest.raises(OperatorError, match=r"up_proj\.weight_scale"):
+        load_model(packed_copy, CPU)
+
+
+def test_an_expert_that_is_missing_is_an_error(tiny, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny("qwen3_moe")[1], copy)
+
+    def change(tensors):
+        for part in ("packed", "scale", "shape"):
+            del tensors[f"model.layers.1.mlp.experts.3.up_proj.weight_{part}"]
+
+    edit_tensors(copy, change)
+    with pytest.raises(OperatorError, match="has 4 experts, but 3 are stored"):
+        load_model(copy, CPU)
+
+
+def test_a_tensor_of_another_shape_is_named(packed_copy):
+    name = "model.norm.weight"
+    edit_tensors(packed_copy, lambda tensors: tensors.update({name: torch.ones(32, dtype=torch.bfloat16)}))
+    with pytest.raises(OperatorError, match=r"model\.norm\.weight has shape \[32\]"):
+        load_model(packed_copy, CPU)
+
+
+def test_codes_of_another_shape_are_named(packed_copy):
+    name = "model.layers.0.self_attn.q_proj.weight_packed"
+    edit_tensors(packed_copy, lambda tensors: tensors.update({name: tensors[name][:, :3].contiguous()}))
+    with pytest.raises(OperatorError, match=r"q_proj"):
+        load_model(packed_copy, CPU)
+
+
+def test_a_matrix_without_a_place_is_named(packed_copy):
+    def change(tensors):
+        for part in ("packed", "scale", "shape"):
+            old = f"model.layers.0.mlp.up_proj.weight_{part}"
+            tensors[old.replace("layers.0", "layers.7")] = tensors[old].clone()
+
+    edit_tensors(packed_copy, change)
+    with pytest.raises(OperatorError, match=r"model\.layers\.7\.mlp\.up_proj"):
+        load_model(packed_copy, CPU)
+
+
+def test_another_quantization_is_refused(packed_copy):
+    other = {"quant_method": "gptq", "format": None}
+    _edit_config(packed_copy, lambda config: config["quantization_config"].update(other))
+    with pytest.raises(OperatorError, match="quantized with gptq"):
+        load_model(packed_copy, CPU)
+
+
+def test_zero_points_are_refused(packed_copy):
+    def change(config):
+        config["quantization_config"]["config_groups"]["group_0"]["weights"]["symmetric"] = False
+
+    _edit_config(packed_copy, change)
+    with pytest.raises(OperatorError, match="zero points"):
+        load_model(packed_copy, CPU)
+
+
+def test_an_unknown_architecture_is_refused(packed_copy):
+    _edit_config(packed_copy, lambda config: config.update(model_type="nonesuch", architectures=["Nonesuch"]))
+    with pytest.raises(OperatorError, match="nonesuch"):
+        load_model(packed_copy, CPU)
+
+
+def test_a_truncated_shard_is_named(packed_copy):
+    shard = packed_copy / "model.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(OperatorError, match=r"model\.safetensors is damaged or cut off"):
+        load_model(packed_copy, CPU)
+
+
+def test_a_missing_shard_is_named(packed_copy):
+    weights = dict.fromkeys(_names(packed_copy), "model-00001-of-00002.safetensors")
+    (packed_copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    with pytest.raises(OperatorError, match="model-00001-of-00002"):
+        load_model(packed_copy, CPU)
+
+
+def test_pickle_files_are_refused(packed_copy):
+    (packed_copy / "model.safetensors").unlink()
+    (packed_copy / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(OperatorError, match="pickle"):
+        load_model(packed_copy, CPU)
+
+
+def test_a_folder_without_a_model_says_so(tmp_path):
+    with pytest.raises(OperatorError, match=r"config\.json is missing"):
+        load_model(tmp_path, CPU)
+
+
+def test_a_missing_tokenizer_is_said(tmp_path):
+    save_llama(tmp_path)
+    with pytest.raises(OperatorError, match="tokenizer"):
+        open_session(tmp_path)
+
+
+@pytest.mark.parametrize("word", ["cuda:99", "tpu", "cuda"])
+def test_a_device_that_is_not_there_is_a_usage_error(tmp_path, word):
+    if word == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    save_llama(tmp_path)
+    write_tokenizer(tmp_path)
+    with pytest.raises(UsageError):
+        open_session(tmp_path, device=word)
+
+
+def _tensors(folder):
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def _names(folder):
+    return list(_tensors(folder))
+
+
+def _edit_config(folder, change):
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    change(config)
+    file.write_text(json.dumps(config))
