@@ -14,12 +14,14 @@ from textual.message_pump import MessagePump
 from textual.worker import Worker, WorkerState
 
 from fqconsole import paths
+from fqconsole.app import formatting
 from fqconsole.app.actions import actions_of, bindings_of
 from fqconsole.app.gpu_history import GpuHistory
-from fqconsole.app.job_runner import PERIOD, JobRunner
+from fqconsole.app.job_runner import PERIOD, JobHandle, JobRunner
 from fqconsole.app.messages import (
     FitChanged,
     GpuReadings,
+    JobChanged,
     ModelChosen,
     PreviewReady,
     SessionWanted,
@@ -28,6 +30,7 @@ from fqconsole.app.messages import (
 )
 from fqconsole.app.modes import MODES
 from fqconsole.app.palette import ActionCommands
+from fqconsole.app.quantize_progress import overall_fraction
 from fqconsole.app.screens.dialogs import HelpDialog, JumpDialog, LogDrawer, Question
 from fqconsole.app.screens.fit import FitScreen
 from fqconsole.app.screens.gpus import GpusScreen
@@ -42,6 +45,16 @@ from fqconsole.app.theme import THEME
 from fqconsole.app.workspace import Workspace
 
 ENDED_BY = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
+
+
+BADGE_PLACES = {"quantize": "quantize", "download": "models", "evaluate": "runs"}
+
+
+def job_word(job: JobHandle) -> str:
+    """`64%`, or three dots while that is unknown."""
+    progress = job.progress
+    part = overall_fraction(progress.phase, progress.done, progress.total) if progress else None
+    return "…" if part is None else formatting.percent(part)
 
 
 class FqConsole(App[None], inherit_bindings=False):
@@ -76,7 +89,7 @@ class FqConsole(App[None], inherit_bindings=False):
         self.services = services or real_services()
         self.workspace = Workspace()
         self.store = StoreThread(self.services.open_store)
-        self.jobs = JobRunner(self.services, self.store, self.screens_alive)
+        self.jobs = JobRunner(self.services, self.store, lambda: [self, *self.screens_alive()])
         self.gpus = GpuHistory()
         self._visited: list[str] = []
 
@@ -107,7 +120,7 @@ class FqConsole(App[None], inherit_bindings=False):
         for screen in self.screens_alive():
             screen.post_message(StoreReady(problem))
         if problem:
-            self.notify(problem, title="Runs can't be recorded", severity="error", timeout=20)
+            self.notify(problem, title="Runs can't be recorded", severity="error", timeout=20, markup=False)
 
     async def on_unmount(self) -> None:
         await self.jobs.end_all()
@@ -219,8 +232,23 @@ class FqConsole(App[None], inherit_bindings=False):
     # messages that change shared state
 
     def badges(self) -> dict[str, str]:
-        """What stands behind a screen's name in the header."""
-        return {}
+        """What stands behind a screen's name in the header: how far its job is."""
+        return {BADGE_PLACES[job.kind]: job_word(job) for job in self.jobs.active if job.kind in BADGE_PLACES}
+
+    @on(JobChanged)
+    def _job_changed(self, message: JobChanged) -> None:
+        """A toast tells the end of a job to who looks at another screen."""
+        job = message.job
+        if job.active or job.ended is not None or job.kind not in BADGE_PLACES:
+            return
+        if BADGE_PLACES[job.kind] != self.current_mode:
+            number = next(mode.digit for mode in MODES if mode.name == BADGE_PLACES[job.kind])
+            words = {"done": "is done", "cancelled": "was cancelled", "failed": "failed"}[job.status]
+            what = f": {job.failure.what}" if job.failure else ""
+            severity: Any = "error" if job.failure else "information"
+            self.notify(
+                f"{job.title} {words}{what}. Press {number}.", severity=severity, timeout=10, markup=False
+            )
 
     def tell_workspace_changed(self, what: str) -> None:
         for screen in self.screens_alive():

@@ -23,6 +23,18 @@ def describe(entry: ModelEntry) -> ModelDescription:
     return read(entry)
 
 
+def describe_hub(model_id: str) -> ModelDescription:
+    from fqconsole.models import describe_hub as read
+
+    return read(model_id)
+
+
+def summaries() -> Mapping[str, str]:
+    from fqconsole.demo import builtin_models
+
+    return {model.id: model.summary for model in builtin_models()}
+
+
 def preview(description: ModelDescription, capacity: Any, **choice: Any) -> Any:
     from fqconsole.fit import preview as compute
 

@@ -58,6 +58,8 @@ class Services:
 
     list_models: Callable[[], list[ModelEntry]]
     describe: Callable[[ModelEntry], ModelDescription]
+    describe_hub: Callable[[str], ModelDescription]
+    summaries: Callable[[], Mapping[str, str]]  # of the built-in models; at once
     preview: Callable[..., Any]
     capacity_here: Callable[[tuple[Any, ...]], Any]
     named_capacities: Callable[[], Mapping[str, Any]]
@@ -85,6 +87,8 @@ def real_services() -> Services:
     return Services(
         list_models=rooms.list_models,
         describe=rooms.describe,
+        describe_hub=rooms.describe_hub,
+        summaries=rooms.summaries,
         preview=rooms.preview,
         capacity_here=rooms.capacity_here,
         named_capacities=rooms.named_capacities,

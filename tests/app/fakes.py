@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fqconsole.app.services import HostMemory, Services
+from fqconsole.errors import OperatorError
 from fqconsole.jobs.messages import AnyEvent, JobDone, Request, StartEvaluate, StartQuantize
 from fqconsole.models.description import LayerAttention, ModelDescription, ModelEntry
 
@@ -105,6 +106,12 @@ BROKEN = ModelEntry(
     "/models/old/pickled-model",
     problem="The weights are pickle files, which are not loaded. Convert them to safetensors.",
 )
+
+
+def no_hub(model_id: str) -> ModelDescription:
+    raise OperatorError(
+        f"The hub can't be reached to describe {model_id}.", "Check the network, then press r."
+    )
 
 
 def entry(model: ModelDescription) -> ModelEntry:
@@ -248,15 +255,19 @@ def fake_services(
     **changes: Any,
 ) -> Services:
     """Everything an app needs, with no machine behind it; `changes` replaces single services."""
-    from tests.app import fake_fit
+    from tests.app import fake_fit, fake_plan
 
     services = Services(
         list_models=lambda: list(entries),
         describe=lambda item: DESCRIPTIONS[item.id],
+        describe_hub=no_hub,
+        summaries=lambda: {
+            "demo": "A small Llama that writes five-sentence stories; trained with this project."
+        },
         preview=fake_fit.preview,
         capacity_here=fake_fit.capacity_here,
         named_capacities=fake_fit.named_capacities,
-        base_plan=lambda *_a, **_k: None,
+        base_plan=fake_plan.base_plan,
         open_gpus=lambda: gpus or FakeGpus(problem="no NVIDIA driver"),
         host_memory=lambda: HostMemory(used=int(3.1 * GIB), total=int(23.4 * GIB)),
         disk_free=lambda _path: 180 * GIB,

@@ -2,4 +2,15 @@
 
 from fqconsole.app.actions.action import Action
 
-ACTIONS = (Action("fit.quantize", ("enter",), "quantize", "quantize", "Go on to quantize with this choice"),)
+ACTIONS = (
+    Action(
+        "fit.go",
+        ("enter",),
+        "go",
+        "quantize",
+        "Go on: quantize as chosen, or talk in 16 bits",
+    ),
+    Action("fit.explain", ("e",), "explain", "explain", "Explain every term of the memory of this choice"),
+    Action("fit.simulate", ("s",), "simulate", "other GPU", "See what would fit on a GPU that is not here"),
+    Action("fit.sixteen", ("t",), "sixteen", "try 16-bit", "Talk to the model in 16 bits, not quantized"),
+)

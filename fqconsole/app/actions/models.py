@@ -3,8 +3,17 @@
 from fqconsole.app.actions.action import Action
 
 ACTIONS = (
-    Action("models.plan", ("enter",), "plan", "plan", "Choose this model and see what fits"),
-    Action("models.filter", ("slash",), "filter", "filter", "Filter the list by name or architecture"),
-    Action("models.sort", ("s",), "sort", "sort", "Change the order of the list"),
+    Action("models.open", ("enter",), "open", "open", "See what fits of this model; talk to a quantized one"),
+    Action(
+        "models.filter",
+        ("slash",),
+        "filter",
+        "filter",
+        "Filter the list, or type a hub id such as Qwen/Qwen3-8B",
+    ),
+    Action("models.sort", ("s",), "sort", "sort", "Sort the list: as listed, by name, by size, by fit"),
+    Action(
+        "models.download", ("d",), "download", "download", "Download this model into the Hugging Face cache"
+    ),
     Action("models.reload", ("r",), "reload", "reload", "Look for models again"),
 )

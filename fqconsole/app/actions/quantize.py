@@ -3,11 +3,14 @@
 from fqconsole.app.actions.action import Action
 
 ACTIONS = (
+    Action("quantize.go", ("enter",), "go", "start", "Start the job; on a finished one, talk to its result"),
+    Action("quantize.pause", ("space",), "pause", "pause", "Hold the job after this matrix, or let it go on"),
     Action(
-        "quantize.go",
-        ("enter",),
-        "go",
-        "start",
-        "Start the job; when it is done, open a session on its result",
+        "quantize.cancel",
+        ("x",),
+        "cancel",
+        "cancel",
+        "Cancel the job; finished shards stay for a later resume",
     ),
+    Action("quantize.sort", ("s",), "sort", "sort", "Sort the matrices by error, by layer or by size"),
 )

@@ -1,5 +1,6 @@
 """Small modal screens: a question, the help, the log drawer, the jump list."""
 
+import textwrap
 import time
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.events import Key
 from textual.screen import ModalScreen
-from textual.widgets import Button, Log, Static
+from textual.widgets import Button, Log, OptionList, Static
 
 from fqconsole.app.actions import Action
 from fqconsole.app.job_runner import JobRunner
@@ -36,7 +37,7 @@ class Question(Dialog):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = self._title
-            yield Static(self._text)
+            yield Static(self._text, markup=False)
             with Horizontal(classes="buttons"):
                 yield Button(self._safe, id="safe")
                 yield Button(self._go, id="go", variant="error")
@@ -50,6 +51,40 @@ class Question(Dialog):
     def on_key(self, event: Key) -> None:
         if event.key in ("left", "right"):
             self.focus_next()
+
+
+class Explanation(Dialog):
+    """Lines of text to read: Esc closes."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,e,enter,q", "close", "close", show=False)]
+
+    def __init__(self, title: str, lines: list[str]) -> None:
+        super().__init__()
+        self._title, self._lines = title, lines
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = self._title
+            box.border_subtitle = "esc close"
+            with VerticalScroll():
+                yield Static("\n".join(self._lines), markup=False)
+
+
+class PickOne(Dialog):
+    """A list of names; Enter answers the one under the cursor."""
+
+    def __init__(self, title: str, names: list[str]) -> None:
+        super().__init__()
+        self._title, self._names = title, names
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = self._title
+            box.border_subtitle = "⏎ choose · esc close"
+            yield OptionList(*self._names, markup=False)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._names[event.option_index])
 
 
 class HelpDialog(Dialog):
@@ -68,7 +103,7 @@ class HelpDialog(Dialog):
             box.border_title = f"Help · {self._title}"
             box.border_subtitle = "esc close"
             with VerticalScroll():
-                yield Static(self._text)
+                yield Static(self._text, markup=False)
                 for name, actions in self._groups:
                     if actions:
                         yield Static(Content.assemble(("\n" + name, "bold")))
@@ -111,7 +146,8 @@ class LogDrawer(Dialog):
         new = lines[self._shown :]
         self._shown = len(lines)
         if new:
-            self.query_one(Log).write_lines([log_line(*line) for line in new])
+            log = self.query_one(Log)
+            log.write_lines([part for line in new for part in wrapped(log_line(*line), log.size.width)])
         elif not lines:
             self._shown = 0
             if not self.query_one(Log).lines:
@@ -122,6 +158,13 @@ def log_line(t: float, level: str, text: str) -> str:
     """One line of a log, readable aloud: time of day, the level where it is not information, the text."""
     word = "" if level == "info" else f"{level}: "
     return f"{time.strftime('%H:%M:%S', time.localtime(t))} {word}{text}"
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """A line of the log on as many lines as it needs, the later ones indented behind the time."""
+    if width < 20 or len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, width, subsequent_indent=" " * 9, break_on_hyphens=False)
 
 
 class JumpDialog(Dialog):

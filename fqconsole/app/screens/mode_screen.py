@@ -82,7 +82,7 @@ class ModeScreen(Screen[None]):
         return self.HELP
 
     @on(ScreenResume)
-    def _shown(self) -> None:
+    def _now_shown(self) -> None:
         self.refresh_strips()
         self.refresh_footer()
         self.workspace_changed("shown")

@@ -1,0 +1,109 @@
+"""What the Fit screen shows of a memory preview, as plain lines: bar, terms, every option, verdict."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fqconsole.app import formatting
+from fqconsole.app.verdicts import SIGNS, share
+
+GLYPHS = "█▓▒░▪+"
+FREE = "·"
+OTHERS = "/"
+
+
+def chosen(preview: Any, bits: int, gpus: int) -> Any:
+    """The option of this precision on this many devices; None when there is none (the host is one device)."""
+    options = [option for option in preview.options if option.bits == bits]
+    return next((option for option in options if option.gpus == gpus), options[0] if options else None)
+
+
+def on_host(capacity: Any) -> bool:
+    return bool(capacity.kind == "host")
+
+
+def memory_bar(terms: Sequence[Any], capacity: Any, width: int) -> str:
+    """One device from left to right: held by others, each term in its glyph, free; nothing vanishes."""
+    held = max(0, capacity.total_bytes - capacity.free_bytes)
+    parts = [(OTHERS, held), *((glyph(index), term.bytes) for index, term in enumerate(terms))]
+    scale = max(capacity.total_bytes, sum(count for _glyph, count in parts)) or 1
+    bar = ""
+    for sign, count in parts:
+        if count > 0:
+            bar += sign * max(1, round(count / scale * width))
+    return bar[:width].ljust(width, FREE)
+
+
+def glyph(index: int) -> str:
+    return GLYPHS[min(index, len(GLYPHS) - 1)]
+
+
+def term_line(index: int, term: Any, width: int) -> str:
+    """`█ int4 matrices    3.3 GiB  headers · 252 matrices`, cut to the width."""
+    origin = f"{term.origin} · {term.detail}" if width >= 60 else term.origin
+    return f"{glyph(index)} {term.name:<17.17} {formatting.memory(term.bytes):>9}  {origin}"[:width]
+
+
+def total_line(option: Any) -> str:
+    total = formatting.memory(option.total_bytes_per_gpu)
+    return f"  {'total':<17} {total:>9}  {percent_of(option)} of free"
+
+
+def percent_of(option: Any) -> str:
+    part = share(option) * 100
+    return "<1 %" if 0 < part < 1 else f"{part:.0f} %"
+
+
+def verdict_line(option: Any) -> str:
+    """`✓ FITS · 67.3 GiB left`, or what is missing."""
+    left = option.capacity_bytes - option.total_bytes_per_gpu
+    word = f"{SIGNS[option.verdict]} {option.verdict.upper()}"
+    if option.verdict == "does not fit":
+        return f"{word} · {formatting.memory(-left)} too much"
+    return f"{word} · {formatting.memory(left)} left"
+
+
+def option_cell(option: Any) -> str:
+    """`✓ 17.3 GiB  22 %` in 16 cells."""
+    return (
+        f"{SIGNS[option.verdict]} {formatting.memory(option.total_bytes_per_gpu):>8} {percent_of(option):>5}"
+    )
+
+
+def gpu_counts(preview: Any) -> list[int]:
+    return sorted({option.gpus for option in preview.options})
+
+
+def precisions(preview: Any) -> list[int]:
+    return sorted({option.bits for option in preview.options}, reverse=True)
+
+
+def shown_terms(option: Any) -> list[Any]:
+    """The terms that are there: a CPU has no CUDA runtime, and a line of zero says nothing."""
+    return [term for term in option.terms if term.bytes > 0]
+
+
+def capacity_title(capacity: Any) -> str:
+    """`H100 80GB · free 79.0 of 79.6 GiB`; a simulated device says that it is not here."""
+    if capacity.kind == "named gpu":
+        return f"{capacity.name} · not here, {formatting.memory(capacity.total_bytes)}"
+    free, total = formatting.gib(capacity.free_bytes), formatting.gib(capacity.total_bytes)
+    return f"{capacity.name} · free {free} of {total} GiB"
+
+
+def limit_lines(preview: Any, option: Any) -> list[str]:
+    """How far this option could be driven, and what making it needs."""
+    return [
+        f"{'Largest context':<18}{formatting.tokens(option.largest_context):>8}",
+        f"{'Largest batch':<18}{formatting.tokens(option.largest_batch):>8}",
+    ]
+
+
+def explanation(option: Any, capacity: Any) -> list[str]:
+    """Every term with its origin and inputs, for the dialog behind `e`."""
+    lines = []
+    for term in option.terms:
+        lines.append(f"{term.name:<22} {formatting.memory(term.bytes):>10}   {term.origin}")
+        lines.extend(f"    {line}" for line in str(term.detail).splitlines())
+    lines.append(f"{'total':<22} {formatting.memory(option.total_bytes_per_gpu):>10}")
+    lines.append(f"{'free on ' + capacity.name:<22.40} {formatting.memory(option.capacity_bytes):>10}")
+    return lines
