@@ -1,1 +1,23 @@
 """Runs, matrices, generations and GPU samples in one SQLite file."""
+
+from store.comparison import Cell, Comparison, ComparisonRow
+from store.errors import FilterError, StoreError, UnknownRunError
+from store.rows import GenerationRow, GpuSampleRow, MatrixRow, MemoryRow, MetricRow, Run, RunRow
+from store.store import Store
+
+__all__ = [
+    "Cell",
+    "Comparison",
+    "ComparisonRow",
+    "FilterError",
+    "GenerationRow",
+    "GpuSampleRow",
+    "MatrixRow",
+    "MemoryRow",
+    "MetricRow",
+    "Run",
+    "RunRow",
+    "Store",
+    "StoreError",
+    "UnknownRunError",
+]

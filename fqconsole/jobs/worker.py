@@ -126,7 +126,7 @@ def _log(failure: JobFailed) -> None:
 
 
 def main() -> NoReturn:
-    """End by `os._exit`: a thread of a native library that still runs would turn an orderly end into an abort."""
+    """End by `os._exit`: threads of native libraries that still run would make an abort of an orderly end."""
     code = serve(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fqconsole.jobs.messages import (  # noqa: E402
+from fqconsole.jobs.messages import (
     PROTOCOL,
     StartDownload,
     StartEvaluate,
@@ -15,7 +15,7 @@ from fqconsole.jobs.messages import (  # noqa: E402
     StartSession,
     WorkerStarted,
 )
-from fqconsole.jobs.worker import serve  # noqa: E402
+from fqconsole.jobs.worker import serve
 
 TASKS = {
     StartQuantize: "stand_in_tasks.quantize",

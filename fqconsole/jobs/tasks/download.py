@@ -5,13 +5,14 @@ from pathlib import Path
 
 from fqconsole.jobs.desk import Desk
 from fqconsole.jobs.messages import DownloadDone, StartDownload
-from fqconsole.models.download import download
+from fqconsole.models.download import DownloadCancelled, download
+from quantizer.watch import Cancelled
 
 smallest_change = "Close other programs, then start the download again: it goes on where it stopped."
 
 
 def run(request: StartDownload, desk: Desk) -> None:
-    """Fetch `request.model_id`; every report of progress is also a place where the job may hold or end."""
+    """Fetch `request.model_id`. A download does not pause: the other end would hang up."""
     watch = desk.watch
     watch.phase("download", 0, "B")
 
@@ -19,9 +20,10 @@ def run(request: StartDownload, desk: Desk) -> None:
         watch.retotal(total)
         watch.progress(done)
 
-    folder = download(request.model_id, request.revision, on_progress, lambda: desk.orders.cancelled)
-    # A cancelled download ends without a folder that is whole.
-    watch.checkpoint()
+    try:
+        folder = download(request.model_id, request.revision, on_progress, lambda: desk.orders.cancelled)
+    except DownloadCancelled:
+        raise Cancelled from None
     desk.put(
         DownloadDone(t=time.time(), run_id=request.run_id, path=str(folder), bytes=_folder_bytes(folder))
     )

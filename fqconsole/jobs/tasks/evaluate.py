@@ -47,7 +47,7 @@ def run(request: StartEvaluate, desk: Desk) -> None:
 
 
 def read_text(path: str | None) -> str:
-    """The text to score: a UTF-8 file, or the built-in held-out text. Raises UsageError where it can't be read."""
+    """The text to score: a UTF-8 file, or the built-in held-out text. Raises UsageError."""
     if path is None:
         from fqconsole.demo import heldout_text
 

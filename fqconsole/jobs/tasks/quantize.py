@@ -52,7 +52,7 @@ def run(request: StartQuantize, desk: Desk) -> None:
 
 
 def entry_of(model_id: str, folder: Path) -> ModelEntry:
-    """The entry of a model with a known name and folder; in the hub cache the folder is named by the revision."""
+    """The entry of a model with a known name and folder; in the hub cache the folder is the revision."""
     if folder.parent.name == "snapshots":
         return ModelEntry(id=model_id, source="cache", path=str(folder), revision=folder.name)
     return ModelEntry(id=model_id, source="folder", path=str(folder))

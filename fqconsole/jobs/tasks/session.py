@@ -83,7 +83,7 @@ def _answer(session: Session, send: Send, number: int, desk: Desk) -> None:
             # The traceback holds the tensors of the failed step: it must go before memory can come back.
             error.__traceback__ = None
             gc.collect()
-            release(session.device)
+            release(session.torch_device)
     else:
         desk.put(
             JobDone(

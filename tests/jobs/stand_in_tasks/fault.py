@@ -22,8 +22,8 @@ def run(request, desk):
         raise DoesNotFitError("It does not fit.", "Use fewer bits.")
     if way == "gpu memory":
         raise OutOfMemoryError(
-            "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.65 GiB of which "
-            "1.50 GiB is free. Process 1 has 78 GiB memory in use."
+            "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.65 GiB "
+            "of which 1.50 GiB is free. Process 1 has 78 GiB memory in use."
         )
     if way == "host memory":
         raise MemoryError

@@ -1,4 +1,4 @@
-"""A quantize job on numbers: `bits` matrices; `threshold` seconds each; it prints as noisily as libraries do."""
+"""A quantize job without weights: `bits` matrices of `threshold` seconds each, as noisy as libraries are."""
 
 import os
 import sys

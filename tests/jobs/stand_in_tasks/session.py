@@ -1,4 +1,4 @@
-"""A session that answers with the prompt's own words, one every few milliseconds; "fail" and "die" go wrong."""
+"""A session that answers with the prompt's own words; "fail" and "die" go wrong, "endless" goes on."""
 
 import os
 import signal
