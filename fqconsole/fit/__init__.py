@@ -1,1 +1,8 @@
-"""The memory preview: pure arithmetic on a model description."""
+"""The memory preview: pure arithmetic on a model description, before anything runs."""
+
+from fqconsole.fit.capacity import Capacity, capacity_here, named_gpu
+from fqconsole.fit.explain import explain
+from fqconsole.fit.preview import FitPreview, Option, preview
+from fqconsole.fit.term import Term
+
+__all__ = ["Capacity", "FitPreview", "Option", "Term", "capacity_here", "explain", "named_gpu", "preview"]

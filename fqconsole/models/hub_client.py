@@ -18,7 +18,7 @@ SECONDS = 15.0  # to wait for an answer
 
 
 def library(part: str = "") -> Any:
-    """`huggingface_hub`, or a part of it such as "utils"; untyped, as it marks few of its names as exported."""
+    """`huggingface_hub`, or a part of it such as "utils"; untyped, as few of its names are exported."""
     return importlib.import_module(f"huggingface_hub.{part}" if part else "huggingface_hub")
 
 

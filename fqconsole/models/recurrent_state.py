@@ -39,7 +39,7 @@ def _kimi_delta(config: Config) -> int | None:
 
 
 def _state_space(config: Config) -> int | None:
-    """Mamba 1 and 2, hybrids: inner width × state, and a convolution (in Mamba 2 over each group's B, C too)."""
+    """Mamba 1 and 2, hybrids: inner width × state, a convolution (Mamba 2: over each group's B, C too)."""
     state = config.optional_size("mamba_d_state", "ssm_state_size", "state_size")
     if state is None:
         return None

@@ -1,4 +1,4 @@
-"""Which safetensors files make up a model, and their tensors checked against the index; local or on the hub."""
+"""Which safetensors files make up a model, and their tensors checked with the index; local or on the hub."""
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence

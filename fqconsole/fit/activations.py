@@ -1,0 +1,89 @@
+"""What a forward pass needs beside weights and cache, as an upper bound of what our generation does.
+
+A prompt goes through in pieces of at most PREFILL_CHUNK tokens, only the last row becomes logits, and one
+layer is at work at a time; so with R = batch · min(context, PREFILL_CHUNK) rows and B bytes a value the most
+is one of
+
+    attention   R · (2 hidden · B + 2 hidden · 4 + (3 heads · d + 2 kv_heads · (d + v)) · B)
+                + keys and values repeated to all heads, where a piece is not the whole prompt or the cache
+                  is a latent: batch · context · heads · (d + v) · B        + the mask R · context · B
+    mlp         R · (2 hidden · B + 2 hidden · 4 + 3 inner · B), with experts: experts_per_token times the
+                expert's inner width, and its input and output rows
+    logits      batch · vocabulary · (B + 4 · 4): the row, its float32 form, and what sampling makes of it
+
+(the residual and the normed rows, the norm's float32 form, and the matrices' outputs), plus the growth of the
+cache (kv.growth_bytes), plus, on a CPU, one quantized matrix as it is multiplied: N · K · B.
+"""
+
+from typing import NamedTuple
+
+from fqconsole.fit.kv import growth_bytes, kept_tokens
+from fqconsole.models.description import LayerAttention, ModelDescription
+
+PREFILL_CHUNK = 2048  # fqconsole.generation.decoding.PREFILL_CHUNK: a test compares them
+FLOAT_BYTES = 4
+
+
+class Activations(NamedTuple):
+    """Bytes of the largest phase and of what comes on top, with a sentence about it."""
+
+    bytes: int
+    detail: str
+
+
+def activations(
+    model: ModelDescription, context: int, batch: int, width: int, unpacked_elements: int = 0
+) -> Activations:
+    """The peak of one forward pass in bytes; `unpacked_elements` of one matrix are there in full on a CPU."""
+    rows = batch * min(context, PREFILL_CHUNK)
+    residual = rows * 2 * model.hidden_size * (width + FLOAT_BYTES)
+    phases = {
+        "attention": residual + _attention(model, context, batch, width),
+        "mlp": residual + rows * _mlp_elements(model) * width,
+        "logits": batch * model.vocab_size * (width + 4 * FLOAT_BYTES),
+    }
+    phase = max(phases, key=lambda name: phases[name])
+    growth = growth_bytes(model.attention, context, batch, width)
+    unpacked = unpacked_elements * width
+    detail = f"prefill {min(context, PREFILL_CHUNK):,} tokens × {batch}: {phase} is the largest phase"
+    detail += f"\n{phase} {_mib(phases[phase])}, growing cache {_mib(growth)}"
+    if unpacked:
+        detail += f", one matrix unpacked {_mib(unpacked)}"
+    return Activations(phases[phase] + growth + unpacked, detail)
+
+
+def _attention(model: ModelDescription, context: int, batch: int, width: int) -> int:
+    """The largest layer's queries, keys, values, output, repeated heads and mask, in bytes."""
+    shapes = dict.fromkeys(layer for layer in model.attention if layer.kind != "linear")
+    return max((_attention_layer(model, layer, context, batch, width) for layer in shapes), default=0)
+
+
+def _attention_layer(
+    model: ModelDescription, layer: LayerAttention, context: int, batch: int, width: int
+) -> int:
+    piece = min(context, PREFILL_CHUNK)
+    heads = model.heads
+    pair = layer.head_dim + layer.value_head_dim
+    elements = batch * piece * (3 * heads * layer.head_dim + 2 * layer.kv_heads * pair)
+    in_pieces = context > piece
+    # Within a sliding layer, a piece sees the window before it and itself.
+    seen = context if layer.window is None else min(context, layer.window + piece)
+    if layer.kind == "mla" or (in_pieces and layer.kv_heads < heads):
+        elements += batch * seen * heads * pair
+    if layer.kind == "mla":  # the latent's projection, before keys and values are taken apart
+        elements += batch * kept_tokens(layer, context) * heads * pair
+    if in_pieces:
+        elements += batch * piece * seen
+    return elements * width
+
+
+def _mlp_elements(model: ModelDescription) -> int:
+    dense = 3 * model.intermediate_size
+    if not model.experts:
+        return dense
+    routed = model.experts_per_token * (3 * model.expert_intermediate_size + 2 * model.hidden_size)
+    return max(dense, routed)
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"

@@ -1,0 +1,68 @@
+"""The KV cache, layer by layer: what the cache classes of transformers 5 keep, in the dtype computed in.
+
+full       batch · context · kv_heads · (head_dim + value_head_dim) · B
+sliding,
+chunked    the same with min(window, context) tokens
+mla        batch · context · (kv_lora_rank + rope_dim) · B      the latent is cached, not the heads
+linear     batch · state · 4                                    whatever the context
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from fqconsole.models.description import LayerAttention
+
+STATE_BYTES = 4  # recurrent states are kept in float32
+
+
+def kept_tokens(layer: LayerAttention, context: int) -> int:
+    """Tokens of a sequence that the layer keeps."""
+    return context if layer.window is None else min(layer.window, context)
+
+
+def layer_bytes(layer: LayerAttention, context: int, batch: int, width: int) -> int:
+    """Bytes of one layer's cache; `width` is the bytes of one value (2, or 4 in float32)."""
+    state = batch * layer.state_elements * STATE_BYTES
+    if layer.kind == "mla":
+        return batch * context * (layer.latent_dim or 0) * width + state
+    values = layer.kv_heads * (layer.head_dim + layer.value_head_dim)
+    return batch * kept_tokens(layer, context) * values * width + state
+
+
+def growth_bytes(layers: Sequence[LayerAttention], context: int, batch: int, width: int) -> int:
+    """While a token is added, one tensor of one layer's cache is there twice: the old one and its copy."""
+    most = 0
+    for layer in layers:
+        row = layer.latent_dim or 0
+        if layer.kind != "mla":
+            row = layer.kv_heads * max(layer.head_dim, layer.value_head_dim)
+        most = max(most, batch * kept_tokens(layer, context) * row * width)
+    return most
+
+
+def summary(layers: Sequence[LayerAttention]) -> str:
+    """`36 full layers, 8 kv heads × 128`: the kinds, most frequent first."""
+    words = Counter(_kind_words(layer) for layer in layers)
+    return ", ".join(
+        f"{count} {word}".replace(" layers", " layer" if count == 1 else " layers")
+        for word, count in words.most_common()
+    )
+
+
+def _kind_words(layer: LayerAttention) -> str:
+    state = f" + state {layer.state_elements:,}" if layer.state_elements and layer.kind != "linear" else ""
+    if layer.kind == "linear":
+        return (
+            f"recurrent layers of {layer.state_elements:,}"
+            if layer.state_elements
+            else "layers without a cache"
+        )
+    if layer.kind == "mla" and layer.latent_dim:
+        return f"mla layers of {layer.latent_dim}{state}"
+    if layer.kv_heads == 0:
+        return f"layers that share another's cache{state}"
+    dims = str(layer.head_dim)
+    if layer.value_head_dim != layer.head_dim:
+        dims += f"+{layer.value_head_dim}"
+    window = f" window {layer.window:,}" if layer.window is not None else ""
+    return f"{layer.kind} layers{window}, {layer.kv_heads} kv heads × {dims}{state}"

@@ -1,0 +1,208 @@
+"""Every precision × GPU count of one model: what each GPU would hold, and whether that fits."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from fqconsole.errors import UsageError
+from fqconsole.fit.alike import one_of_each
+from fqconsole.fit.capacity import Capacity
+from fqconsole.fit.estimate import Estimate
+from fqconsole.fit.host import value_bytes
+from fqconsole.fit.quantize_peak import quantize_peak
+from fqconsole.fit.runtime import runtime
+from fqconsole.fit.term import Term
+from fqconsole.fit.weights import GroupSize, planned_weights, stored_weights
+from fqconsole.models.description import ModelDescription
+
+MARGIN = 0.05  # of the free memory: what the estimate may miss
+DEFAULT_CONTEXT = 8192
+PRECISIONS = (16, 8, 4, 3)
+
+Verdict = Literal["fits", "tight", "does not fit"]
+
+
+class Option(msgspec.Struct, frozen=True):
+    """One precision on some GPUs; all bytes are those of the fullest GPU (on the host: of the process)."""
+
+    bits: int
+    gpus: int
+    terms: tuple[Term, ...]
+    weights_bytes: int
+    kv_bytes: int
+    activation_bytes: int
+    runtime_bytes: int
+    total_bytes_per_gpu: int
+    capacity_bytes: int
+    verdict: Verdict
+    smallest_change: str  # empty when it fits
+    largest_context: int  # at this batch, margin kept; 0: not even one token
+    largest_batch: int  # at this context, margin kept
+    model_bytes: int = 0  # weights of the whole model, over all GPUs
+    layers_bytes: int = 0  # of them in the numbered layers: without embeddings, head, and what lies outside
+
+    @property
+    def left_bytes(self) -> int:
+        """Free bytes after loading; negative when it does not fit."""
+        return self.capacity_bytes - self.total_bytes_per_gpu
+
+
+class FitPreview(msgspec.Struct, frozen=True):
+    """Every option asked for, at one context and batch."""
+
+    model: str
+    context: int
+    batch: int
+    capacity: Capacity
+    options: tuple[Option, ...]
+    largest_context: int  # of all options
+    quantize_peak: int  # bytes where the quantize job's arithmetic runs: one GPU, or the host
+    quantize_terms: tuple[Term, ...] = ()
+    margin: float = MARGIN
+
+    def option(self, bits: int, gpus: int) -> Option:
+        """The option of a precision on a number of GPUs (the host counts as one). Raises UsageError."""
+        wanted = 1 if self.capacity.kind == "host" else gpus
+        for option in self.options:
+            if option.bits == bits and option.gpus == wanted:
+                return option
+        raise UsageError(
+            f"There is no option of {bits} bits on {gpus} GPUs.", "Ask for it with --bits and --gpus."
+        )
+
+
+def preview(
+    description: ModelDescription,
+    capacity: Capacity,
+    *,
+    bits: Sequence[int] = PRECISIONS,
+    gpu_counts: Sequence[int] = (1, 2, 4, 8),
+    context: int | None = None,
+    batch: int = 1,
+    group_size: GroupSize = "default",
+) -> FitPreview:
+    """What generating with `description` takes, for each of `bits` (16 = as stored) on each of `gpu_counts`.
+
+    `context` None is min(8192, the model's own limit). On the host there is one place, so `gpu_counts` does
+    not matter; an already quantized model has one precision, its own, so `bits` does not matter. An adaptive
+    plan is previewed at its base groups, which is the least it can come to.
+    Raises UsageError for numbers that make no sense, and for a context beyond the model's.
+    """
+    tokens = min(DEFAULT_CONTEXT, description.context_length) if context is None else context
+    _check(description, tokens, batch, bits, gpu_counts)
+    on_host = capacity.kind == "host"
+    counts = (1,) if on_host else tuple(dict.fromkeys(gpu_counts))
+    estimates = _estimates(description, bits, group_size, on_host=on_host)
+    grid = _Grid(capacity, estimates, counts, tokens, batch)
+    options = tuple(grid.option(estimate, gpus) for estimate in estimates for gpus in counts)
+    peak = quantize_peak(description, on_host=on_host)
+    return FitPreview(
+        model=description.id,
+        context=tokens,
+        batch=batch,
+        capacity=capacity,
+        options=options,
+        largest_context=max(option.largest_context for option in options),
+        quantize_peak=sum(term.bytes for term in peak),
+        quantize_terms=peak,
+    )
+
+
+def _estimates(
+    model: ModelDescription, bits: Sequence[int], group_size: GroupSize, *, on_host: bool
+) -> tuple[Estimate, ...]:
+    width = value_bytes(model.dtype, on_host=on_host)
+    alike = one_of_each(model)
+    if model.quantization is not None:
+        weights = [stored_weights(alike)]
+    else:
+        weights = [planned_weights(alike, number, group_size, width) for number in dict.fromkeys(bits)]
+    base = runtime(on_host=on_host)
+    return tuple(Estimate(model, held, base, width, on_host=on_host) for held in weights)
+
+
+def _check(
+    model: ModelDescription, context: int, batch: int, bits: Sequence[int], gpu_counts: Sequence[int]
+) -> None:
+    if context < 1 or batch < 1 or not gpu_counts or min(gpu_counts) < 1 or not bits:
+        raise UsageError("Context, batch and GPU counts start at 1.", "Give numbers of 1 and more.")
+    if context > model.context_length:
+        raise UsageError(
+            f"{model.id} reads at most {model.context_length:,} tokens, not {context:,}.",
+            f"Choose a context up to {model.context_length:,}.",
+        )
+    unknown = [number for number in bits if number not in PRECISIONS]
+    if unknown:
+        known = ", ".join(str(number) for number in PRECISIONS)
+        raise UsageError(f"There is no {unknown[0]}-bit precision.", f"Choose of {known}.")
+
+
+class _Grid:
+    """The options of one preview, and the search for the smallest change among them."""
+
+    def __init__(
+        self,
+        capacity: Capacity,
+        estimates: Sequence[Estimate],
+        counts: Sequence[int],
+        context: int,
+        batch: int,
+    ) -> None:
+        self.capacity = capacity
+        self.estimates = estimates
+        self.counts = counts
+        self.context = context
+        self.batch = batch
+
+    def option(self, estimate: Estimate, gpus: int) -> Option:
+        free = self.capacity.free_with(gpus)
+        room = self._room(gpus)
+        load = estimate.load(gpus, self.context, self.batch)
+        verdict: Verdict = "fits" if load.total <= room else "tight" if load.total <= free else "does not fit"
+        largest = estimate.largest_context(gpus, self.batch, room)
+        change = "" if verdict == "fits" else self._smallest_change(estimate, gpus, largest)
+        return Option(
+            bits=estimate.weights.bits,
+            gpus=gpus,
+            terms=estimate.terms(load, gpus, self.context, self.batch),
+            weights_bytes=load.weights,
+            kv_bytes=load.kv,
+            activation_bytes=load.activations,
+            runtime_bytes=estimate.runtime.bytes,
+            total_bytes_per_gpu=load.total,
+            capacity_bytes=free,
+            verdict=verdict,
+            smallest_change=change,
+            largest_context=largest,
+            largest_batch=estimate.largest_batch(gpus, self.context, room),
+            model_bytes=estimate.weights.total,
+            layers_bytes=estimate.weights.layers,
+        )
+
+    def _room(self, gpus: int) -> int:
+        """Bytes that may be used on each GPU with the margin kept."""
+        free = self.capacity.free_with(gpus)
+        return free - int(free * MARGIN)
+
+    def _goes(self, estimate: Estimate, gpus: int, batch: int | None = None) -> bool:
+        return estimate.goes(gpus, self.context, batch or self.batch, self._room(gpus))
+
+    def _smallest_change(self, estimate: Estimate, gpus: int, largest_context: int) -> str:
+        """`int4, or 2 GPUs, or context ≤ 21,504`: each alone would make it fit; else two that do together."""
+        bits = estimate.weights.bits
+        narrower = [e for e in self.estimates if e.weights.bits < bits]
+        more = [count for count in sorted(self.counts) if count > gpus]
+        words = [f"int{e.weights.bits}" for e in narrower if self._goes(e, gpus)][:1]
+        words += [f"{count} GPUs" for count in more if self._goes(estimate, count)][:1]
+        if 0 < largest_context < self.context:
+            words.append(f"context ≤ {largest_context:,}")
+        if self.batch > 1 and self._goes(estimate, gpus, 1):
+            words.append(f"batch {estimate.largest_batch(gpus, self.context, self._room(gpus))}")
+        if words:
+            return ", or ".join(words)
+        for count in more:
+            for other in narrower:
+                if self._goes(other, count):
+                    return f"int{other.weights.bits} on {count} GPUs"
+        return "nothing offered here: a smaller model, or more memory"

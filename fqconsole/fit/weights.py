@@ -1,0 +1,176 @@
+"""What the weights take, and where they lie: per numbered layer, before the first and after the last.
+
+Quantized precisions come from the plan (codes and scales, padding included), everything else from the
+headers. Kept tensors are loaded in the width the model computes in; those stored wider stay as they are.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from fqconsole.fit.alike import Alike
+from fqconsole.models.description import ModelDescription
+from quantizer import Plan, base_plan
+from quantizer.matrices import plan_matrices
+from quantizer.plan import KeptTensor
+
+GroupSize = int | None | Literal["default"]
+PACKED_PARTS = re.compile(
+    r"(weight_packed|weight_scale|weight_shape|weight_zero_point|qweight|qzeros|scales|g_idx|_blocks|_scales"
+    r"|weight_scale_inv)$"
+)
+WIDE_DTYPES = frozenset({"BF16", "F16", "F32"})
+AFTER = ("lm_head",)  # reasons of kept tensors that belong behind the last layer
+BEFORE = ("embedding", "not the language model")
+
+
+class Weights(NamedTuple):
+    """Bytes of a model in one precision. A tied head counts once, and again where it lies on another GPU."""
+
+    bits: int
+    label: str  # "int4 matrices", "bf16 matrices"
+    matrices: tuple[int, ...]  # per layer
+    kept: tuple[int, ...]  # per layer: norms, biases, routers, what has no group that divides it
+    before: int  # embeddings, and towers that are not the language model
+    after: int  # head, final norm, and whatever lies outside the layers
+    tied_copy: int  # what the last GPU needs besides, when the embedding lies on another one
+    largest_matrix: int  # elements of the largest 2-D matrix that is quantized; 0 in 16 bits
+    detail: str
+    kept_detail: str
+
+    @property
+    def layers(self) -> int:
+        """Bytes of the numbered layers."""
+        return sum(self.matrices) + sum(self.kept)
+
+    @property
+    def total(self) -> int:
+        """Bytes of the whole model on one GPU."""
+        return self.layers + self.before + self.after
+
+
+class Piece(NamedTuple):
+    """Something stored, by the name of one of its tensors; `reason` is empty for a quantized matrix."""
+
+    tensor: str
+    bytes: int
+    reason: str = ""
+
+
+def planned_weights(alike: Alike, bits: int, group_size: GroupSize, width: int) -> Weights:
+    """The model in 16 bits (as stored, in `width` bytes a value) or quantized to `bits`.
+
+    Raises UsageError for bits and group sizes that don't exist.
+    """
+    model = alike.model
+    if bits == 16:
+        inventory = plan_matrices(model)
+        matrices = [Piece(c.tensors[0], math.prod(c.shape) * width) for c in inventory.matrices]
+        count = sum(len(alike.layers(piece.tensor)) for piece in matrices)
+        detail = f"{_count(count, 'matrix', 'matrices')} as stored, {width} B a weight"
+        pieces = [*matrices, *_loaded(inventory.kept, width)]
+        return _placed(alike, pieces, bits=16, label=_wide_label(model, width), largest=0, detail=detail)
+    plan = base_plan(model, bits, "adaptive" if group_size == "default" else "fixed", group_size)
+    pieces = [Piece(matrix.tensors[0], matrix.bytes) for matrix in plan.matrices]
+    pieces += _loaded(plan.kept, width)
+    largest = max((math.prod(matrix.shape[-2:]) for matrix in plan.matrices), default=0)
+    detail = _plan_detail(plan, lambda name: len(alike.layers(name)))
+    return _placed(alike, pieces, bits=bits, label=f"int{bits} matrices", largest=largest, detail=detail)
+
+
+def stored_weights(alike: Alike) -> Weights:
+    """An already quantized model, as it is stored."""
+    quantization = alike.model.quantization
+    bits = quantization.bits if quantization is not None else 0
+    method = quantization.method if quantization is not None else "16-bit"
+    pieces: list[Piece] = []
+    largest = matrices = 0
+    for tensor in alike.model.tensors:
+        packed = PACKED_PARTS.search(tensor.name) is not None or tensor.dtype not in WIDE_DTYPES
+        pieces.append(Piece(tensor.name, tensor.bytes, "" if packed else _reason(tensor.name)))
+        if tensor.name.endswith("weight_packed") and bits:
+            largest = max(largest, tensor.elements * 32 // bits)
+            matrices += len(alike.layers(tensor.name)) or 1
+    detail = (
+        f"{_count(matrices, 'matrix', 'matrices')} as stored, {method}" if matrices else f"stored, {method}"
+    )
+    label = f"int{bits} matrices" if bits else f"{method} matrices"
+    return _placed(alike, pieces, bits=bits, label=label, largest=largest, detail=detail)
+
+
+def _placed(
+    alike: Alike, pieces: Iterable[Piece], *, bits: int, label: str, largest: int, detail: str
+) -> Weights:
+    model = alike.model
+    matrices = [0] * model.layers
+    rest = [0] * model.layers
+    before = after = head = embedding = 0
+    words = Counter[str]()
+    for piece in pieces:
+        layers = alike.layers(piece.tensor)
+        whole = piece.bytes * max(1, len(layers))
+        if piece.reason in AFTER:
+            head += whole
+        elif piece.reason in BEFORE:
+            before += whole
+            if piece.reason == "embedding":  # the vocabulary's is larger than any for positions
+                embedding = max(embedding, whole)
+        elif not layers:
+            after += whole
+        else:
+            place = rest if piece.reason else matrices
+            for layer in layers:
+                if layer < model.layers:
+                    place[layer] += piece.bytes
+                else:  # prediction layers behind the last one
+                    after += piece.bytes
+            if piece.reason:
+                words[piece.reason] += len(layers)
+    return Weights(
+        bits=bits,
+        label=label,
+        matrices=tuple(matrices),
+        kept=tuple(rest),
+        before=before,
+        after=after + (0 if model.tied_embeddings else head),
+        tied_copy=embedding if model.tied_embeddings else 0,
+        largest_matrix=largest,
+        detail=detail,
+        kept_detail=", ".join(f"{count:,} {word}" for word, count in words.most_common(4)),
+    )
+
+
+def _loaded(kept: Sequence[KeptTensor], width: int) -> list[Piece]:
+    return [Piece(t.name, max(t.bytes, math.prod(t.shape) * width), t.reason or "kept") for t in kept]
+
+
+def _reason(name: str) -> str:
+    """A reason like the plan's, for tensors of a checkpoint that no plan was made for."""
+    if re.search(r"(^|\.)(lm_head|embed_out)\.", name):
+        return "lm_head"
+    if re.search(r"\.\d+\.", name):
+        return "16-bit"
+    return "embedding" if re.search(r"emb|wte|wpe", name) else "outside the layers"
+
+
+def _plan_detail(plan: Plan, times: Callable[[str], int]) -> str:
+    groups = Counter[str]()
+    for matrix in plan.matrices:
+        groups[matrix.scheme.group_word] += times(matrix.tensors[0])
+    words = ", ".join(f"group {word}" if word != "channel" else word for word, _ in groups.most_common(3))
+    first = f"{_count(groups.total(), 'matrix', 'matrices')}, {words or 'none'}"
+    second = f"codes N · ⌈K · {plan.bits} / 32⌉ · 4 B + scales N · K/group · 2 B"
+    if plan.granularity == "adaptive":
+        second += "; finer groups, where the weights ask for them, come on top"
+    return f"{first}\n{second}"
+
+
+def _wide_label(model: ModelDescription, width: int) -> str:
+    words = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+    return f"{'fp32' if width == 4 else words.get(model.dtype, '16-bit')} matrices"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
