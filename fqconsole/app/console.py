@@ -143,8 +143,7 @@ class FqConsole(App[None], inherit_bindings=False):
     def _take_readings(self, source: Any, snapshots: tuple[Any, ...], host: Any) -> None:
         self.gpus.source = source
         self.gpus.problem = source.problem
-        self.gpus.host = host
-        self.gpus.readings.append(snapshots)
+        self.gpus.take(snapshots, host)
         for screen in self.screens_alive():
             screen.post_message(GpuReadings())
 

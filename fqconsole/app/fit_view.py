@@ -39,7 +39,8 @@ def glyph(index: int) -> str:
 
 def term_line(index: int, term: Any, width: int) -> str:
     """`█ int4 matrices    3.3 GiB  headers · 252 matrices`, cut to the width."""
-    origin = f"{term.origin} · {term.detail}" if width >= 60 else term.origin
+    words = term.detail.partition("\n")[0]
+    origin = f"{term.origin} · {words}" if width >= 60 else term.origin
     return f"{glyph(index)} {term.name:<17.17} {formatting.memory(term.bytes):>9}  {origin}"[:width]
 
 
@@ -87,14 +88,17 @@ def capacity_title(capacity: Any) -> str:
     if capacity.kind == "named gpu":
         return f"{capacity.name} · not here, {formatting.memory(capacity.total_bytes)}"
     free, total = formatting.gib(capacity.free_bytes), formatting.gib(capacity.total_bytes)
-    return f"{capacity.name} · free {free} of {total} GiB"
+    name = "This machine" if on_host(capacity) else capacity.name
+    return f"{name} · free {free} of {total} GiB"
 
 
 def limit_lines(preview: Any, option: Any) -> list[str]:
     """How far this option could be driven, and what making it needs."""
+    sign = SIGNS["fits" if preview.quantize_peak < preview.capacity.free_bytes else "does not fit"]
     return [
-        f"{'Largest context':<18}{formatting.tokens(option.largest_context):>8}",
-        f"{'Largest batch':<18}{formatting.tokens(option.largest_batch):>8}",
+        f"{'Largest context':<17}{formatting.tokens(option.largest_context or None):>9}",
+        f"{'Largest batch':<17}{formatting.tokens(option.largest_batch or None):>9}",
+        f"{'Quantize peak':<17}{formatting.memory(preview.quantize_peak):>9} {sign}",
     ]
 
 

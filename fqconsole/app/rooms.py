@@ -7,7 +7,6 @@ from typing import Any
 
 from fqconsole import paths
 from fqconsole.app.services import EventRecorder, GpuSource, HostMemory, RunningJob
-from fqconsole.jobs.messages import Request
 from fqconsole.models.description import ModelDescription, ModelEntry
 
 
@@ -93,13 +92,13 @@ def make_recorder(store: Any) -> EventRecorder:
     return Recorder(store)
 
 
-async def start_job(request: Request) -> RunningJob:
+async def start_job(request: Any) -> RunningJob:
     from fqconsole.jobs import Job
 
     return await Job.start(request, log_dir=paths.log_dir())
 
 
-def suggest_checkpoint_path(model_id: str, bits: int, granularity: str, group_size: Any) -> Path:
+def suggest_checkpoint_path(model_id: str, bits: int, granularity: Any, group_size: Any) -> Path:
     from fqconsole.jobs import suggest_checkpoint_path as suggest
 
     return suggest(model_id, bits, granularity, group_size)

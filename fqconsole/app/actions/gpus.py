@@ -1,5 +1,9 @@
-"""Actions of the GPUs screen."""
+"""Actions of the GPUs screen; it only looks: nothing here changes a GPU or ends a process."""
 
 from fqconsole.app.actions.action import Action
 
-ACTIONS: tuple[Action, ...] = ()
+ACTIONS = (
+    Action("gpus.pause", ("p",), "pause", "pause", "Hold the picture still, or let it go on"),
+    Action("gpus.sort", ("s",), "sort", "sort", "Sort the processes by memory, by GPU or by user"),
+    Action("gpus.copy", ("y",), "copy", "copy table", "Copy the processes as text"),
+)

@@ -1,24 +1,134 @@
-"""The Gpus screen."""
+"""The GPUs screen: what each GPU does, who holds its memory, and what happened. It only looks."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.containers import ItemGrid, VerticalScroll
 from textual.widgets import Static
 
-from fqconsole.app.actions import bindings_of
+from fqconsole.app import gpu_view
+from fqconsole.app.actions import Action, bindings_of
+from fqconsole.app.gpu_view import PROCESS_ORDERS, ProcessOrder
+from fqconsole.app.messages import GpuReadings
+from fqconsole.app.screens.dialogs import log_line
 from fqconsole.app.screens.mode_screen import ModeScreen
+from fqconsole.app.widgets.gpu_card import GpuCard
 from fqconsole.app.widgets.panel import Panel
+from fqconsole.app.widgets.record_table import ColumnSpec, RecordTable
+
+COLUMNS = (
+    ColumnSpec("gpu", "GPU", 4, right=True),
+    ColumnSpec("pid", "PID", 9, right=True),
+    ColumnSpec("user", "  user", 12),
+    ColumnSpec("memory", "memory", 10, right=True),
+    ColumnSpec("command", "  command", 20, flexible=True),
+)
+EVENTS_SHOWN = 100
 
 
 class GpusScreen(ModeScreen):
-    """Not built yet: says so."""
+    """Draws the console's GpuHistory with every reading."""
 
     MODE = "gpus"
-    FOOTER = ("everywhere.help", "everywhere.palette", "everywhere.quit")
-    HELP = "This screen is not built yet."
+    FOOTER = (
+        "everywhere.help",
+        "gpus.pause",
+        "gpus.sort",
+        "gpus.copy",
+        "everywhere.maximize",
+        "everywhere.back",
+        "everywhere.palette",
+    )
+    HELP = (
+        "Read twice a second through NVML. N/A is a reading that this GPU, or this container, does not "
+        "give; the processes of other containers are not visible. Nothing on this screen changes "
+        "anything."
+    )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("gpus")]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._order: ProcessOrder = "memory"
+        self._paused = False
+
     def compose_body(self) -> ComposeResult:
-        with Panel(title="Gpus", id="gpus-panel"):
-            yield Static("This screen is not built yet. Press 1 for the models.")
+        with Panel(title="No GPU", id="gpus-none"):
+            yield Static(id="gpus-why", markup=False)
+        with VerticalScroll(id="gpus-cards", can_focus=False):
+            yield ItemGrid(min_column_width=38, id="gpus-grid")
+        with Panel(title="Processes", id="gpus-processes"):
+            yield RecordTable(COLUMNS, id="gpus-table")
+            yield Static("No process holds GPU memory.", id="gpus-idle", classes="quiet")
+        with Panel(title="Events", id="gpus-events"):
+            yield Static(id="gpus-log", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(RecordTable).focus()
+
+    def workspace_changed(self, what: str) -> None:
+        if what == "shown":
+            self._show()
+
+    @on(GpuReadings)
+    def _new_readings(self) -> None:
+        if self.is_current and not self._paused:
+            self._show()
+
+    def _show(self) -> None:
+        gpus = self.console.gpus
+        self.query_one("#gpus-none").display = not gpus.latest
+        self.query_one("#gpus-cards").display = bool(gpus.latest)
+        why = gpu_view.without_gpu_lines(gpus.problem, gpus.host)
+        self.query_one("#gpus-why", Static).update("\n".join(why))
+        self._show_cards(gpus.latest)
+        rows = gpu_view.process_rows(gpus.latest, self._order)
+        table = self.query_one(RecordTable)
+        table.show_records(rows)
+        table.display = bool(rows)
+        self.query_one("#gpus-idle").display = not rows
+        by = "" if self._order == "memory" else f" · by {self._order}"
+        paused = " · held still" if self._paused else ""
+        self.query_one("#gpus-processes", Panel).border_title = f"Processes{by}{paused}"
+        events = list(gpus.events)[-EVENTS_SHOWN:]
+        lines = [log_line(t, "info", text) for t, text in reversed(events)]
+        self.query_one("#gpus-log", Static).update("\n".join(lines) or "Nothing has happened yet.")
+
+    def _show_cards(self, snapshots: tuple[Any, ...]) -> None:
+        cards = {card.id: card for card in self.query(GpuCard)}
+        for snapshot in snapshots:
+            card = cards.pop(f"gpu-{snapshot.index}", None)
+            if card is None:
+                card = GpuCard(snapshot.index)
+                self.query_one("#gpus-grid").mount(card)
+            card.show(snapshot, self.console.gpus)
+        for gone in cards.values():
+            gone.remove()
+
+    # what the operator does
+
+    def footer_entries(self) -> list[tuple[Action, str]]:
+        word = "go on" if self._paused else "pause"
+        return [
+            (item, word if item.id == "gpus.pause" else label) for item, label in super().footer_entries()
+        ]
+
+    def action_pause(self) -> None:
+        self._paused = not self._paused
+        self._show()
+        self.refresh_footer()
+
+    def action_sort(self) -> None:
+        self._order = PROCESS_ORDERS[(PROCESS_ORDERS.index(self._order) + 1) % len(PROCESS_ORDERS)]
+        self._show()
+
+    def action_copy(self) -> None:
+        rows = gpu_view.process_rows(self.console.gpus.latest, self._order)
+        if not rows:
+            self.notify("There is no process to copy.")
+            return
+        self.console.copy_to_clipboard(
+            "\n".join("\t".join(cell.strip() for cell in cells) for _key, cells in rows)
+        )
+        self.notify(f"{len(rows)} processes were copied.")

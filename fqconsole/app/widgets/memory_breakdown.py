@@ -13,8 +13,9 @@ class MemoryBreakdown(Widget):
     """Draws an Option of the preview against its Capacity; what it says is made in `fit_view`."""
 
     HELP: ClassVar[str] = (
-        "The bar is one device: / is held by others, then each term in its own sign, · is free. Each term says "
-        "where it comes from: headers are exact, a formula is computed, a default is assumed. e explains them."
+        "The bar is one device: / is held by others, then each term in its own sign, · is free. Each "
+        "term says where it comes from: headers are exact, a formula is computed, a default is assumed. "
+        "e says more."
     )
 
     def __init__(self, *, id: str | None = None) -> None:
