@@ -115,6 +115,16 @@ def compare_runs(
     )
 
 
+def as_table(comparison: Comparison) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Head and lines of texts: a run's change and verdict stand behind its value."""
+    head = ("", *(f"{run} (baseline)" if run == comparison.baseline else run for run in comparison.run_ids))
+    lines = [
+        [row.label, *(" ".join(filter(None, (c.text, c.change_text, c.verdict))) for c in row.cells)]
+        for row in comparison.rows
+    ]
+    return head, lines
+
+
 def _read(database: Database, number: int) -> Run:
     run = read_run(database, number)
     if run is None:
