@@ -8,35 +8,15 @@ from typing import Any
 
 import torch
 
-from fqconsole.errors import UsageError
+from quantizer.device import resolve_device
 
 _DTYPE_WORDS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
 
-def resolve_device(word: str) -> torch.device:
-    """The device that "auto", "cpu", "cuda" or "cuda:1" means on this machine.
-
-    Raises UsageError when there is no such device.
-    """
-    if word == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    if word == "cpu":
-        return torch.device("cpu")
-    try:
-        device = torch.device(word)
-    except RuntimeError:
-        device = None
-    if device is None or device.type != "cuda":
-        raise UsageError(f"There is no device called {word!r}.", 'Say "auto", "cpu", "cuda" or "cuda:1".')
-    if not torch.cuda.is_available():
-        raise UsageError(f"{word} was asked for, but torch sees no GPU here.", 'Use "auto" or "cpu".')
-    index = device.index or 0
-    if index >= torch.cuda.device_count():
-        raise UsageError(
-            f"{word} was asked for, but torch sees {torch.cuda.device_count()} GPU(s).",
-            'Use "cuda:0" or "auto".',
-        )
-    return torch.device("cuda", index)
+def session_device(word: str) -> torch.device:
+    """The device that "auto", "cpu", "cuda" or "cuda:1" means here, with its number. Raises UsageError."""
+    device = resolve_device(word)
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def compute_dtype(stored: torch.dtype, device: torch.device) -> torch.dtype:

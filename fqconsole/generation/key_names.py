@@ -5,12 +5,17 @@ fuses others (the experts of a layer into one parameter). The rules are transfor
 knows them.
 """
 
+import re
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
+
+# Experts cut out of tensors that lie fused on disk: transformers has no rule for their names, ours is here.
+_EXPERT = re.compile(r"^(?P<experts>(?:.*\.)?experts)\.\d+\.(?P<kind>gate_proj|up_proj|down_proj)\.weight$")
+_OUR_PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
 
 
 @dataclass
@@ -50,6 +55,11 @@ def map_keys(model: Any, names: Iterable[str]) -> KeyMap:
         place, pattern = rename_source_key(name, renamings, converters, prefix, places)
         if place not in places and name in places:
             place, pattern = rename_source_key(name, [], [], prefix, places)
+        expert = _EXPERT.match(name) if place not in places else None
+        if expert is not None:
+            whole = expert["experts"] + (".down_proj" if expert["kind"] == "down_proj" else ".gate_up_proj")
+            place, _ = rename_source_key(whole, renamings, converters, prefix, places)
+            pattern = expert["kind"]
         if place not in places:
             found.strangers.append(name)
         elif pattern is None:
@@ -72,14 +82,19 @@ def convert(
     return {target: value[0] if isinstance(value, list) else value for target, value in made.items()}
 
 
-def expert_positions(parts: list[tuple[str, str]], rules: dict[str, Any]) -> list[list[str]] | None:
+def expert_positions(
+    place: str, parts: list[tuple[str, str]], rules: dict[str, Any]
+) -> list[list[str]] | None:
     """For a parameter fused from experts: one list of tensor names (in expert order) for each part of its
     rows.
 
     `gate_up_proj` gives `[[gate of expert 0, 1, ...], [up of expert 0, 1, ...]]`. None where the rule is
     another than stacking the experts and joining the parts along the rows.
     """
-    rule = rules[parts[0][1]]
+    rule = rules.get(parts[0][1])
+    if rule is None:
+        kinds = _OUR_PARTS[place.rpartition(".")[2]]
+        return [[name for name, pattern in parts if pattern == kind] for kind in kinds]
     steps = [(type(step).__name__, getattr(step, "dim", None)) for step in rule.operations]
     if steps not in ([("MergeModulelist", 0)], [("MergeModulelist", 0), ("Concatenate", 1)]):
         return None

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import kernels
 from fqconsole.errors import OperatorError
 from fqconsole.generation.device import compute_dtype, dtype_word
-from fqconsole.generation.folder import ModelFolder
+from fqconsole.generation.folder import ModelFolder, open_folder
 from fqconsole.generation.key_names import KeyMap, convert, expert_positions, map_keys
 from fqconsole.generation.modules import PackedExperts, PackedLinear
 from fqconsole.generation.skeleton import build_skeleton, compute_buffers, fp32_names, read_config
+from kernels.packed_matrix import PackedMatrix
 
 QUANTIZE_AGAIN = "Quantize the model again."
 FETCH_AGAIN = "Fetch the model again."
@@ -46,17 +46,15 @@ def load_model(path: Path, device: torch.device, on_progress: BytesProgress | No
     `on_progress(done, total)` is told stored bytes. Raises OperatorError naming the file, tensor or
     architecture that stands in the way; torch.OutOfMemoryError when the device is too small.
     """
-    folder = ModelFolder(path, device)
-    config = read_config(path)
-    stored = _stored_dtype(config)
-    dtype = compute_dtype(stored, device)
-    model = build_skeleton(config, dtype)
-    compute_buffers(model, device)
-    filler = _Filler(folder, model, dtype, on_progress)
-    filler.fill()
-    bits = None
-    if folder.matrices:
-        bits = Counter(matrix.bits for matrix in folder.matrices.values()).most_common(1)[0][0]
+    with open_folder(path) as folder:
+        config = read_config(path)
+        stored = _stored_dtype(config)
+        dtype = compute_dtype(stored, device)
+        model = build_skeleton(config, dtype)
+        compute_buffers(model, device)
+        _Filler(folder, model, device, dtype, on_progress).fill()
+        widths = Counter(matrix.scheme.bits for matrix in folder.matrices.values())
+    bits = widths.most_common(1)[0][0] if widths else None
     return LoadedModel(
         model=model,
         config=config,
@@ -78,30 +76,35 @@ class _Filler:
     """Fills the places of one model from one folder."""
 
     def __init__(
-        self, folder: ModelFolder, model: Any, dtype: torch.dtype, on_progress: BytesProgress | None
+        self,
+        folder: ModelFolder,
+        model: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+        on_progress: BytesProgress | None,
     ) -> None:
         self.folder = folder
         self.model = model
+        self.device = device
         self.again = QUANTIZE_AGAIN if folder.quantized else FETCH_AGAIN
         self.fp32 = [re.compile(pattern.replace("*", ".*")) for pattern in fp32_names(model, dtype)]
         self.on_progress = on_progress
-        self.total = sum(map(folder.tensor_bytes, folder.plain)) + sum(
-            map(folder.matrix_bytes, folder.matrices)
-        )
+        self.total = folder.bytes
         self.done = 0
-        self.weights = {
-            name + ".weight": name for name in folder.matrices
-        }  # the name a matrix would have in 16 bits
+        # The name that each packed module would have in 16 bits: transformers' rules speak of those.
+        self.packed = {
+            module + ".weight": matrix for matrix in folder.matrices.values() for module in matrix.modules
+        }
 
     def fill(self) -> None:
-        keys = map_keys(self.model, [*self.folder.plain, *self.weights])
+        keys = map_keys(self.model, [*self.folder.kept, *self.packed])
         self._refuse_strangers(keys)
         for place, name in keys.direct.items():
-            if name in self.weights:
-                self._fill_linear(place, self.weights[name])
+            if name in self.packed:
+                self._fill_linear(place, name)
         experts: dict[str, dict[str, list[tuple[str, str]]]] = {}
         for place, parts in keys.fused.items():
-            packed = [name in self.weights for name, _ in parts]
+            packed = [name in self.packed for name, _ in parts]
             if all(packed):
                 parent, _, leaf = place.rpartition(".")
                 experts.setdefault(parent, {})[leaf] = parts
@@ -117,18 +120,16 @@ class _Filler:
         for parent, leaves in experts.items():
             self._fill_experts(parent, leaves, keys)
         for place, name in keys.direct.items():
-            if name not in self.weights:
+            if name not in self.packed:
                 self._put(place, self._read(name))
         self._tie_and_check()
 
     def _refuse_strangers(self, keys: KeyMap) -> None:
-        """A quantized matrix without a place means another model; other tensors (old buffers, extra heads)
-        are left.
-        """
-        lost = [name for name in keys.strangers if name in self.weights]
+        """A packed matrix without a place means another model; other tensors (old buffers) are left out."""
+        lost = [name for name in keys.strangers if name in self.packed]
         if lost:
             raise OperatorError(
-                f"The matrix {self.weights[lost[0]]} has no place in a "
+                f"The matrix {lost[0]} has no place in a "
                 f"{self.model.config.model_type} model as transformers builds it.",
                 "Check that config.json belongs to these weights.",
             )
@@ -136,24 +137,26 @@ class _Filler:
     def _fill_linear(self, place: str, name: str) -> None:
         module_name = place.removesuffix(".weight")
         old = self.model.get_submodule(module_name)
-        n, k = self.folder.matrices[name].shape
-        if isinstance(old, nn.Linear):
-            expected = tuple(old.weight.shape)
-        elif type(old).__name__ == "Conv1D":  # GPT-2's linear keeps its weight as [K, N]
-            expected = tuple(reversed(old.weight.shape))
-        else:
+        stored = self.packed[name]
+        n, k = stored.shape[-2:]
+        if not isinstance(old, nn.Linear):
             raise OperatorError(
                 f"{name} is quantized, but in this model it is a {type(old).__name__}, not a linear layer.",
                 "Quantize the model again without it.",
             )
-        self._check_shape(name, (n, k), expected)
+        self._check_shape(name, (n, k), tuple(old.weight.shape))
         packed = PackedLinear(in_features=k, out_features=n, bias=old.bias)
-        packed.matrix = self._read_matrix(name)
+        if len(stored.shape) == 2:
+            packed.matrix = stored.load(self.device)
+        else:  # an expert that this transformers keeps as a linear of its own
+            expert = stored.modules.index(name.removesuffix(".weight"))
+            packed.matrix = stored.load_expert(expert, self.device)
+        self._told(packed.matrix.bytes)
         self.model.set_submodule(module_name, packed)
 
     def _fill_experts(self, parent: str, leaves: dict[str, list[tuple[str, str]]], keys: KeyMap) -> None:
         old = self.model.get_submodule(parent)
-        rows = {leaf: expert_positions(parts, keys.rules) for leaf, parts in leaves.items()}
+        rows = {leaf: expert_positions(leaf, parts, keys.rules) for leaf, parts in leaves.items()}
         rising, falling = rows.get("gate_up_proj"), rows.get("down_proj")
         # Attributes that an older transformers doesn't set yet describe forms that it doesn't have yet.
         odd = any(getattr(old, word, False) for word in ("has_bias", "is_transposed", "has_post_expert_norm"))
@@ -167,44 +170,32 @@ class _Filler:
             )
         packed = PackedExperts(old.num_experts, old._apply_gate)
         gate_up = [self._stack(names, old.num_experts, parent) for names in rising]
-        n_rising = sum(stack.codes.shape[1] for stack in gate_up)
+        n_rising = sum(stack.n for stack in gate_up)
         self._check_shape(
             f"{parent}.gate_up_proj", (n_rising, gate_up[0].k), tuple(old.gate_up_proj.shape[1:])
         )
         packed.rising = _join_rows(gate_up)
         packed.falling = self._stack(falling[0], old.num_experts, parent)
-        shape = (packed.falling.codes.shape[1], packed.falling.k)
+        shape = (packed.falling.n, packed.falling.k)
         self._check_shape(f"{parent}.down_proj", shape, tuple(old.down_proj.shape[1:]))
         self.model.set_submodule(parent, packed)
 
-    def _stack(self, weights: list[str], experts: int, parent: str) -> kernels.PackedMatrix:
-        """One stack `[E, ...]`, filled expert by expert so that only one of them is there twice."""
-        names = [self.weights[weight] for weight in weights]
+    def _stack(self, names: list[str], experts: int, parent: str) -> PackedMatrix:
+        """One stack `[E, ...]` as it lies in the folder, which must hold these experts in this order."""
         if len(names) != experts:
             raise OperatorError(f"{parent} has {experts} experts, but {len(names)} are stored.", self.again)
-        schemes = {(m.shape, m.bits, m.group_size) for m in map(self.folder.matrices.__getitem__, names)}
-        if len(schemes) != 1:
-            raise OperatorError(f"The experts of {parent} don't share one scheme.", QUANTIZE_AGAIN)
-        first = self._read_matrix(names[0])
-        codes = first.codes.new_empty((experts, *first.codes.shape))
-        scales = first.scales.new_empty((experts, *first.scales.shape))
-        codes[0], scales[0] = first.codes, first.scales
-        for i, name in enumerate(names[1:], start=1):
-            one = self._read_matrix(name)
-            codes[i], scales[i] = one.codes, one.scales
-        return kernels.PackedMatrix(
-            codes=codes, scales=scales, bits=first.bits, group_size=first.group_size, k=first.k
-        )
+        stored = self.packed[names[0]]
+        if [module + ".weight" for module in stored.modules] != names:
+            raise OperatorError(f"The experts of {parent} are not stored as one set.", QUANTIZE_AGAIN)
+        stack = stored.load(self.device)
+        self._told(stack.bytes)
+        return stack
 
     def _read(self, name: str) -> Tensor:
-        tensor = self.folder.read(name)
-        self._told(self.folder.tensor_bytes(name))
+        stored = self.folder.kept[name]
+        tensor = stored.load(self.device)
+        self._told(stored.bytes)
         return tensor
-
-    def _read_matrix(self, name: str) -> kernels.PackedMatrix:
-        matrix = self.folder.read_matrix(name)
-        self._told(self.folder.matrix_bytes(name))
-        return matrix
 
     def _told(self, count: int) -> None:
         self.done += count
@@ -248,7 +239,7 @@ class _Filler:
             )
 
 
-def _join_rows(stacks: list[kernels.PackedMatrix]) -> tuple[kernels.PackedMatrix, ...]:
+def _join_rows(stacks: list[PackedMatrix]) -> tuple[PackedMatrix, ...]:
     """Gate and up as one stack where they share a scheme: one kernel instead of two."""
     first = stacks[0]
     if len(stacks) == 1 or any(
@@ -256,7 +247,7 @@ def _join_rows(stacks: list[kernels.PackedMatrix]) -> tuple[kernels.PackedMatrix
     ):
         return tuple(stacks)
     return (
-        kernels.PackedMatrix(
+        PackedMatrix(
             codes=torch.cat([s.codes for s in stacks], dim=1),
             scales=torch.cat([s.scales for s in stacks], dim=1),
             bits=first.bits,
@@ -274,7 +265,7 @@ def _held_bytes(model: nn.Module) -> int:
     """Bytes of every parameter, buffer, code and scale, tied ones once."""
     held = {id(tensor): tensor for _, tensor in _all_tensors(model)}
     for module in model.modules():
-        stacks: list[kernels.PackedMatrix] = []
+        stacks: list[PackedMatrix] = []
         if isinstance(module, PackedLinear) and module.matrix is not None:
             stacks = [module.matrix]
         elif isinstance(module, PackedExperts) and module.falling is not None:

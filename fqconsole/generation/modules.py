@@ -8,17 +8,18 @@ import torch
 from torch import Tensor, nn
 
 import kernels
+from kernels.packed_matrix import PackedMatrix
 
 
 class PackedLinear(nn.Module):
-    """y = x Wᵀ + b with W `[N, K]` packed. Stands where an `nn.Linear` (or GPT-2's `Conv1D`) stood."""
+    """y = x Wᵀ + b with W `[N, K]` packed. Stands where an `nn.Linear` stood."""
 
     def __init__(self, in_features: int, out_features: int, bias: nn.Parameter | None) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
         self.bias = bias
-        self.matrix: kernels.PackedMatrix | None = None
+        self.matrix: PackedMatrix | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` `[..., K]` in a floating dtype; returns `[..., N]` in the same dtype."""
@@ -44,8 +45,8 @@ class PackedExperts(nn.Module):
         super().__init__()
         self.num_experts = num_experts
         self.apply_gate = apply_gate
-        self.rising: tuple[kernels.PackedMatrix, ...] = ()
-        self.falling: kernels.PackedMatrix | None = None
+        self.rising: tuple[PackedMatrix, ...] = ()
+        self.falling: PackedMatrix | None = None
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """`hidden_states` `[T, H]`, `top_k_index` int64 `[T, k]`, `top_k_weights` `[T, k]` → `[T, H]`."""

@@ -14,7 +14,7 @@ import kernels
 from fqconsole.errors import OperatorError, UsageError
 from fqconsole.generation import options
 from fqconsole.generation.decoding import DecodeInputs, Generation, OnTokens, generate_tokens, warm_up
-from fqconsole.generation.device import release, resolve_device
+from fqconsole.generation.device import release, session_device
 from fqconsole.generation.loading import BytesProgress, LoadedModel, load_model
 from fqconsole.generation.prompt import Message, has_chat_template, load_tokenizer, render
 
@@ -32,7 +32,7 @@ def open_session(
     be loaded, torch.OutOfMemoryError when the device is too small.
     """
     started = time.perf_counter()
-    place = resolve_device(device)
+    place = session_device(device)
     tokenizer = load_tokenizer(path)
     loaded = load_model(path, place, on_progress)
     session = Session(path, place, loaded, tokenizer, context)
