@@ -117,6 +117,8 @@ class FqConsole(App[None], inherit_bindings=False):
     @work(group="store", exit_on_error=False)
     async def open_store(self) -> None:
         problem = await self.store.problem()
+        if not problem:
+            await self.store.call(self.services.sweep)
         for screen in self.screens_alive():
             screen.post_message(StoreReady(problem))
         if problem:
@@ -140,12 +142,13 @@ class FqConsole(App[None], inherit_bindings=False):
         snapshots = source.sample() if source.available else ()
         self.call_later(self._take_readings, source, snapshots, self.services.host_memory())
 
-    def _take_readings(self, source: Any, snapshots: tuple[Any, ...], host: Any) -> None:
+    async def _take_readings(self, source: Any, snapshots: tuple[Any, ...], host: Any) -> None:
         self.gpus.source = source
         self.gpus.problem = source.problem
         self.gpus.take(snapshots, host)
         for screen in self.screens_alive():
             screen.post_message(GpuReadings())
+        await self.jobs.note_gpus(snapshots)
 
     # screens
 

@@ -1,5 +1,6 @@
 """What the Fit screen shows of a memory preview, as plain lines: bar, terms, every option, verdict."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from fqconsole.app.verdicts import SIGNS, share
 GLYPHS = "█▓▒░▪+"
 FREE = "·"
 OTHERS = "/"
+WIDTH = 68  # cells of the explanation
 
 
 def chosen(preview: Any, bits: int, gpus: int) -> Any:
@@ -107,7 +109,8 @@ def explanation(option: Any, capacity: Any) -> list[str]:
     lines = []
     for term in option.terms:
         lines.append(f"{term.name:<22} {formatting.memory(term.bytes):>10}   {term.origin}")
-        lines.extend(f"    {line}" for line in str(term.detail).splitlines())
+        for line in str(term.detail).splitlines():
+            lines.extend(textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    "))
     lines.append(f"{'total':<22} {formatting.memory(option.total_bytes_per_gpu):>10}")
     lines.append(f"{'free on ' + capacity.name:<22.40} {formatting.memory(option.capacity_bytes):>10}")
     return lines

@@ -4,6 +4,7 @@ import math
 
 GIB = 2**30
 MIB = 2**20
+KIB = 2**10
 UNKNOWN = "—"
 
 
@@ -20,13 +21,14 @@ def gib(count: float | None) -> str:
 
 
 def memory(count: float | None) -> str:
-    """Bytes with their unit: `7.7 GiB`; MiB under 0.1 GiB, because the built-in models are that small."""
+    """Bytes with their unit: `7.7 GiB`; MiB and KiB where it is less: demo models are small."""
     if count is None:
         return UNKNOWN
-    if abs(count) < 0.1 * GIB:
-        value = count / MIB
-        return f"{value:.0f} MiB" if value >= 99.95 else f"{value:.1f} MiB"
-    return f"{gib(count)} GiB"
+    if count >= GIB * 0.9995:
+        return f"{gib(count)} GiB"
+    size, unit = (MIB, "MiB") if count >= MIB * 0.9995 else (KIB, "KiB")
+    value = count / size
+    return f"{value:.0f} {unit}" if value >= 99.95 or count == 0 else f"{value:.1f} {unit}"
 
 
 def parameters(count: int | None) -> str:

@@ -13,6 +13,7 @@ from fqconsole.app.services import EventRecorder, RunningJob, Services
 from fqconsole.app.store_thread import StoreThread, sentence
 from fqconsole.jobs.messages import (
     AnyEvent,
+    GenerationStarted,
     JobDone,
     JobFailed,
     LogLine,
@@ -45,11 +46,17 @@ class JobHandle:
     failure: JobFailed | None = None
     ended: float | None = None
     job: RunningJob | None = None
+    answering: str = ""  # in a session: the run of the answer under way
     pending: deque[AnyEvent] = field(default_factory=deque)
 
     @property
     def run_id(self) -> str:
         return str(getattr(self.request, "run_id", ""))
+
+    @property
+    def current_run(self) -> str:
+        """The run that goes on: the job's own, or in a session that of the answer under way."""
+        return self.answering if self.kind == "session" else self.run_id
 
     @property
     def active(self) -> bool:
@@ -77,14 +84,19 @@ class JobHandle:
             case _:
                 self.history.append(event)
         match event:
+            case GenerationStarted():
+                self.answering = event.run_id
             case Paused():
                 self.status = "paused"
             case Resumed():
                 self.status = "running"
-            case JobDone() if self.kind != "session":
+            case JobDone() if self.kind == "session":
+                self.answering = ""
+            case JobDone():
                 self.status = "done" if event.status == "done" else "cancelled"
             case JobFailed():
                 self.failure = event
+                self.answering = ""
                 if self.kind != "session" or not event.run_id:
                     self.status = "failed"
             case _:
@@ -104,7 +116,7 @@ class JobRunner:
         self._recorder: EventRecorder | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.handles: list[JobHandle] = []
-        self.record_problem = ""
+        self.record_problem = ""  # why events can't be recorded; empty while they can
 
     def latest(self, kind: str) -> JobHandle | None:
         """The job of this kind that was started last."""
@@ -182,14 +194,34 @@ class JobRunner:
     async def _record(self, events: tuple[AnyEvent, ...]) -> None:
         try:
             await self._store.call(lambda store: self._feed(store, events))
+            self.record_problem = ""
         except Exception as error:  # noqa: BLE001 - a full disk must not end the job that is being watched
             self.record_problem = sentence(error)
 
     def _feed(self, store: Any, events: tuple[AnyEvent, ...]) -> None:
+        recorder = self._recording(store)
+        for event in events:
+            recorder.feed(event)
+
+    def _recording(self, store: Any) -> EventRecorder:
         if self._recorder is None:
             self._recorder = self._services.make_recorder(store)
-        for event in events:
-            self._recorder.feed(event)
+        return self._recorder
+
+    async def note_gpus(self, snapshots: tuple[Any, ...]) -> None:
+        """Keep a GPU reading with every run that goes on now."""
+        runs = [handle.current_run for handle in self.active if handle.current_run]
+        if not snapshots or not runs:
+            return
+
+        def keep(store: Any) -> None:
+            for run_id in runs:
+                self._recording(store).feed_gpus(run_id, snapshots)
+
+        try:
+            await self._store.call(keep)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.record_problem = sentence(error)
 
     def _tell(self, message: type[JobEvents] | type[JobChanged], *arguments: Any) -> None:
         for target in self._targets():

@@ -86,6 +86,12 @@ def open_store() -> Any:
     return Store.open(paths.store_file())
 
 
+def sweep(store: Any) -> list[str]:
+    from fqconsole.jobs import sweep_interrupted
+
+    return sweep_interrupted(store)
+
+
 def make_recorder(store: Any) -> EventRecorder:
     from fqconsole.jobs import Recorder
 

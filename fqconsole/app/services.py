@@ -28,6 +28,8 @@ class EventRecorder(Protocol):
 
     def feed(self, event: AnyEvent) -> Any: ...
 
+    def feed_gpus(self, run_id: str, snapshots: tuple[Any, ...]) -> Any: ...
+
 
 class GpuSource(Protocol):
     """Where GPU readings come from; `fqconsole.gpus.GpuWatcher` is the real one."""
@@ -68,6 +70,7 @@ class Services:
     host_memory: Callable[[], HostMemory]
     disk_free: Callable[[Path], int]
     open_store: Callable[[], Any]
+    sweep: Callable[[Any], Any]  # marks runs of consoles that died as interrupted
     make_recorder: Callable[[Any], EventRecorder]
     start_job: Callable[[Request], Awaitable[RunningJob]]
     begin: (
@@ -97,6 +100,7 @@ def real_services() -> Services:
         host_memory=rooms.host_memory,
         disk_free=rooms.disk_free,
         open_store=rooms.open_store,
+        sweep=rooms.sweep,
         make_recorder=rooms.make_recorder,
         start_job=rooms.start_job,
         begin=rooms.Beginnings(),

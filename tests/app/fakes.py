@@ -207,6 +207,9 @@ class FakeRecorder:
     def feed(self, event: AnyEvent) -> None:
         self.store.fed.append(event)
 
+    def feed_gpus(self, run_id: str, snapshots: tuple[Any, ...]) -> None:
+        self.store.gpu_readings.append((run_id, snapshots))
+
 
 class FakeStore:
     """Holds the fed events; screens that read runs use a real Store on a temporary file instead."""
@@ -214,6 +217,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.fed: list[AnyEvent] = []
         self.begun: list[Request] = []
+        self.gpu_readings: list[Any] = []
 
     def close(self) -> None:
         pass
@@ -223,6 +227,8 @@ class FakeBeginnings:
     """`fqconsole.jobs.runs` without a database: run ids count up."""
 
     def begin_quantize(self, store: FakeStore, **options: Any) -> StartQuantize:
+        for name in ("revision", "predicted", "predicted_gpu"):
+            options.pop(name, None)
         request = StartQuantize(run_id=f"r{len(store.begun) + 1:04}", **options)
         store.begun.append(request)
         return request
@@ -272,6 +278,7 @@ def fake_services(
         host_memory=lambda: HostMemory(used=int(3.1 * GIB), total=int(23.4 * GIB)),
         disk_free=lambda _path: 180 * GIB,
         open_store=FakeStore,
+        sweep=lambda _store: [],
         make_recorder=FakeRecorder,
         start_job=jobs or JobScripts(),
         begin=FakeBeginnings(),

@@ -222,7 +222,7 @@ class ModelsScreen(ModeScreen):
             row is not None and row.description is not None and row.description.quantization is not None
         )
         word = "talk" if quantized else "plan"
-        on_hub = row is not None and row.entry.path is None
+        on_hub = row is not None and row.entry.source == "hub"
         return [
             (item, word if item.id == "models.open" else label)
             for item, label in entries
@@ -273,7 +273,7 @@ class ModelsScreen(ModeScreen):
 
     async def action_download(self) -> None:
         row = self._current()
-        if row is None or row.entry.path is not None:
+        if row is None or row.entry.source != "hub":
             self.notify("This model is on this machine already.")
             return
         begin = self.console.services.begin

@@ -302,6 +302,8 @@ class QuantizeScreen(ModeScreen):
                     bits=choice.bits,
                     granularity=choice.granularity,
                     group_size=choice.group_size,
+                    revision=about.revision,
+                    **self._predicted(),
                 ),
                 kind="quantize",
                 title=quantize_estimate.title_of(entry, choice),
@@ -310,6 +312,16 @@ class QuantizeScreen(ModeScreen):
             self.notify(sentence(error), title="The job could not be started", severity="error", markup=False)
         finally:
             self._beginning = False
+
+    def _predicted(self) -> dict[str, Any]:
+        """The peak that the preview promised, so that the run can say how true it was."""
+        preview = self.console.workspace.preview
+        if preview is None or preview.capacity.kind == "named gpu":
+            return {}
+        return {
+            "predicted": {"total": preview.quantize_peak},
+            "predicted_gpu": 0 if preview.capacity.kind == "gpu" else None,
+        }
 
     def _talk(self, job: JobHandle) -> None:
         request, written, about = job.request, self._state.written, self.console.workspace.description

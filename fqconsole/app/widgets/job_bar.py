@@ -20,6 +20,7 @@ class JobBar(Widget):
         self._fraction = -1.0 if fraction is None else fraction
         grew = len(lines) != len(self._lines)
         self._word, self._lines = word, tuple(lines)
+        self.set_class(fraction is None, "-words")
         self.refresh(layout=grew)
 
     def render(self) -> Content:
