@@ -1,0 +1,93 @@
+"""The command line as one Typer application; every command's body imports what it needs when it runs."""
+
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+
+import fqconsole
+from fqconsole.cli import demo, doctor, evaluate, fit, generate, gpus, models, paths, quantize, runs
+from fqconsole.cli.ending import EndedBySignal, listen
+from fqconsole.cli.faults import report
+from fqconsole.cli.output import ReaderGone, complain, write
+
+READER_GONE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
+EXIT_CODES = (
+    "Exit codes: 0 ok, 1 the job failed, 2 usage, 3 predicted not to fit, 4 out of memory or device lost, "
+    "129/130/143 ended by a signal."
+)
+
+application = typer.Typer(
+    name="fqconsole",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+    epilog=EXIT_CODES,
+)
+application.add_typer(models.application, name="models")
+application.command("fit")(fit.fit)
+application.command("quantize")(quantize.quantize)
+application.command("evaluate")(evaluate.evaluate)
+application.command("generate")(generate.generate)
+application.add_typer(runs.application, name="runs")
+application.command("gpus")(gpus.gpus)
+application.command("demo")(demo.demo)
+application.command("doctor")(doctor.doctor)
+application.command("paths")(paths.paths)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        write(sys.stdout, f"fqconsole {fqconsole.__version__}\n")
+        raise typer.Exit
+
+
+@application.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Make large language models small, see what that costs, and talk to the result.
+
+    Without a command it opens the console. Each step of the console is a command here too.
+    """
+    if context.invoked_subcommand is None:
+        from fqconsole.app import run_console  # it answers signals itself, so that the terminal is put right
+
+        raise typer.Exit(run_console())
+    listen()
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command line; the exit code. Every failure is told in one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal of another encoding shows \\u2014, and does not end the command.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = application(args=arguments, prog_name="fqconsole", standalone_mode=False)
+    except EndedBySignal as ended:
+        return ended.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except ReaderGone:
+        return READER_GONE
+    except Exception as error:  # noqa: BLE001 - whatever it is, the operator gets a sentence
+        return _told(error)
+    return code if isinstance(code, int) else 0
+
+
+def _told(error: Exception) -> int:
+    """The exit code of a failure, after telling it. Typer's own complaints know how to show themselves."""
+    if hasattr(error, "show") and hasattr(error, "exit_code"):
+        error.show()
+        return int(error.exit_code)
+    if isinstance(error, typer.Abort):
+        complain("Ended by the operator.")
+        return 1
+    return report(error)

@@ -1,0 +1,135 @@
+"""`fqconsole fit`: does it fit, before anything runs."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fqconsole.cli.options import Force, GroupSize, Json, Model
+from fqconsole.cli.output import Output
+
+if TYPE_CHECKING:
+    from fqconsole.fit import FitPreview, Option
+
+MARKS = {"fits": "✓", "tight": "!", "does not fit": "✗"}
+
+
+def fit(
+    model: Model,
+    *,
+    bits: Annotated[
+        str,
+        typer.Option(metavar="BITS", help="Precisions to look at, of 16, 8, 4 and 3, separated by commas."),
+    ] = "16,8,4,3",
+    gpus: Annotated[
+        str, typer.Option(metavar="COUNTS", help="Numbers of GPUs to look at, separated by commas.")
+    ] = "1,2,4,8",
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Judge against this GPU, h100-80gb say, not by the memory free here."
+        ),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TOKENS",
+            min=1,
+            help="Tokens of prompt and answer. [default: 8192, or the model's own limit]",
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Sequences at a time.")] = 1,
+    group_size: GroupSize = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print every term of every option with where it comes from.")
+    ] = False,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Preview the memory that a model needs for each precision and number of GPUs.
+
+    Where one precision and one number of GPUs are asked for and that does not fit, the exit code is 3.
+    """
+    from fqconsole.cli.memory_check import capacity
+    from fqconsole.cli.model_choice import described
+    from fqconsole.cli.number_lists import group_size_of, numbers
+    from fqconsole.fit import preview
+
+    output = Output(json=json)
+    asked = numbers(bits, "--bits", allowed=(16, 8, 4, 3))
+    counts = numbers(gpus, "--gpus")
+    found = preview(
+        described(model),
+        capacity(gpu),
+        bits=asked,
+        gpu_counts=counts,
+        context=context,
+        batch=batch,
+        group_size="default" if group_size is None else group_size_of(group_size),
+    )
+    if json:
+        output.result(_document(found))
+    else:
+        output.line(_page(found, explain=explain))
+    one_asked = len(asked) == 1 and len(counts) == 1
+    if one_asked and found.options[0].verdict == "does not fit" and not force:
+        raise typer.Exit(3)
+
+
+def _document(found: "FitPreview") -> dict[str, Any]:
+    return {
+        "model": found.model,
+        "context": found.context,
+        "batch": found.batch,
+        "capacity": found.capacity,
+        "largest_context": found.largest_context,
+        "quantize_peak_bytes": found.quantize_peak,
+        "options": found.options,
+    }
+
+
+def _page(found: "FitPreview", *, explain: bool) -> str:
+    from fqconsole.cli.quantities import size
+    from fqconsole.fit import explain as explained
+
+    capacity = found.capacity
+    parts = [
+        f"{found.model} at context {found.context}, batch {found.batch}, on {capacity.name}: "
+        f"{size(capacity.free_bytes)} free of {size(capacity.total_bytes)}",
+        _grid(found),
+    ]
+    if explain:
+        parts += ["\n".join(explained(found, option)) for option in found.options]
+    else:
+        parts.append(
+            "\n".join(
+                f"{_name(option, found)}: {option.verdict}. It would with {option.smallest_change}."
+                for option in found.options
+                if option.smallest_change
+            )
+        )
+    return "\n\n".join(part for part in parts if part)
+
+
+def _grid(found: "FitPreview") -> str:
+    from fqconsole.cli.quantities import precision, size
+    from fqconsole.cli.table import table
+
+    counts = list(dict.fromkeys(option.gpus for option in found.options))
+    host = found.capacity.kind == "host"
+    head = ["", *("this machine" if host else f"{count} GPU{'s' if count > 1 else ''}" for count in counts)]
+    rows = []
+    for bits in dict.fromkeys(option.bits for option in found.options):
+        row = [precision(bits)]
+        for option in found.options:
+            if option.bits == bits:
+                share = option.total_bytes_per_gpu / max(1, option.capacity_bytes)
+                row.append(f"{MARKS[option.verdict]} {size(option.total_bytes_per_gpu)} {share:.0%}")
+        rows.append(row)
+    return table(head, rows)
+
+
+def _name(option: "Option", found: "FitPreview") -> str:
+    from fqconsole.cli.quantities import precision
+
+    place = "" if found.capacity.kind == "host" else f" on {option.gpus} GPU{'s' if option.gpus > 1 else ''}"
+    return precision(option.bits) + place

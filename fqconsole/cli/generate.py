@@ -1,0 +1,172 @@
+"""`fqconsole generate`: text from a quantized model or a 16-bit one, or from two of them side by side."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fqconsole.cli.options import Checkpoint, Device, Events, Force, Json, Quiet
+from fqconsole.cli.output import Output
+from fqconsole.errors import UsageError
+
+
+def generate(
+    checkpoint: Checkpoint,
+    *,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            "-p",
+            metavar="TEXT",
+            help="The prompt; - reads stdin. [default: the model's suggestion, if any]",
+        ),
+    ] = None,
+    messages: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='A conversation, JSON: [{"role": "user", "content": "..."}]. Needs a chat model.',
+        ),
+    ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="A system message before the prompt. Needs a chat model."),
+    ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Send the prompt as it is, also to a model that has a chat template."),
+    ] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Then the same prompt and seed on this model, side by side."),
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Generate at most this many tokens.")
+    ] = 256,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Always the likeliest token; the same as --temperature 0.")
+    ] = False,
+    temperature: Annotated[
+        float, typer.Option(metavar="T", min=0.0, help="How freely tokens are drawn; 0 is greedy.")
+    ] = 0.7,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            metavar="P",
+            min=0.0,
+            max=1.0,
+            help="Draw from the likeliest tokens that make up this share; 1 is off.",
+        ),
+    ] = 0.95,
+    top_k: Annotated[
+        int, typer.Option(metavar="K", min=0, help="Draw from the K likeliest tokens; 0 is off.")
+    ] = 0,
+    min_p: Annotated[
+        float,
+        typer.Option(
+            metavar="P",
+            min=0.0,
+            max=1.0,
+            help="Leave out tokens under this share of the likeliest; 0 is off.",
+        ),
+    ] = 0.0,
+    repetition_penalty: Annotated[
+        float, typer.Option(metavar="R", help="Above 1: tokens that occurred are drawn less; 1 is off.")
+    ] = 1.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="The same seed gives the same text. [default: drawn, and told]"
+        ),
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="End before this text; may be given more than once."),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TOKENS",
+            min=1,
+            help="Room for prompt and answer. [default: 8192, or the model's own limit]",
+        ),
+    ] = None,
+    device: Device = "auto",
+    force: Force = False,
+    json: Json = False,
+    events: Events = False,
+    quiet: Quiet = False,
+) -> None:
+    """Generate text and measure it: time to first token, prefill and decode speed, peak memory.
+
+    The text goes to stdout as it comes, everything else to stderr.
+    """
+    from fqconsole.cli.answering import Answerer, Question
+    from fqconsole.cli.run_store import open_store
+    from fqconsole.generation.options import Sampling, problem, with_seed
+
+    output = Output(json=json, quiet=quiet, events=events)
+    if messages is not None and (prompt is not None or system is not None or raw):
+        raise UsageError(
+            "--messages holds the whole conversation.", "Leave --prompt, --system and --raw out."
+        )
+    if raw and system is not None:
+        raise UsageError("--raw sends no system message.", "Leave one of --raw and --system out.")
+    sampling = Sampling(
+        temperature=0.0 if greedy else temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        stop=tuple(stop or ()),
+    )
+    wrong = problem(sampling)
+    if wrong:
+        raise UsageError(wrong, "See fqconsole generate --help.")
+    question = Question(
+        prompt=prompt,
+        messages=messages,
+        system=system,
+        raw=raw,
+        sampling=with_seed(sampling),
+        context=context,
+        device=device,
+        force=force,
+    )
+    with open_store() as store:
+        answerer = Answerer(store, output, question, stream=compare is None)
+        documents = [answerer.answer(model) for model in (checkpoint, compare) if model is not None]
+    if json:
+        output.result(documents[0] if compare is None else {"generations": documents})
+    elif not events:
+        _finish(documents, output)
+
+
+def _finish(documents: list[dict[str, Any]], output: Output) -> None:
+    import shutil
+
+    from fqconsole.cli.side_by_side import side_by_side
+
+    if len(documents) == 1:
+        output.say(measured(documents[0]))
+        return
+    columns = [(f"{document['model']} {document['precision']}", document["text"]) for document in documents]
+    output.line(side_by_side(columns[0], columns[1], shutil.get_terminal_size().columns))
+    for document in documents:
+        output.say(measured(document))
+
+
+def measured(document: dict[str, Any]) -> str:
+    """One line of the numbers of a generation."""
+    from fqconsole.cli.quantities import number, size, speed
+
+    return (
+        f"{document['run_id']}  {document['precision']}: TTFT {number(document['ttft_ms'], 3)} ms, prefill "
+        f"{speed(document['prefill_tok_s'])} tok/s, decode {speed(document['decode_tok_s'])} tok/s, "
+        f"{len(document['token_ids'])} tokens, peak {size(document['peak_bytes'])}, "
+        f"ended by {document['stop_reason']}"
+        + (f", seed {document['seed']}" if document["seed"] is not None else "")
+    )

@@ -1,0 +1,235 @@
+"""`fqconsole quantize`: a 16-bit model in, a quantized checkpoint out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fqconsole.cli.options import Device, Events, Force, GroupSize, Json, Model, Quiet
+from fqconsole.cli.output import Output
+from fqconsole.errors import UsageError
+
+if TYPE_CHECKING:
+    from fqconsole.jobs.messages import AnyEvent, StartQuantize
+    from fqconsole.models.description import ModelDescription
+    from store import Store
+
+
+def quantize(
+    model: Model,
+    *,
+    bits: Annotated[int, typer.Option(metavar="BITS", help="Width of a stored weight: 8, 4 or 3.")] = 4,
+    granularity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="adaptive: finer groups where outliers make them pay; fixed: one group size for all; "
+            "matrix: adaptive without the sets that engines fuse, for study. "
+            "[default: adaptive; fixed with --group-size]",
+        ),
+    ] = None,
+    group_size: GroupSize = None,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            metavar="R",
+            min=0.0,
+            max=1.0,
+            help="Adaptive: halve groups while that lowers the noise to under this share.",
+        ),
+    ] = 0.7,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="A new folder for the checkpoint. [default: one in the checkpoints folder]",
+        ),
+    ] = None,
+    device: Device = "auto",
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the unfinished run into --out, with that run's own options."
+        ),
+    ] = False,
+    force: Force = False,
+    json: Json = False,
+    events: Events = False,
+    quiet: Quiet = False,
+) -> None:
+    """Quantize a model's weights: no data is needed, and memory stays bounded whatever the model's size."""
+    from fqconsole.cli.run_store import open_store
+
+    output = Output(json=json, quiet=quiet, events=events)
+    with open_store() as store:
+        if resume:
+            choice = resumed_choice(store, model, out)
+        else:
+            choice = chosen_options(bits, granularity, group_size, threshold) | {"device": device}
+        document = quantized(store, output, model, out=out, force=force, **choice)
+    if json:
+        output.result(document)
+    elif not events:
+        output.line(page(document))
+        output.say(f'next: fqconsole generate {document["run_id"]} --prompt "..."')
+
+
+def chosen_options(
+    bits: int, granularity: str | None, group_size: str | None, threshold: float
+) -> dict[str, Any]:
+    """The request's options of what was typed. Raises UsageError for what does not exist."""
+    from fqconsole.cli.number_lists import group_size_of
+    from quantizer.base import requested_group
+
+    kind: Any = granularity or ("adaptive" if group_size is None else "fixed")
+    group: Any = "default" if group_size is None else group_size_of(group_size)
+    requested_group(bits, kind, group)
+    return {"bits": bits, "granularity": kind, "group_size": group, "threshold": threshold}
+
+
+def resumed_choice(store: "Store", model: str, out: Path | None) -> dict[str, Any]:
+    """The options of the run that did not finish `out`. Raises UsageError where there is none."""
+    from fqconsole.jobs.runs import place
+
+    if out is None:
+        raise UsageError("--resume needs to know which checkpoint to go on with.", "Give --out DIR.")
+    run_id = store.latest_checkpoint_run(place(out))
+    found = None if run_id is None else store.run(run_id)
+    if found is None or found.row.status == "done":
+        raise UsageError(f"No unfinished run writes {out}.", "Leave --resume out to begin one.")
+    names = ("bits", "granularity", "group_size", "threshold", "device")
+    if any(name not in found.options for name in names):
+        raise UsageError(
+            f"Run {run_id} does not say how it quantized {model}.", "Repeat its options by hand."
+        )
+    return {name: found.options[name] for name in names}
+
+
+def quantized(
+    store: "Store",
+    output: Output,
+    model: str,
+    *,
+    out: Path | None,
+    bits: int,
+    granularity: Any,
+    group_size: Any,
+    threshold: float,
+    device: str,
+    force: bool,
+) -> dict[str, Any]:
+    """Run the job and return its document. What can be known before raises before a worker starts."""
+    from fqconsole.cli.job_driver import JobDriver
+    from fqconsole.cli.memory_check import predicted_gpu, room_to_quantize
+    from fqconsole.jobs.runs import begin_quantize, suggest_checkpoint_path
+
+    description = source_model(model)
+    target = out or suggest_checkpoint_path(description.id, bits, granularity, group_size)
+    require_new_folder(target)
+    peak = room_to_quantize(description, bits, device, output, force=force)
+    request = begin_quantize(
+        store,
+        model_id=description.id,
+        model_path=str(description.path),
+        out=target,
+        bits=bits,
+        granularity=granularity,
+        group_size=group_size,
+        threshold=threshold,
+        device=device,
+        revision=description.revision,
+        predicted={"total": peak},
+        predicted_gpu=predicted_gpu(device),
+    )
+    gathered = _Gathered()
+    output.say(f"{request.run_id}: {description.id} → int{bits} in {request.out}")
+    JobDriver(store, output).run(request, request.run_id, gathered.take)
+    return gathered.document(request)
+
+
+def source_model(word: str) -> "ModelDescription":
+    """A 16-bit model on this machine. Raises UsageError for one that is quantized already."""
+    from fqconsole.cli.model_choice import chosen
+    from fqconsole.models import describe
+
+    description = describe(chosen(word))
+    if description.quantization is not None:
+        source = description.quantization.source_model
+        raise UsageError(
+            f"{word} is quantized already.",
+            f"Quantize its source, {source}." if source else "Name a 16-bit model.",
+        )
+    return description
+
+
+def require_new_folder(out: Path) -> None:
+    """Raises UsageError before a worker starts when `out` is taken or can't be made."""
+    import os
+
+    out = out.expanduser().absolute()
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+        raise UsageError(f"{out} exists already.", "Choose another folder with --out, or delete it.")
+    above = out.parent
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        raise UsageError(f"{above} is no folder.", "Choose another folder with --out.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{above} can't be written.", "Change its permissions, or choose another folder with --out."
+        )
+
+
+class _Gathered:
+    """What the job told, for the document."""
+
+    def __init__(self) -> None:
+        self._matrices: list[dict[str, Any]] = []
+        self._written: dict[str, Any] = {}
+
+    def take(self, event: "AnyEvent") -> None:
+        from fqconsole.jobs.messages import CheckpointWritten, MatrixDone, to_builtins
+
+        if isinstance(event, MatrixDone):
+            names = ("name", "shape", "bits", "group_size", "statistic", "relative_error", "bytes", "reason")
+            self._matrices.append({name: getattr(event, name) for name in names})
+        elif isinstance(event, CheckpointWritten):
+            self._written = to_builtins(event)
+
+    def document(self, request: "StartQuantize") -> dict[str, Any]:
+        names = ("checkpoint", "bits_per_weight", "model_bits_per_weight", "bytes", "source_bytes", "seconds")
+        return {
+            "run_id": request.run_id,
+            "model": request.model_id,
+            "bits": request.bits,
+            "granularity": request.granularity,
+            **{name: self._written.get(name) for name in names},
+            "matrices": self._matrices,
+        }
+
+
+def page(document: dict[str, Any]) -> str:
+    """The document as text."""
+    from collections import Counter
+
+    from fqconsole.cli.quantities import duration, group, precision, size
+
+    matrices = document["matrices"]
+    groups = Counter(group(matrix["group_size"]) for matrix in matrices)
+    lines = [
+        f"{document['run_id']}  {document['model']} → {precision(document['bits'])} "
+        f"{document['granularity']}",
+        f"  checkpoint  {document['checkpoint']}",
+        f"  weights     {document['bits_per_weight']:.3f} bits each, {document['model_bits_per_weight']:.3f} "
+        "with what is kept in 16 bits",
+        f"  size        {size(document['bytes'])} of {size(document['source_bytes'])}, "
+        f"{document['bytes'] / max(1, document['source_bytes']):.0%}",
+        f"  groups      {', '.join(f'{name} ×{count}' for name, count in groups.most_common())}",
+        f"  time        {duration(document['seconds'])}",
+    ]
+    if matrices:
+        worst = max(matrices, key=lambda matrix: matrix["relative_error"])
+        lines.append(f"  worst       {worst['name']}, relative error {worst['relative_error']:.4f}")
+    return "\n".join(lines)

@@ -1,0 +1,98 @@
+"""What must hold for the whole house: floors, rooms without torch, the name `kernels`, docs that match."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fqconsole
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "transformers", "triton")
+SLOW = ("textual", "asyncio", "msgspec", "huggingface_hub", "sqlite_utils")  # tens of milliseconds each
+TORCH_FREE = (
+    "fqconsole.app",
+    "fqconsole.cli",
+    "fqconsole.cli.application",
+    "fqconsole.demo",
+    "fqconsole.errors",
+    "fqconsole.fit",
+    "fqconsole.gpus",
+    "fqconsole.jobs",
+    "fqconsole.jobs.client",
+    "fqconsole.jobs.messages",
+    "fqconsole.jobs.recorder",
+    "fqconsole.jobs.runs",
+    "fqconsole.models",
+    "fqconsole.paths",
+    "quantizer",
+    "quantizer.matrices",
+    "quantizer.plan",
+    "quantizer.scheme",
+    "store",
+)
+
+
+def python(code: str, *, cwd: Path) -> str:
+    """What a fresh interpreter prints; fails with what it said on stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_console_half_loads_no_torch(tmp_path):
+    code = f"""
+import importlib, sys
+sys.path.insert(0, {str(ROOT)!r})
+for name in {TORCH_FREE!r}:
+    importlib.import_module(name)
+    heavy = [module for module in {HEAVY!r} if module in sys.modules]
+    if heavy:
+        print(name, "loads", *heavy)
+        break
+"""
+    assert python(code, cwd=tmp_path) == ""
+
+
+def test_help_and_version_load_neither_torch_nor_textual(tmp_path):
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from fqconsole.cli import main
+for line in (["--help"], ["--version"], ["quantize", "--help"]):
+    assert main(line) == 0
+print("LOADED", *[module for module in {(*HEAVY, *SLOW)!r} if module in sys.modules])
+"""
+    assert python(code, cwd=tmp_path).splitlines()[-1] == "LOADED"
+
+
+def test_the_floors_hold():
+    cli = pytest.importorskip("importlinter.cli", reason="import-linter is not installed")
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert cli is not None
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_version_stays_outside_what_transformers_accepts_for_the_hubs_kernels_package():
+    numbers = tuple(int(part) for part in re.findall(r"\d+", fqconsole.__version__)[:2])
+    assert numbers != (0, 18), "transformers would take our `kernels` folder for the Hugging Face package"
+    declared = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert declared is not None
+    assert declared[1] == fqconsole.__version__
+
+
+@pytest.mark.slow
+def test_transformers_does_not_take_our_kernels_for_the_hubs_package(tmp_path):
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import kernels
+from transformers.utils.import_utils import is_kernels_available
+print(is_kernels_available())
+"""
+    assert python(code, cwd=tmp_path).strip() == "False"
