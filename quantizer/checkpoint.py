@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 
 from fqconsole.errors import OperatorError, UsageError
+from quantizer.disk import TEMPORARY, sync_folder, write_failure
 from quantizer.journal import JOURNAL, read_journal
 from quantizer.plan import Plan, plan_fingerprint
-from quantizer.shards import TEMPORARY, sync_folder, write_failure
 
 PARTIAL = ".partial-"
 ID_LENGTH = 8  # of the plan's fingerprint: tells a handful of plans for one folder apart

@@ -27,11 +27,11 @@ from quantizer.config import (
     read_config,
 )
 from quantizer.device import allocated_bytes, device_failures, resolve_device
+from quantizer.disk import write_file
 from quantizer.journal import Journal, JournalHead, PartRecord, source_states
 from quantizer.manifest import MANIFEST, SourceFile, build_manifest, manifest_bytes
 from quantizer.parts import PART_BYTES, Part, plan_parts
 from quantizer.plan import Plan, model_bits_per_weight, plan_bits_per_weight
-from quantizer.shards import write_file
 from quantizer.source import TensorFile, file_sha256
 from quantizer.streaming import write_part
 from quantizer.tally import Tally

@@ -11,11 +11,19 @@ from pathlib import Path
 import msgspec
 
 from fqconsole.errors import OperatorError, UsageError
+from quantizer.disk import sync_folder, write_failure
 from quantizer.plan import Plan
-from quantizer.shards import WrittenShard, sync_folder, write_failure
 
 JOURNAL = "journal.jsonl"
 JOURNAL_VERSION = 1
+
+
+class WrittenShard(msgspec.Struct, frozen=True):
+    """A finished safetensors file."""
+
+    file: str
+    bytes: int  # of the whole file
+    sha256: str
 
 
 class SourceState(msgspec.Struct, frozen=True):

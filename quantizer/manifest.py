@@ -11,8 +11,8 @@ import msgspec
 
 from fqconsole.errors import OperatorError
 from fqconsole.models.description import ModelDescription
+from quantizer.journal import WrittenShard
 from quantizer.plan import Plan, model_bits_per_weight, plan_bits_per_weight, predicted_bytes
-from quantizer.shards import WrittenShard
 
 MANIFEST = "fqconsole_manifest.json"
 MANIFEST_VERSION = 1

@@ -10,23 +10,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
-from fqconsole.errors import OperatorError
 from fqconsole.models.safetensors_header import DTYPE_BITS, LENGTH_BYTES
+from quantizer.disk import TEMPORARY, sync_folder, write_failure
+from quantizer.journal import WrittenShard
 from quantizer.parts import StoredTensor
 from quantizer.source import Bytes, file_sha256
 
-TEMPORARY = ".tmp"
 HEADER_ALIGNMENT = 8  # keeps the first tensor aligned to the widest dtype
-
-
-class WrittenShard(msgspec.Struct, frozen=True):
-    """A finished safetensors file."""
-
-    file: str
-    bytes: int  # of the whole file
-    sha256: str
 
 
 class ShardWriter:
@@ -115,41 +105,3 @@ def build_header(tensors: Sequence[StoredTensor]) -> tuple[bytes, dict[str, int]
     text += b" " * (-(LENGTH_BYTES + len(text)) % HEADER_ALIGNMENT)
     header = len(text).to_bytes(LENGTH_BYTES, "little") + text
     return header, {name: len(header) + start for name, start in starts.items()}
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """A small file, synced, under its name only when it is whole. Raises OperatorError."""
-    temporary = path.with_name(path.name + TEMPORARY)
-    try:
-        with temporary.open("wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
-        temporary.replace(path)
-    except OSError as failure:
-        temporary.unlink(missing_ok=True)
-        raise write_failure(failure, path) from failure
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def write_failure(failure: OSError, path: Path) -> OperatorError:
-    """The operator's sentence for a failed write."""
-    if failure.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OperatorError(
-            f"The disk under {path.parent} is full.", "Free space there, then start the same quantize again."
-        )
-    if failure.errno == errno.EFBIG:
-        return OperatorError(
-            f"{path} is larger than a file may be there.", "Choose a folder on another file system."
-        )
-    if failure.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OperatorError(f"{path.parent} is not writable.", "Choose another folder with --out.")
-    return OperatorError(f"{path} can't be written: {failure.strerror or failure}.", "Check the disk there.")

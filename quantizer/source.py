@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -176,6 +176,5 @@ def torch_dtype(tensor: TensorInfo) -> torch.dtype:
 
 def as_bytes(tensor: Tensor) -> Bytes:
     """A tensor's memory on the host, without a copy where it lies there already."""
-    data: Any = tensor.detach().contiguous().cpu().view(torch.uint8).numpy()
-    flat: Bytes = data.reshape(-1)
+    flat: Bytes = tensor.detach().contiguous().reshape(-1).cpu().view(torch.uint8).numpy()
     return flat

@@ -10,11 +10,11 @@ import torch
 from fqconsole.models.description import TensorInfo
 from kernels.packing import pack_codes
 from quantizer.device import block_rows
-from quantizer.journal import MatrixSums
+from quantizer.journal import MatrixSums, WrittenShard
 from quantizer.parts import Part, Piece
 from quantizer.plan import Plan
 from quantizer.rounding import SCALE_DTYPES, absmax_scales, dequantize, round_to_codes, squared_norms
-from quantizer.shards import ShardWriter, WrittenShard
+from quantizer.shards import ShardWriter
 from quantizer.source import TensorFile, as_bytes
 from quantizer.tally import merge_sums
 
