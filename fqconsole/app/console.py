@@ -47,7 +47,7 @@ from fqconsole.app.workspace import Workspace
 ENDED_BY = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
 
 
-BADGE_PLACES = {"quantize": "quantize", "download": "models", "evaluate": "runs"}
+BADGE_PLACES = {"quantize": "quantize", "download": "models", "evaluate": "quantize"}
 
 
 def job_word(job: JobHandle) -> str:

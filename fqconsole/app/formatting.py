@@ -63,6 +63,21 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes:02}:{left:02}"
 
 
+def took(seconds: float | None) -> str:
+    """How long something took: `0.4 s`, `22 s`, and minutes from one minute on."""
+    if seconds is None or seconds >= 59.5:
+        return duration(seconds)
+    return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+
+
+def signed_percent(ratio: float | None) -> str:
+    """A ratio as a change: 1.02 is `+2.0 %`, 0.9 is `−10.0 %`."""
+    if ratio is None or not math.isfinite(ratio):
+        return UNKNOWN
+    change = (ratio - 1) * 100
+    return f"{'−' if change < 0 else '+'}{abs(change):.1f} %"
+
+
 def percent(fraction: float | None) -> str:
     """A fraction as whole percent: `64%`; rounded down, so that 100% means done."""
     return UNKNOWN if fraction is None else f"{int(fraction * 100)}%"

@@ -70,7 +70,8 @@ class QuantizeProgress:
                 self.plan = event
             case MatrixDone():
                 self.matrices.append(event)
-                self.log.append((event.t, "info", matrix_sentence(event)))
+                finer = self.plan is not None and is_finer(event.group_size, self.plan.plan.group_size)
+                self.log.append((event.t, "info", matrix_sentence(event, why=finer)))
             case CheckpointWritten():
                 self.written = event
             case LogLine():
@@ -145,9 +146,9 @@ def shape_word(shape: tuple[int, ...]) -> str:
     return "×".join(str(size) for size in shape)
 
 
-def matrix_sentence(event: MatrixDone) -> str:
-    """One line of the log, readable aloud."""
+def matrix_sentence(event: MatrixDone, *, why: bool) -> str:
+    """One line of the log, readable aloud; `why` adds the reason of its group."""
     place = f"layer {event.layer} {event.kind}" if event.layer is not None else event.name
     group = "channel" if event.group_size is None else f"groups of {event.group_size}"
-    reason = f" · {event.reason}" if event.reason else ""
+    reason = f" · {event.reason}" if why and event.reason else ""
     return f"{place} int{event.bits} {group} error {formatting.error(event.relative_error)}{reason}"

@@ -1,9 +1,10 @@
 """What the Quantize screen says of a job, as plain lines and rows."""
 
 from fqconsole.app import formatting
+from fqconsole.app.job_runner import JobHandle
 from fqconsole.app.quantize_progress import PHASE_WORDS, QuantizeProgress, is_finer, shape_word
 from fqconsole.app.widgets.record_table import Cell, Value
-from fqconsole.jobs.messages import JobFailed, MatrixDone, StartQuantize
+from fqconsole.jobs.messages import EvaluationDone, JobFailed, MatrixDone, StartQuantize
 
 
 def bar_word(state: QuantizeProgress, paused: bool) -> str:
@@ -40,19 +41,41 @@ def so_far(state: QuantizeProgress) -> str:
     return f"{state.bits_per_weight:.2f} bits/weight" + (f"   groups {groups}" if groups else "")
 
 
-def done_lines(state: QuantizeProgress) -> list[str]:
-    """The result in numbers, and what Enter does next."""
+def done_lines(state: QuantizeProgress, quality: str) -> list[str]:
+    """The result in numbers, what is known of its quality, and what Enter does next."""
     written = state.written
     if written is None:
         return ["The job ended without a checkpoint."]
     smaller = written.source_bytes / written.bytes if written.bytes else 0.0
     return [
         f"{formatting.memory(written.source_bytes)} → {formatting.memory(written.bytes)}, "
-        f"{smaller:.1f} times smaller, in {formatting.duration(written.seconds)}",
+        f"{smaller:.1f} times smaller, in {formatting.took(written.seconds)}",
         f"{so_far(state)}   {written.model_bits_per_weight:.2f} over all weights",
-        f"{written.checkpoint}",
+        written.checkpoint,
+        quality,
         "Press ⏎ to talk to it.",
     ]
+
+
+def quality_line(job: JobHandle | None) -> str:
+    """What an evaluation of the result says, or how to get one."""
+    if job is None:
+        return "v measures what was lost against the 16-bit model."
+    done = next((event for event in reversed(job.history) if isinstance(event, EvaluationDone)), None)
+    if done is not None:
+        change = formatting.signed_percent(done.perplexity / done.reference_perplexity)
+        return (
+            f"perplexity {done.reference_perplexity:.3f} → {done.perplexity:.3f} ({change}) · "
+            f"KL {done.kl_divergence:.4f} · same top token {done.top1_agreement * 100:.1f} %"
+        )
+    if job.failure is not None:
+        return f"✗ not measured: {job.failure.what}"
+    if not job.active:
+        return "The measurement was cancelled; v starts it again."
+    progress = job.progress
+    if progress is None or progress.total <= 0:
+        return "measuring what was lost …"
+    return f"measuring: {progress.phase} {formatting.percent(progress.done / progress.total)}"
 
 
 def failed_lines(failure: JobFailed | None) -> list[str]:

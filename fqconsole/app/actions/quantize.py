@@ -4,6 +4,13 @@ from fqconsole.app.actions.action import Action
 
 ACTIONS = (
     Action("quantize.go", ("enter",), "go", "start", "Start the job; on a finished one, talk to its result"),
+    Action(
+        "quantize.evaluate",
+        ("v",),
+        "evaluate",
+        "measure",
+        "Measure what the result lost against the 16-bit model",
+    ),
     Action("quantize.pause", ("space",), "pause", "pause", "Hold the job after this matrix, or let it go on"),
     Action(
         "quantize.cancel",

@@ -1,5 +1,6 @@
 """The Quantize screen: what the job will do and cost, then the job itself, live."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import DataTable, Log, Static
 
-from fqconsole.app import formatting, quantize_estimate, quantize_view
+from fqconsole.app import formatting, quantize_estimate, quantize_requests, quantize_view
 from fqconsole.app.actions import Action, bindings_of
 from fqconsole.app.job_runner import JobHandle
 from fqconsole.app.messages import JobChanged, JobEvents, SessionWanted
@@ -23,8 +24,8 @@ from fqconsole.app.widgets.error_plot import ErrorPlot
 from fqconsole.app.widgets.job_bar import JobBar
 from fqconsole.app.widgets.panel import Panel
 from fqconsole.app.widgets.record_table import ColumnSpec, RecordTable
-from fqconsole.app.workspace import FitChoice, SessionChoice
-from fqconsole.jobs.messages import StartQuantize
+from fqconsole.app.workspace import FitChoice
+from fqconsole.jobs.messages import Request, StartQuantize
 from fqconsole.models.description import ModelDescription, ModelEntry
 
 COLUMNS = (
@@ -55,11 +56,11 @@ class QuantizeScreen(ModeScreen):
     FOOTER = (
         "everywhere.help",
         "quantize.go",
+        "quantize.evaluate",
         "quantize.pause",
         "quantize.cancel",
         "quantize.sort",
         "everywhere.maximize",
-        "everywhere.log",
         "everywhere.back",
     )
     HELP = (
@@ -123,7 +124,7 @@ class QuantizeScreen(ModeScreen):
         if self._job is None:
             return False
         present = self._present()
-        return self._job.active or present is None or made_from(self._job) == request_key(*present[1:])
+        return self._job.active or present is None or quantize_requests.made_from(self._job, *present[1:])
 
     def _estimate_when_needed(self) -> None:
         present = self._present()
@@ -152,6 +153,8 @@ class QuantizeScreen(ModeScreen):
     # the job
 
     def job_changed(self, message: JobChanged) -> None:
+        if message.job.kind == "evaluate":
+            self._show()
         if message.job.kind != "quantize":
             return
         if message.job is not self._job:
@@ -160,6 +163,8 @@ class QuantizeScreen(ModeScreen):
 
     def job_events(self, message: JobEvents) -> None:
         if message.job is not self._job:
+            if message.job.kind == "evaluate" and self.is_current:
+                self._show_head()
             return
         for event in message.events:
             self._state.take(event)
@@ -204,7 +209,10 @@ class QuantizeScreen(ModeScreen):
                 assert isinstance(job.request, StartQuantize)  # noqa: S101 - this screen follows no other kind
                 bar.show(None, "", quantize_view.cancelled_lines(job.request))
             elif job.status == "done":
-                bar.show(None, "", quantize_view.done_lines(state))
+                quality = quantize_view.quality_line(
+                    quantize_requests.evaluation_of(self.console.jobs, state.written)
+                )
+                bar.show(None, "", quantize_view.done_lines(state, quality))
             else:
                 elapsed = self.console.services.clock() - job.started
                 word = quantize_view.bar_word(state, job.status == "paused")
@@ -262,6 +270,7 @@ class QuantizeScreen(ModeScreen):
         running = job is not None and job.active
         shown = {
             "quantize.go": "" if running else words.get(status, ""),
+            "quantize.evaluate": "measure" if self._can_evaluate() else "",
             "quantize.pause": ("go on" if status == "paused" else "pause") if running else "",
             "quantize.cancel": "cancel" if running else "",
             "quantize.sort": "sort" if job is not None else "",
@@ -290,58 +299,37 @@ class QuantizeScreen(ModeScreen):
         if present is None or self._beginning:
             return
         entry, about, choice = present
-        begin = self.console.services.begin
+        begin, preview = self.console.services.begin, self.console.workspace.preview
+        make = quantize_requests.quantize_request(begin, about, choice, preview, str(out))
         self._beginning = True
+        await self._begin(make, kind="quantize", title=quantize_estimate.title_of(entry, choice))
+        self._beginning = False
+
+    async def _begin(self, make: Callable[[Any], Request], *, kind: str, title: str) -> None:
         try:
-            await self.console.jobs.begin(
-                lambda store: begin.begin_quantize(
-                    store,
-                    model_id=about.id,
-                    model_path=about.path,
-                    out=str(out),
-                    bits=choice.bits,
-                    granularity=choice.granularity,
-                    group_size=choice.group_size,
-                    revision=about.revision,
-                    **self._predicted(),
-                ),
-                kind="quantize",
-                title=quantize_estimate.title_of(entry, choice),
-            )
+            await self.console.jobs.begin(make, kind=kind, title=title)
         except Exception as error:  # noqa: BLE001 - the database or the folder says no: a sentence, no crash
             self.notify(sentence(error), title="The job could not be started", severity="error", markup=False)
-        finally:
-            self._beginning = False
 
-    def _predicted(self) -> dict[str, Any]:
-        """The peak that the preview promised, so that the run can say how true it was."""
-        preview = self.console.workspace.preview
-        if preview is None or preview.capacity.kind == "named gpu":
-            return {}
-        return {
-            "predicted": {"total": preview.quantize_peak},
-            "predicted_gpu": 0 if preview.capacity.kind == "gpu" else None,
-        }
+    def _can_evaluate(self) -> bool:
+        evaluation = quantize_requests.evaluation_of(self.console.jobs, self._state.written)
+        idle = evaluation is None or not evaluation.active
+        return self._shows_job() and self._state.written is not None and idle
+
+    async def action_evaluate(self) -> None:
+        job, written = self._job, self._state.written
+        if self._can_evaluate() and job is not None and written is not None:
+            assert isinstance(job.request, StartQuantize)  # noqa: S101 - this screen follows no other kind
+            make = quantize_requests.evaluate_request(self.console.services.begin, job.request, written)
+            await self._begin(make, kind="evaluate", title=f"measuring {job.title}")
 
     def _talk(self, job: JobHandle) -> None:
-        request, written, about = job.request, self._state.written, self.console.workspace.description
-        if not isinstance(request, StartQuantize) or written is None:
-            return
-        prompt = about.suggested_prompt if about is not None and about.id == request.model_id else None
-        self.post_message(
-            SessionWanted(
-                SessionChoice(
-                    path=written.checkpoint,
-                    model_id=request.model_id,
-                    label=f"{request.model_id.rpartition('/')[2]} {formatting.precision(request.bits)}",
-                    bits=request.bits,
-                    suggested_prompt=prompt or "",
-                    parent_run=request.run_id,
-                    reference_path=request.model_path,
-                    context=self.console.workspace.choice.context,
-                )
+        written, space = self._state.written, self.console.workspace
+        if isinstance(job.request, StartQuantize) and written is not None:
+            choice = quantize_requests.session_on(
+                job.request, written, space.description, space.choice.context
             )
-        )
+            self.post_message(SessionWanted(choice))
 
     async def action_pause(self) -> None:
         if self._job is not None and self._job.active:
@@ -365,15 +353,3 @@ class QuantizeScreen(ModeScreen):
     def action_sort(self) -> None:
         self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)]
         self._show()
-
-
-def made_from(job: JobHandle) -> tuple[Any, ...]:
-    request = job.request
-    if not isinstance(request, StartQuantize):
-        return ()
-    return (request.model_id, request.bits, request.granularity, request.group_size)
-
-
-def request_key(about: ModelDescription, choice: FitChoice) -> tuple[Any, ...]:
-    """What makes two quantize jobs the same one."""
-    return (about.id, choice.bits, choice.granularity, choice.group_size)

@@ -93,7 +93,10 @@ class RecordTable(DataTable[Text], inherit_bindings=False):
         return self.ordered_rows[self.cursor_row].key.value
 
     def show_records(self, records: Sequence[tuple[str, Sequence[Value]]]) -> None:
-        """Replace all records (key, values in the order of the columns); the cursor stays on its record."""
+        """Replace all records (key, values in the order of the columns).
+
+        The cursor stays on its record, or at the top when it was there: in a live list the top is the news.
+        """
         kept, row = self.current, self.cursor_row
         self._marked = None
         with self.app.batch_update():
@@ -106,7 +109,7 @@ class RecordTable(DataTable[Text], inherit_bindings=False):
             keys = [key for key, _values in records]
             if keys:
                 self.move_cursor(
-                    row=keys.index(kept) if kept in keys else min(row, len(keys) - 1), animate=False
+                    row=keys.index(kept) if row and kept in keys else min(row, len(keys) - 1), animate=False
                 )
                 self._mark(self.current)
         self._stretch()

@@ -1,0 +1,90 @@
+"""From the Quantize screen to jobs and sessions: which request is made, and which job belongs to it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fqconsole.app import formatting
+from fqconsole.app.job_runner import JobHandle, JobRunner
+from fqconsole.app.workspace import FitChoice, SessionChoice
+from fqconsole.jobs.messages import CheckpointWritten, Request, StartEvaluate, StartQuantize
+from fqconsole.models.description import ModelDescription
+
+
+def quantize_request(
+    begin: Any, about: ModelDescription, choice: FitChoice, preview: Any, out: str
+) -> Callable[[Any], Request]:
+    """What makes the request and its run in the store's thread; `begin` is `fqconsole.jobs.runs`."""
+    options = {
+        "model_id": about.id,
+        "model_path": about.path,
+        "out": out,
+        "bits": choice.bits,
+        "granularity": choice.granularity,
+        "group_size": choice.group_size,
+        "revision": about.revision,
+        **promised_peak(preview),
+    }
+
+    def make(store: Any) -> Request:
+        request: Request = begin.begin_quantize(store, **options)
+        return request
+
+    return make
+
+
+def evaluate_request(
+    begin: Any, request: StartQuantize, written: CheckpointWritten
+) -> Callable[[Any], Request]:
+    """The checkpoint against the model it was made from, on the built-in text."""
+
+    def make(store: Any) -> Request:
+        made: Request = begin.begin_evaluate(
+            store, checkpoint_path=written.checkpoint, reference_path=request.model_path
+        )
+        return made
+
+    return make
+
+
+def promised_peak(preview: Any) -> dict[str, Any]:
+    """The peak that the preview promised, for the run to compare with; none of a simulated GPU."""
+    if preview is None or preview.capacity.kind == "named gpu":
+        return {}
+    gpu = 0 if preview.capacity.kind == "gpu" else None
+    return {"predicted": {"total": preview.quantize_peak}, "predicted_gpu": gpu}
+
+
+def made_from(job: JobHandle, about: ModelDescription, choice: FitChoice) -> bool:
+    """Whether this quantize job is the one that the present choice asks for."""
+    request = job.request
+    return isinstance(request, StartQuantize) and (
+        (request.model_id, request.bits, request.granularity, request.group_size)
+        == (about.id, choice.bits, choice.granularity, choice.group_size)
+    )
+
+
+def evaluation_of(jobs: JobRunner, written: CheckpointWritten | None) -> JobHandle | None:
+    """The latest evaluation of this checkpoint."""
+    if written is None:
+        return None
+    for job in reversed(jobs.handles):
+        if isinstance(job.request, StartEvaluate) and job.request.checkpoint_path == written.checkpoint:
+            return job
+    return None
+
+
+def session_on(
+    request: StartQuantize, written: CheckpointWritten, about: ModelDescription | None, context: int | None
+) -> SessionChoice:
+    """A session on the finished checkpoint, with the prompt that its model suggests."""
+    prompt = about.suggested_prompt if about is not None and about.id == request.model_id else None
+    return SessionChoice(
+        path=written.checkpoint,
+        model_id=request.model_id,
+        label=f"{request.model_id.rpartition('/')[2]} {formatting.precision(request.bits)}",
+        bits=request.bits,
+        suggested_prompt=prompt or "",
+        parent_run=request.run_id,
+        reference_path=request.model_path,
+        context=context,
+    )
