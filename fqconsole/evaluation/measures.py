@@ -17,8 +17,13 @@ class Totals:
 
     @property
     def perplexity(self) -> float:
-        """exp of the mean negative log-likelihood; NaN before the first token."""
-        return math.exp(self.loss / self.tokens) if self.tokens else math.nan
+        """exp of the mean loss; NaN before the first token, infinite where it overflows."""
+        if not self.tokens:
+            return math.nan
+        try:
+            return math.exp(self.loss / self.tokens)
+        except OverflowError:
+            return math.inf
 
     @property
     def kl_divergence(self) -> float:

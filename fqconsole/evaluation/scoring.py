@@ -19,7 +19,7 @@ from fqconsole.errors import OperatorError, UsageError
 from fqconsole.evaluation.measures import Totals, agreement_count, divergence_sum, log_probabilities, loss_sum
 from fqconsole.evaluation.spool import COMFORTABLE_BYTES, Spool, check_disk, spool_bytes
 from fqconsole.evaluation.windows import batches, cut_windows, scored_tokens, tokenize
-from fqconsole.generation.device import session_device
+from fqconsole.generation.device import resolve_device
 from fqconsole.generation.prompt import load_tokenizer
 from fqconsole.generation.session import Session, open_session
 from quantizer.watch import Watch
@@ -60,7 +60,7 @@ def evaluate(
     and a full disk.
     """
     started = time.perf_counter()
-    place = session_device(device)
+    place = resolve_device(device)
     ids, bos = tokenize(load_tokenizer(reference), text)
     if tokenize(load_tokenizer(checkpoint), text) != (ids, bos):
         raise _strangers(checkpoint, reference, "cut the text into different tokens")

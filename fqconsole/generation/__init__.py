@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fqconsole.generation.compare import Comparison, compare
     from fqconsole.generation.decoding import Generation
-    from fqconsole.generation.device import session_device
+    from fqconsole.generation.device import resolve_device
     from fqconsole.generation.session import Session, open_session
 
-__all__ = ["Comparison", "Generation", "Session", "compare", "open_session", "session_device"]
+__all__ = ["Comparison", "Generation", "Session", "compare", "open_session", "resolve_device"]
 
 _HOME = {
     "Comparison": "compare",
@@ -21,7 +21,7 @@ _HOME = {
     "Generation": "decoding",
     "Session": "session",
     "open_session": "session",
-    "session_device": "device",
+    "resolve_device": "device",
 }
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from quantizer.device import resolve_device
+from quantizer import device as devices
 
 _DTYPE_WORDS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
 
-def session_device(word: str) -> torch.device:
+def resolve_device(word: str) -> torch.device:
     """The device that "auto", "cpu", "cuda" or "cuda:1" means here, with its number. Raises UsageError."""
-    device = resolve_device(word)
+    device = devices.resolve_device(word)
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 

@@ -14,7 +14,7 @@ import kernels
 from fqconsole.errors import OperatorError, UsageError
 from fqconsole.generation import options
 from fqconsole.generation.decoding import DecodeInputs, Generation, OnTokens, generate_tokens, warm_up
-from fqconsole.generation.device import release, session_device
+from fqconsole.generation.device import release, resolve_device
 from fqconsole.generation.loading import BytesProgress, LoadedModel, load_model
 from fqconsole.generation.prompt import Message, has_chat_template, load_tokenizer, render
 
@@ -32,7 +32,7 @@ def open_session(
     be loaded, torch.OutOfMemoryError when the device is too small.
     """
     started = time.perf_counter()
-    place = session_device(device)
+    place = resolve_device(device)
     tokenizer = load_tokenizer(path)
     loaded = load_model(path, place, on_progress)
     session = Session(path, place, loaded, tokenizer, context)
@@ -63,7 +63,7 @@ class Session:
         self.load_seconds = 0.0
         self._model: Any = loaded.model
         self._config = loaded.config
-        self._end_tokens = _end_tokens(path, text_config, tokenizer)
+        self.end_tokens = _end_tokens(path, text_config, tokenizer)
 
     def render(
         self, prompt: str | None = None, messages: Sequence[Message] | None = None
@@ -95,7 +95,7 @@ class Session:
             config=self._config,
             device=self.torch_device,
             context=self.context,
-            end_tokens=self._end_tokens,
+            end_tokens=self.end_tokens,
             decode_ids=self._decode,
         )
         return generate_tokens(inputs, ids, options.with_seed(sampling), stop, on_tokens)

@@ -69,3 +69,5 @@ def test_totals_are_means():
     assert totals.perplexity == pytest.approx(8)
     assert totals.kl_divergence == 0.5
     assert totals.top1_agreement == 0.75
+    totals.loss = 1e6
+    assert totals.perplexity == math.inf

@@ -107,7 +107,7 @@ def test_an_end_token_ends_the_answer(tiny):
     with open_session(tiny("llama")[1]) as session:
         _, ids = session.render(PROMPT)
         third = session.generate(ids, GREEDY).token_ids[2]
-        session._end_tokens = frozenset({third})
+        session.end_tokens = frozenset({third})
         answer = session.generate(ids, GREEDY)
     assert answer.stop_reason == "end"
     assert answer.token_ids.index(third) == len(answer.token_ids) - 1

@@ -1,0 +1,117 @@
+"""The same session on a real GPU: the CPU's answers, the device's clock and memory."""
+
+import pytest
+import torch
+
+from fqconsole.errors import OperatorError
+from fqconsole.evaluation import evaluate
+from fqconsole.generation.loading import load_model
+from fqconsole.generation.options import Sampling
+from fqconsole.generation.session import open_session
+from quantizer.watch import SilentWatch
+from tests.generation.tiny_models import TEXT, quantize, save_llama, write_tokenizer
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
+NAMES = ["llama", "qwen3_moe", "opt"]
+GREEDY = Sampling(temperature=0, max_new_tokens=24)
+
+
+@pytest.mark.parametrize("kind", ["16-bit", "packed"])
+@pytest.mark.parametrize("name", NAMES)
+def test_greedy_tokens_are_the_cpus(tiny, name, kind):
+    """Each token is the one the CPU finds most likely after the same text, up to a rounding of bf16."""
+    folder = tiny(name)[0 if kind == "16-bit" else 1]
+    with open_session(folder, device="cuda") as session:
+        _, ids = session.render("Mara gave the red lamp")
+        answer = session.generate(ids, GREEDY)
+        matmul = session.matmul_path
+    assert ("triton" in matmul.lower()) == (kind == "packed")
+    with open_session(folder, device="cpu") as session:
+        logits = session.logits(torch.tensor([ids + list(answer.token_ids)]))[0]
+    for position, token in enumerate(answer.token_ids, start=len(ids) - 1):
+        row = logits[position]
+        assert row.max() - row[token] < 3e-2 * row.abs().max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_packed_logits_are_the_cpus(tiny, name):
+    ids = torch.randint(3, 384, (2, 40), generator=torch.Generator().manual_seed(1))
+    with open_session(tiny(name)[1], device="cuda") as session:
+        found = session.logits(ids).cpu()
+    with open_session(tiny(name)[1], device="cpu") as session:
+        expected = session.logits(ids)
+    assert (found - expected).abs().max() < 3e-2 * expected.abs().max()
+
+
+def test_time_and_memory_are_the_devices(tiny):
+    before = torch.cuda.memory_allocated()
+    with open_session(tiny("llama")[1], device="cuda") as session:
+        _, ids = session.render("Mara gave")
+        answer = session.generate(ids, GREEDY)
+        assert session.device == "cuda:0"
+        assert answer.ttft_ms > 0
+        assert answer.prefill_tok_s > 0
+        assert answer.decode_tok_s > 0
+        assert session.weights_bytes < answer.peak_bytes < session.weights_bytes + (64 << 20)
+    assert torch.cuda.memory_allocated() == before
+
+
+def test_quantized_matrices_are_never_made_whole_in_16_bits(tmp_path):
+    save_llama(tmp_path / "source", hidden_size=512, intermediate_size=2048, num_hidden_layers=8)
+    quantize(tmp_path / "source", tmp_path / "packed", tmp_path / "plain", bits=4, group_size=64)
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    loaded = load_model(tmp_path / "packed", torch.device("cuda", 0))
+    largest = 512 * 2048 * 2  # one matrix in bf16
+    assert torch.cuda.max_memory_allocated() - before < loaded.weights_bytes + largest
+
+
+def test_a_seed_gives_the_same_answer(tiny):
+    sampling = Sampling(temperature=1.0, seed=5, max_new_tokens=20)
+    with open_session(tiny("llama")[1], device="cuda") as session:
+        _, ids = session.render("Otto")
+        assert session.generate(ids, sampling).token_ids == session.generate(ids, sampling).token_ids
+
+
+def test_nan_is_named_on_the_device_too(tiny):
+    with open_session(tiny("llama")[0], device="cuda") as session:
+        session._model.model.embed_tokens.weight[7] = float("nan")
+        with pytest.raises(OperatorError, match="NaN"):
+            session.generate([5, 7], GREEDY)
+        assert session.generate([5, 6], Sampling(temperature=0, max_new_tokens=1)).token_ids
+
+
+def test_out_of_memory_leaves_the_session_usable(tmp_path):
+    save_llama(tmp_path, max_position_embeddings=8192, num_hidden_layers=4)
+    write_tokenizer(tmp_path)
+    with open_session(tmp_path, device="cuda", context=8192) as session:
+        torch.cuda.empty_cache()
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (1 << 20)) / total)
+        try:
+            with pytest.raises(torch.OutOfMemoryError):
+                session.generate([5] * 8000, GREEDY)
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+        assert session.generate([5] * 10, GREEDY).token_ids
+
+
+def test_evaluation_gives_the_cpus_numbers(tmp_path):
+    save_llama(tmp_path / "source")
+    write_tokenizer(tmp_path / "source")
+    quantize(tmp_path / "source", tmp_path / "packed", tmp_path / "plain", bits=4, group_size=64)
+
+    def on(device):
+        return evaluate(
+            tmp_path / "packed", tmp_path / "source", TEXT * 4, window=64, device=device, watch=SilentWatch()
+        )
+
+    gpu, cpu = on("cuda"), on("cpu")
+    assert gpu.tokens == cpu.tokens
+    assert gpu.perplexity == pytest.approx(cpu.perplexity, rel=2e-2)
+    assert gpu.reference_perplexity == pytest.approx(cpu.reference_perplexity, rel=2e-2)
+    assert gpu.kl_divergence == pytest.approx(cpu.kl_divergence, rel=0.1)
