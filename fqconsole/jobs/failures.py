@@ -61,6 +61,10 @@ def _class_names(error: BaseException) -> set[str]:
 
 def _sentences(error: BaseException, smallest_change: str) -> tuple[str, str, str, int]:
     """What, next step, code and exit code."""
+    cause = error.__cause__
+    if isinstance(error, DeviceError) and cause is not None and is_out_of_memory(cause):
+        # The room below has said it already; the numbers are in what torch said.
+        return _memory_sentence(str(cause)), error.next_step, OUT_OF_MEMORY, error.exit_code
     if is_out_of_memory(error):
         return _memory_sentence(str(error)), smallest_change, OUT_OF_MEMORY, DeviceError.exit_code
     if is_device_lost(error):

@@ -3,9 +3,12 @@
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from fqconsole.jobs.messages import Event, encode
+
+HURRY_SECONDS = 1.0
 
 
 class Outlet:
@@ -21,10 +24,17 @@ class Outlet:
     def put(self, event: Event) -> None:
         self._waiting.put(encode(event))
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Write what waits, at most `timeout` seconds long, and end the pipe."""
+    def close(self, hurried: Callable[[], bool]) -> None:
+        """Write what waits and end the pipe.
+
+        A console that stands still (Ctrl-Z) gets the time it needs; once `hurried`, HURRY_SECONDS more.
+        """
         self._waiting.put(None)
-        self._thread.join(timeout)
+        deadline: float | None = None
+        while self._thread.is_alive() and (deadline is None or time.monotonic() < deadline):
+            self._thread.join(0.1)
+            if deadline is None and hurried():
+                deadline = time.monotonic() + HURRY_SECONDS
 
     def _write_all(self) -> None:
         broken = False

@@ -58,7 +58,7 @@ def cpu_name() -> str:
 def _torch_device(word: str) -> tuple[str, str]:
     import torch
 
-    from fqconsole.generation import resolve_device
+    from quantizer.device import resolve_device
 
     device = resolve_device(word)
     if device.type == "cuda":

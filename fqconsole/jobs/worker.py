@@ -75,7 +75,7 @@ def serve(
     try:
         return _attend(orders, outlet, tasks, introduce)
     finally:
-        outlet.close()
+        outlet.close(hurried=lambda: orders.signal is not None)
 
 
 def _attend(

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 KEPT_LOGS = 100
-TAIL_LINES = 20
+TAIL_LINES = 60
 TAIL_BYTES = 16 * 1024
 
 

@@ -4,8 +4,9 @@ import math
 import time
 from pathlib import Path
 
-from fqconsole.errors import OperatorError, UsageError
-from fqconsole.evaluation import evaluate
+from fqconsole.demo import heldout_text
+from fqconsole.errors import OperatorError
+from fqconsole.evaluation import evaluate, read_text
 from fqconsole.jobs.desk import Desk
 from fqconsole.jobs.memory_peak import tell_peak
 from fqconsole.jobs.messages import EvaluationDone, StartEvaluate
@@ -18,7 +19,7 @@ def run(request: StartEvaluate, desk: Desk) -> None:
     result = evaluate(
         Path(request.checkpoint_path),
         Path(request.reference_path),
-        read_text(request.text_path),
+        text_of(request.text_path),
         window=request.window,
         max_tokens=request.max_tokens,
         device=request.device,
@@ -46,15 +47,6 @@ def run(request: StartEvaluate, desk: Desk) -> None:
     tell_peak(desk.put, request.run_id)
 
 
-def read_text(path: str | None) -> str:
+def text_of(path: str | None) -> str:
     """The text to score: a UTF-8 file, or the built-in held-out text. Raises UsageError."""
-    if path is None:
-        from fqconsole.demo import heldout_text
-
-        return heldout_text()
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not a UTF-8 text file.", "Name a plain text file.") from None
-    except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror}.", "Name a plain text file.") from None
+    return heldout_text() if path is None else read_text(Path(path))

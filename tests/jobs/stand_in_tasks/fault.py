@@ -55,5 +55,5 @@ def run(request, desk):
         if child == 0:
             time.sleep(60)
             os._exit(0)
-        desk.watch.log("info", f"child {child}")
+        os.write(2, f"child {child}\n".encode())
         os.kill(os.getpid(), signal.SIGKILL)
