@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import fqconsole
 from fqconsole.cli import demo, doctor, evaluate, fit, generate, gpus, models, paths, quantize, runs
@@ -14,13 +15,24 @@ from fqconsole.cli.faults import report
 from fqconsole.cli.output import ReaderGone, complain, write
 
 READER_GONE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
+ORDER = ("models", "fit", "quantize", "evaluate", "generate", "runs", "gpus", "demo", "doctor", "paths")
 EXIT_CODES = (
     "Exit codes: 0 ok, 1 the job failed, 2 usage, 3 predicted not to fit, 4 out of memory or device lost, "
     "129/130/143 ended by a signal."
 )
 
+
+class InOrder(TyperGroup):
+    """Commands in the order of the work, not groups after all others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names in the order of ORDER."""
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
 application = typer.Typer(
     name="fqconsole",
+    cls=InOrder,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=False,
@@ -72,6 +84,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = application(args=arguments, prog_name="fqconsole", standalone_mode=False)
     except EndedBySignal as ended:
+        complain(f"Ended by {ended}.")
         return ended.exit_code
     except KeyboardInterrupt:
         return 130
@@ -83,9 +96,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _told(error: Exception) -> int:
-    """The exit code of a failure, after telling it. Typer's own complaints know how to show themselves."""
-    if hasattr(error, "show") and hasattr(error, "exit_code"):
-        error.show()
+    """The exit code of a failure, after telling it. Typer's own complaints are told in the same form."""
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "fqconsole"
+        complain(f"{error.format_message().rstrip('.?')}. See {command} --help.")
         return int(error.exit_code)
     if isinstance(error, typer.Abort):
         complain("Ended by the operator.")

@@ -16,7 +16,7 @@ SEED = 7  # the same text every time
 def demo(
     model: Annotated[
         str,
-        typer.Argument(metavar="[MODEL]", help="A built-in model or any other 16-bit one on this machine."),
+        typer.Argument(metavar="MODEL", help="A built-in model or any other 16-bit one on this machine."),
     ] = "demo",
     *,
     bits: Annotated[int, typer.Option(metavar="BITS", help="Width of a stored weight: 8, 4 or 3.")] = 4,
@@ -35,13 +35,13 @@ def demo(
     from fqconsole.generation.options import Sampling
 
     output = Output(json=json, quiet=quiet)
-    choice = chosen_options(bits, None, None, 0.7) | {"device": device}
+    choice = chosen_options(bits, None, None, 0.7)
     with open_store() as store:
         description = source_model(model)
         _tell(output, "1 model", _model_line(description))
         option = _fit(description, bits, device)
         _tell(output, "2 fit", _fit_line(option))
-        checkpoint = quantized(store, output, model, out=None, force=False, **choice)
+        checkpoint = quantized(store, output, model, out=None, device=device, force=False, **choice)
         _tell(output, "3 quantize", _quantize_line(checkpoint))
         lost = evaluated(store, output, checkpoint["checkpoint"], reference=model, device=device)
         _tell(output, "4 evaluate", _evaluate_line(lost))

@@ -35,5 +35,9 @@ Force = Annotated[
 ]
 GroupSize = Annotated[
     str | None,
-    typer.Option(metavar="GROUP", help="Weights that share a scale: channel, 256, 128, 64, 32 or 16."),
+    typer.Option(
+        metavar="GROUP",
+        help="Weights that share a scale: channel, 256, 128, 64, 32 or 16. "
+        "[default: channel for 8 bits, 64 for 4 and 3]",
+    ),
 ]

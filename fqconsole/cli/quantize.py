@@ -64,11 +64,9 @@ def quantize(
 
     output = Output(json=json, quiet=quiet, events=events)
     with open_store() as store:
-        if resume:
-            choice = resumed_choice(store, model, out)
-        else:
-            choice = chosen_options(bits, granularity, group_size, threshold) | {"device": device}
-        document = quantized(store, output, model, out=out, force=force, **choice)
+        typed = (bits, granularity, group_size, threshold)
+        choice = resumed_options(out) if resume else chosen_options(*typed)
+        document = quantized(store, output, model, out=out, device=device, force=force, **choice)
     if json:
         output.result(document)
     elif not events:
@@ -89,22 +87,22 @@ def chosen_options(
     return {"bits": bits, "granularity": kind, "group_size": group, "threshold": threshold}
 
 
-def resumed_choice(store: "Store", model: str, out: Path | None) -> dict[str, Any]:
-    """The options of the run that did not finish `out`. Raises UsageError where there is none."""
-    from fqconsole.jobs.runs import place
+def resumed_options(out: Path | None) -> dict[str, Any]:
+    """The options of the unfinished run into `out`, from its journal. Raises UsageError without one."""
+    from quantizer.checkpoint import find_unfinished
 
     if out is None:
         raise UsageError("--resume needs to know which checkpoint to go on with.", "Give --out DIR.")
-    run_id = store.latest_checkpoint_run(place(out))
-    found = None if run_id is None else store.run(run_id)
-    if found is None or found.row.status == "done":
-        raise UsageError(f"No unfinished run writes {out}.", "Leave --resume out to begin one.")
-    names = ("bits", "granularity", "group_size", "threshold", "device")
-    if any(name not in found.options for name in names):
-        raise UsageError(
-            f"Run {run_id} does not say how it quantized {model}.", "Repeat its options by hand."
-        )
-    return {name: found.options[name] for name in names}
+    unfinished = find_unfinished(out)
+    if unfinished is None:
+        raise UsageError(f"No unfinished run is left of {out}.", "Leave --resume out to begin one.")
+    plan = unfinished.plan
+    return {
+        "bits": plan.bits,
+        "granularity": plan.granularity,
+        "group_size": plan.group_size,
+        "threshold": plan.threshold,
+    }
 
 
 def quantized(
@@ -121,6 +119,7 @@ def quantized(
     force: bool,
 ) -> dict[str, Any]:
     """Run the job and return its document. What can be known before raises before a worker starts."""
+    from fqconsole.cli.ending import EndedBySignal
     from fqconsole.cli.job_driver import JobDriver
     from fqconsole.cli.memory_check import predicted_gpu, room_to_quantize
     from fqconsole.jobs.runs import begin_quantize, suggest_checkpoint_path
@@ -145,8 +144,19 @@ def quantized(
     )
     gathered = _Gathered()
     output.say(f"{request.run_id}: {description.id} → int{bits} in {request.out}")
-    JobDriver(store, output).run(request, request.run_id, gathered.take)
+    try:
+        JobDriver(store, output).run(request, request.run_id, gathered.take)
+    except EndedBySignal:
+        _tell_how_to_go_on(output, model, Path(request.out))
+        raise
     return gathered.document(request)
+
+
+def _tell_how_to_go_on(output: Output, model: str, out: Path) -> None:
+    from quantizer.checkpoint import find_unfinished
+
+    if find_unfinished(out) is not None:
+        output.say(f"what is finished is kept; go on with: fqconsole quantize {model} --out {out} --resume")
 
 
 def source_model(word: str) -> "ModelDescription":

@@ -1,10 +1,10 @@
-"""One run, or several side by side, as text."""
+"""One run as text."""
 
 from collections.abc import Sequence
 
 from fqconsole.cli.quantities import UNKNOWN, duration, group, number, precision, size, speed
 from fqconsole.cli.table import table
-from store import Comparison, MatrixRow, Run
+from store import MatrixRow, Run
 
 WORST = 10  # matrices shown, by error
 
@@ -68,21 +68,3 @@ def _matrices(matrices: Sequence[MatrixRow]) -> str:
     )
     left_out = len(matrices) - len(worst)
     return shown + (f"\n{left_out} more with smaller errors: --json lists all" if left_out else "")
-
-
-def comparison_page(comparison: Comparison) -> str:
-    """Only what differs, the baseline first, each change in words."""
-    head = ["", *(f"{run} baseline" if run == comparison.baseline else run for run in comparison.run_ids)]
-    rows = []
-    for row in comparison.rows:
-        cells = [
-            " ".join(
-                part
-                for part in (cell.text, cell.change_text and f"({cell.change_text})", cell.verdict)
-                if part
-            )
-            for cell in row.cells
-        ]
-        rows.append([row.label, *cells])
-    same = f"{comparison.same} lines are the same: --all shows them" if comparison.same else ""
-    return "\n".join(part for part in (table(head, rows) if rows else "Nothing differs.", same) if part)

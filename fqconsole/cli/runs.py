@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 application = typer.Typer(rich_markup_mode=None, help="List, show, compare and export runs.")
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run, such as r0012.")]
-RunIds = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, such as r0012 r0015.")]
+RunIds = Annotated[list[str], typer.Argument(metavar="RUN", help="Runs, such as r0012 r0015.")]
 Filter = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[FILTER]...",
+        metavar="FILTER",
         help="Terms that must all hold: bits<=4, model:qwen, kind:generate, status:done, tag:demo, or words "
         "to look for in prompts, answers and notes. Quote a term with < or >.",
     ),
 ]
 Limit = Annotated[int, typer.Option(metavar="N", min=1, help="Show at most this many.")]
 Sort = Annotated[
-    str, typer.Option(metavar="COLUMN [asc|desc]", help='A column to sort by, "perplexity asc" say.')
+    str,
+    typer.Option(metavar="COLUMN", help='Sort by this column, with asc or desc after it: "perplexity asc".'),
 ]
 
 
@@ -113,8 +114,8 @@ def compare(
     json: Json = False,
 ) -> None:
     """Show what differs between runs, and whether it is better, worse or within noise."""
-    from fqconsole.cli.run_page import comparison_page
     from fqconsole.cli.run_store import open_store
+    from store.export import to_text
 
     output = Output(json=json)
     with open_store() as store:
@@ -122,7 +123,7 @@ def compare(
     if json:
         output.result(comparison)
     else:
-        output.line(comparison_page(comparison))
+        output.line(to_text(comparison))
 
 
 @application.command("export")
@@ -142,9 +143,6 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
 ) -> None:
     """Write runs out for a colleague, a spreadsheet or a page."""
-    import sys
-
-    from fqconsole.cli.output import write
     from fqconsole.cli.run_store import open_store
     from store import export as exports
 
@@ -161,7 +159,7 @@ def export(
     with open_store() as store:
         text = writers[form](store, run)
     if out is None:
-        write(sys.stdout, text if text.endswith("\n") else text + "\n")
+        Output().stream(text if text.endswith("\n") else text + "\n")
     else:
         out.write_text(text, encoding="utf-8")
         Output().say(f"wrote {out}")
@@ -171,7 +169,7 @@ def export(
 def note(
     run: RunId,
     text: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help="The note; an empty one removes it.")
+        str | None, typer.Argument(metavar="TEXT", help="The note; an empty one removes it.")
     ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="TAG", help="Set the run's tags; give it again for more.")
