@@ -1,6 +1,7 @@
 """Fixtures of the console's tests: an app on stand-in services, and a way to wait without sleeping."""
 
 import sys
+import time
 
 import pytest
 from textual.pilot import Pilot
@@ -12,15 +13,18 @@ SNAPSHOT_PYTHON = (3, 11)
 
 
 async def settled(pilot: Pilot) -> None:
-    """Wait until nothing is under way: thread workers, the store's thread, job events, the paint."""
+    """Wait until nothing is under way: workers, the store's thread, job events, the paint."""
     app = pilot.app
     assert isinstance(app, FqConsole)
-    for _round in range(3):
-        await pilot.pause()
-        await app.workers.wait_for_complete([w for w in app.workers if w.group != "endless"])
+    await pilot.pause()
+    while True:
+        busy = list(app.workers)
+        await app.workers.wait_for_complete(busy)
         await app.store.call(lambda _store: None)
         await app.jobs.flush_all()
         await pilot.pause()
+        if not busy and not any(job.pending for job in app.jobs.handles):
+            return
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +33,7 @@ def still_cursors(monkeypatch):
     monkeypatch.setattr(Input, "_toggle_cursor", lambda _self: None)
     monkeypatch.setattr(TextArea, "_toggle_cursor_blink_visible", lambda _self: None, raising=False)
     monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from fqconsole.app.gpu_history import GpuHistory
 from fqconsole.app.widgets.bars import level_line, steps
 
 MOST_LINES = 2  # an 80×24 screen can spare no more; the GPUs screen shows all
-BAR = 19
+NAME_AND_BAR = 22  # a long name takes its cells from the bar, so that the line stays within 80
 SPARK = 7
 NOT_AVAILABLE = "N/A"
 
@@ -26,16 +26,17 @@ def _number(value: float | None, width: int) -> str:
     return f"{NOT_AVAILABLE:>{width}}" if value is None else f"{value:>{width}.0f}"
 
 
-def gpu_line(snapshot: Any, utilization: list[float | None]) -> str:
-    """One GPU in at most 80 cells; every reading may be missing."""
+def gpu_line(snapshot: Any, utilization: list[float | None], note: str = "") -> str:
+    """One GPU in at most 80 cells; every reading may be missing. `note` has seven cells in the middle."""
     used, total = snapshot.memory_used, snapshot.memory_total
-    bar = steps(used / total if used is not None and total else 0.0, BAR)
+    name = short_name(snapshot.name or "")
+    bar = steps(used / total if used is not None and total else 0.0, NAME_AND_BAR - len(name))
     sizes = f"{formatting.gib(used):>5}/{formatting.gib(total)} GiB" if total else f"{NOT_AVAILABLE:>14}"
     spark = level_line(utilization, SPARK, top=100)
     return (
-        f" {snapshot.index} {short_name(snapshot.name or '')} {bar} {sizes}  util {spark} "
-        f"{_number(snapshot.utilization, 3)}%       "
-        f"{_number(snapshot.power_watts, 4)} W {_number(snapshot.temperature, 2)} °C"
+        f" {snapshot.index} {name} {bar} {sizes}  util {spark} "
+        f"{_number(snapshot.utilization, 3)}%{note:>7.7}"
+        f"{_number(snapshot.power_watts, 4)} W{_number(snapshot.temperature, 4)} °C"
     )
 
 
@@ -49,12 +50,12 @@ class GpuStrip(Widget):
     def show(self, gpus: GpuHistory) -> None:
         snapshots = gpus.latest
         if snapshots:
+            more = len(snapshots) - MOST_LINES
+            notes = [""] * (MOST_LINES - 1) + [f"+{more} more" if more > 0 else ""]
             lines = [
-                gpu_line(snapshot, gpus.series(snapshot.index, "utilization"))
-                for snapshot in snapshots[:MOST_LINES]
+                gpu_line(snapshot, gpus.series(snapshot.index, "utilization"), note)
+                for snapshot, note in zip(snapshots, notes, strict=False)
             ]
-            if len(snapshots) > MOST_LINES:
-                lines[-1] = f"{lines[-1].rstrip()}  +{len(snapshots) - MOST_LINES} more: 6"
         else:
             lines = [self._without_gpu(gpus)]
         text = "\n".join(lines)

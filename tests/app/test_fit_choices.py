@@ -1,0 +1,58 @@
+"""The ◂ ▸ choices of the Fit screen."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fqconsole.app import fit_choices
+from fqconsole.app.fit_choices import NAMES, contexts, group_word, shown, stepped
+from fqconsole.app.workspace import FitChoice
+from tests.app.fakes import DEMO, QWEN
+
+
+@given(st.integers(min_value=1, max_value=2**21))
+def test_contexts_rise_to_the_maximum(longest):
+    values = contexts(longest)
+    assert values == sorted(set(values))
+    assert values[-1] == longest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stepping_right_and_left_again_changes_nothing_and_both_ends_hold(name):
+    choice = stepped(FitChoice(context=4096), name, 1, QWEN)
+    assert choice != FitChoice(context=4096)
+    assert stepped(choice, name, -1, QWEN) == FitChoice(context=4096)
+    for step in (-1, 1):
+        end = choice
+        for _ in range(40):
+            end = stepped(end, name, step, QWEN)
+        assert stepped(end, name, step, QWEN) == end
+
+
+def test_the_usual_context_is_a_stop_on_the_way():
+    assert stepped(FitChoice(), "context", 1, QWEN).context == 16_384
+    assert stepped(FitChoice(), "context", -1, QWEN).context == 4096
+    assert stepped(FitChoice(), "context", 1, DEMO).context == 512  # its maximum
+
+
+def test_groups_turn_from_adaptive_to_fixed():
+    choice = stepped(FitChoice(), "groups", 1, QWEN)
+    assert (choice.granularity, choice.group_size) == ("fixed", None)
+    assert group_word(choice) == "channel"
+    assert group_word(stepped(choice, "groups", 1, QWEN)) == "256"
+
+
+def test_sixteen_bits_have_no_groups_and_the_host_has_one_place():
+    sixteen = FitChoice(bits=16)
+    assert stepped(sixteen, "groups", 1, QWEN) == sixteen
+    assert stepped(FitChoice(), "gpus", 1, QWEN, host=True) == FitChoice()
+    assert shown(sixteen, "groups", QWEN, host=False, devices=1) == ("—", "")
+    assert shown(FitChoice(), "gpus", QWEN, host=True, devices=0) == ("—", "none: CPU")
+
+
+def test_what_is_shown_of_the_context():
+    assert shown(FitChoice(), "context", QWEN, host=False, devices=1) == ("8 192", "of 40k")
+    assert shown(replace(FitChoice(), context=256), "context", QWEN, host=False, devices=1)[0] == "256"
+    assert fit_choices.usual_context(512) == 512

@@ -1,0 +1,111 @@
+"""A quantize job as its events tell it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fqconsole.app import quantize_view
+from fqconsole.app.quantize_progress import PHASES, QuantizeProgress, is_finer, overall_eta, overall_fraction
+from fqconsole.jobs.messages import MatrixDone
+from tests.app.fake_plan import failed_events, quantize_events
+from tests.app.fakes import DEMO
+
+
+def after(events) -> QuantizeProgress:
+    state = QuantizeProgress()
+    for event in events:
+        state.take(event)
+    return state
+
+
+def test_the_parts_of_the_phases_make_one():
+    assert sum(PHASES.values()) == pytest.approx(1.0)
+
+
+@given(st.lists(st.floats(min_value=0, max_value=1), min_size=2, max_size=20))
+def test_the_whole_never_goes_back(parts):
+    steps = [(phase, part) for phase in PHASES for part in sorted(parts)]
+    fractions = [overall_fraction(phase, part * 100, 100) for phase, part in steps]
+    assert fractions == sorted(fractions)
+    assert fractions[0] >= 0 and fractions[-1] <= 1
+
+
+def test_a_download_is_its_own_phase_and_unknown_without_a_total():
+    assert overall_fraction("download", 30, 120) == 0.25
+    assert overall_fraction("download", 30, 0) is None
+
+
+def test_the_time_left_holds_the_later_phases():
+    last = list(PHASES)[-1]
+    assert overall_eta(last, 100.0, 10.0, 4.0) == 4.0
+    assert overall_eta("analyse", 100.0, 10.0, 4.0) > 4.0
+    assert overall_eta("analyse", 100.0, None, None) is None
+
+
+def test_the_fraction_follows_the_events_to_one():
+    fractions = []
+    state = QuantizeProgress()
+    for event in quantize_events(DEMO):
+        state.take(event)
+        fractions.append(state.fraction)
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+
+
+def test_errors_by_layer_take_the_worst_and_mark_what_went_finer():
+    events = quantize_events(DEMO)
+    state = after(events)
+    layers = state.errors_by_layer()
+    assert [layer for layer, _error, _finer in layers] == list(range(DEMO.layers))
+    assert [layer for layer, _error, finer in layers if finer] == [0, 2, 3]
+    worst = max(e.relative_error for e in events if isinstance(e, MatrixDone) and e.layer == 3)
+    assert layers[3][1] == worst
+
+
+def test_the_worst_matrices_in_three_orders():
+    state = after(quantize_events(DEMO))
+    errors = [event.relative_error for event in state.worst("error", 5)]
+    assert errors == sorted(errors, reverse=True)
+    assert len(errors) == 5
+    assert state.worst("layer", 1)[0].layer == 0
+    sizes = [event.bytes for event in state.worst("bytes", 100)]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_bits_per_weight_so_far_is_stored_bits_over_weights():
+    state = after(quantize_events(DEMO, upto=6))
+    stored = sum(event.bytes for event in state.matrices) * 8
+    weights = sum(event.shape[0] * event.shape[1] for event in state.matrices)
+    assert state.bits_per_weight == stored / weights
+    assert state.groups() == [("64", 5), ("32", 1)]
+
+
+def test_the_log_gives_the_reason_only_where_the_plan_left_its_base():
+    lines = [text for _t, _level, text in after(quantize_events(DEMO)).log]
+    reasons = [line for line in lines if "range halves" in line]
+    assert len(reasons) == 5
+    assert "layer 0 q_proj int4 groups of 64 error .0600" in lines
+
+
+@pytest.mark.parametrize(
+    ("group", "base", "finer"),
+    [(32, 64, True), (64, 64, False), (None, None, False), (128, None, True), (None, 64, False)],
+)
+def test_finer(group, base, finer):
+    assert is_finer(group, base) is finer
+
+
+def test_words_of_a_finished_and_of_a_failed_job():
+    state = after(quantize_events(DEMO))
+    lines = quantize_view.done_lines(state, "quality")
+    assert "times smaller" in lines[0]
+    assert lines[-1] == "Press ⏎ to talk to it."
+    failure = failed_events(DEMO)[-1]
+    assert quantize_view.failed_lines(failure)[0].startswith("✗ The disk under")
+    assert quantize_view.failed_lines(None)
+
+
+def test_a_job_that_has_told_nothing_yet_has_words_too():
+    state = QuantizeProgress()
+    assert quantize_view.bar_word(state, paused=False) == "starting the worker  0%"
+    assert quantize_view.running_lines(state, 3.0)[0] == "00:03 elapsed   time left: unknown yet"
