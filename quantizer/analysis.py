@@ -10,7 +10,7 @@ import torch
 from fqconsole.errors import UsageError
 from fqconsole.models.description import ModelDescription
 from quantizer.base import GroupSize, base_plan
-from quantizer.device import allocated_bytes, block_rows, device_failures, resolve_device
+from quantizer.device import allocated_bytes, block_rows, device_failures, one_thread_a_block, resolve_device
 from quantizer.granularity import RangeMeter
 from quantizer.ladder import DEFAULT_THRESHOLD, Choice, RangeProfile, adaptive_rungs, choose_group, statistic
 from quantizer.matrices import EXPERTS_SET
@@ -119,7 +119,7 @@ def _measure(
     watch.phase("analyse", sum(piece.source_bytes for _, piece in pieces), "B")
     profiles: dict[int, list[RangeProfile]] = defaultdict(list)
     done = 0
-    with device_failures(device):
+    with device_failures(device), one_thread_a_block(device):
         for file, held in _by_file(pieces):
             with TensorFile(folder / file) as opened:
                 for piece in held:

@@ -7,9 +7,9 @@ import torch
 
 from fqconsole.errors import DeviceError, UsageError
 
-# Weights worked on at a time. On the CPU small enough that the temporaries stay in its caches, on a GPU
-# large enough to fill it; about 20 bytes a weight are alive at once, so a block takes 10 MB and 320 MB.
-CPU_BLOCK = 1 << 19
+# Weights worked on at a time, with about 20 bytes of temporaries each: 5 MB on the CPU, so as to stay in the
+# caches, and 320 MB on a GPU, so as to fill it.
+CPU_BLOCK = 1 << 18
 GPU_BLOCK = 1 << 24
 
 
@@ -41,6 +41,20 @@ def block_rows(device: torch.device, k: int) -> int:
 def allocated_bytes(device: torch.device) -> int | None:
     """What torch holds on the device now; None on the CPU."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else None
+
+
+@contextmanager
+def one_thread_a_block(device: torch.device) -> Iterator[None]:
+    """On the CPU, work on each block in one thread: a block is too small to wait for other threads on a busy
+    machine. Another core is not idle meanwhile: it hashes what was read.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

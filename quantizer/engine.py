@@ -26,7 +26,7 @@ from quantizer.config import (
     index_bytes,
     read_config,
 )
-from quantizer.device import allocated_bytes, device_failures, resolve_device
+from quantizer.device import allocated_bytes, device_failures, one_thread_a_block, resolve_device
 from quantizer.disk import write_file
 from quantizer.journal import Journal, JournalHead, PartRecord, source_states
 from quantizer.manifest import MANIFEST, SourceFile, build_manifest, manifest_bytes
@@ -187,7 +187,7 @@ def _stream(
         missing = [part for part in same_source if part.file not in journal.finished]
         if not missing:
             continue
-        with TensorFile(folder / file, hashed=True) as source:
+        with TensorFile(folder / file, hashed=True) as source, one_thread_a_block(device):
             for part in missing:
                 shard, sums = write_part(
                     target.path,

@@ -1,0 +1,146 @@
+"""Killed runs go on and end with the same bytes; changed sources and damaged parts are noticed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fqconsole.errors import UsageError
+from quantizer.checkpoint import find_unfinished, partial_folders
+from quantizer.engine import analyse, quantize
+from quantizer.journal import JOURNAL
+from quantizer.watch import Cancelled
+from tests.quantizer.synthetic_models import save_llama
+from tests.quantizer.test_engine import digest
+from tests.quantizer.watches import CancellingWatch, RecordingWatch
+
+# Runs a quantize that kills itself: after n matrices, or when it calls the n-th time what is named.
+DYING_RUN = """
+import os, signal, sys
+from pathlib import Path
+import msgspec
+import quantizer.engine as engine
+from fqconsole.models.description import ModelDescription
+from quantizer.checkpoint import PartialFolder
+from quantizer.journal import Journal
+from quantizer.plan import Plan
+from quantizer.watch import SilentWatch
+
+description = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=ModelDescription)
+plan = msgspec.json.decode(Path(sys.argv[2]).read_bytes(), type=Plan)
+place, count = sys.argv[4].split(":")
+left = int(count)
+
+def step(*args, **kwargs):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Dying(SilentWatch):
+    def matrix(self, result):
+        if place == "matrix":
+            step()
+
+def dying(function):
+    def call(*args, **kwargs):
+        step()
+        return function(*args, **kwargs)
+    return call
+
+if place == "journal":
+    Journal.add = dying(Journal.add)
+if place == "file":
+    engine.write_file = dying(engine.write_file)
+if place == "publish":
+    PartialFolder.publish = dying(PartialFolder.publish)
+engine.quantize(description, plan, Path(sys.argv[3]), device="cpu", watch=Dying(), part_bytes=30_000)
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A model of two files that are cut into several parts each, its plan, and an undisturbed checkpoint."""
+    place = tmp_path_factory.mktemp("resume")
+    description = save_llama(place / "llama", layers=3, shards=2)
+    plan = analyse(description, bits=4)
+    quantize(description, plan, place / "whole", part_bytes=30_000)
+    (place / "description.json").write_bytes(msgspec.json.encode(description))
+    (place / "plan.json").write_bytes(msgspec.json.encode(plan))
+    return place, description, plan
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_at", ["matrix:1", "matrix:9", "journal:2", "file:2", "publish:1"])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(source, tmp_path, kill_at):
+    place, description, plan = source
+    arguments = [place / "description.json", place / "plan.json", tmp_path / "out", kill_at]
+    done = subprocess.run([sys.executable, "-c", DYING_RUN, *map(str, arguments)], check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    quantize(description, plan, tmp_path / "out", part_bytes=30_000)
+    assert digest(tmp_path / "out") == digest(place / "whole")
+    assert partial_folders(tmp_path / "out") == []
+
+
+def cancelled(source, out: Path):
+    """A run ended after several finished parts; gives its partial folder."""
+    _, description, plan = source
+    with pytest.raises(Cancelled):
+        quantize(description, plan, out, part_bytes=30_000, watch=CancellingWatch(12))
+    return Path(find_unfinished(out).folder)
+
+
+def test_a_torn_journal_costs_one_part_and_changes_nothing(source, tmp_path):
+    place, description, plan = source
+    folder = cancelled(source, tmp_path / "out")
+    journal = folder / JOURNAL
+    journal.write_bytes(journal.read_bytes()[:-30])
+    quantize(description, plan, tmp_path / "out", part_bytes=30_000)
+    assert digest(tmp_path / "out") == digest(place / "whole")
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "remove"])
+def test_a_damaged_finished_part_is_made_again(source, tmp_path, harm):
+    place, description, plan = source
+    folder = cancelled(source, tmp_path / "out")
+    part = sorted(folder.glob("*.safetensors"))[1]
+    if harm == "flip":
+        data = bytearray(part.read_bytes())
+        data[-3] ^= 1
+        part.write_bytes(data)
+    elif harm == "cut":
+        os.truncate(part, 100)
+    else:
+        part.unlink()
+    watch = RecordingWatch()
+    quantize(description, plan, tmp_path / "out", part_bytes=30_000, watch=watch)
+    assert any("is damaged and is made again" in text for _, text in watch.logs)
+    assert digest(tmp_path / "out") == digest(place / "whole")
+
+
+def test_a_source_that_changed_meanwhile_is_refused(tmp_path):
+    description = save_llama(tmp_path / "m", layers=3, shards=2)
+    plan = analyse(description, bits=4)
+    with pytest.raises(Cancelled):
+        quantize(description, plan, tmp_path / "out", part_bytes=30_000, watch=CancellingWatch(12))
+    changed = tmp_path / "m" / "model-00001-of-00002.safetensors"
+    data = bytearray(changed.read_bytes())
+    data[-1] ^= 1
+    changed.write_bytes(data)
+    with pytest.raises(
+        UsageError, match=r"model-00001-of-00002\.safetensors of .* changed since the run began"
+    ):
+        quantize(description, plan, tmp_path / "out", part_bytes=30_000)
+    assert find_unfinished(tmp_path / "out").finished_parts > 0
+
+
+def test_another_plan_does_not_go_on_from_it(source, tmp_path):
+    _, description, _ = source
+    cancelled(source, tmp_path / "out")
+    with pytest.raises(UsageError, match="unfinished run with another plan"):
+        quantize(description, analyse(description, bits=3), tmp_path / "out", part_bytes=30_000)
