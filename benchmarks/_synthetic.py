@@ -41,10 +41,11 @@ def synthetic_inputs(
     if bits is not None:
         for name, module in list(model.named_modules()):
             if isinstance(module, nn.Linear) and name != "lm_head":
-                packed = PackedLinear(module.in_features, module.out_features, None)
-                packed.matrix = _random_matrix(module.out_features, module.in_features, bits, device)
-                held += packed.matrix.bytes
-                model.set_submodule(name, packed)
+                matrix = kernels.prepare(
+                    _random_matrix(module.out_features, module.in_features, bits, device)
+                )
+                held += matrix.bytes
+                model.set_submodule(name, PackedLinear(matrix, None, torch.bfloat16))
     for name, parameter in list(model.named_parameters()):
         parent, _, leaf = name.rpartition(".")
         value = torch.empty(parameter.shape, dtype=torch.bfloat16, device=device)

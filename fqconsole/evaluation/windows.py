@@ -13,7 +13,7 @@ def tokenize(tokenizer: Any, text: str) -> tuple[list[int], int | None]:
     """The tokens of `text` without special ones, and the token that the tokenizer puts before a text (None:
     none).
     """
-    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     bos = tokenizer.bos_token_id
     starts_with_bos = bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
     return ids, bos if starts_with_bos else None

@@ -35,6 +35,16 @@ def compute_dtype(stored: torch.dtype, device: torch.device) -> torch.dtype:
     return stored if supported else torch.float32
 
 
+def work_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """What activations are rounded to for a packed product, in a model that computes in `dtype`.
+
+    The fused kernels take bf16 and fp16 on a GPU and bf16 alone on a CPU. Rounding activations to bf16 costs
+    less than rounding weights to 8 bits, and dequantizing in every call instead is many times slower.
+    """
+    fits = (torch.bfloat16, torch.float16) if device.type == "cuda" else (torch.bfloat16,)
+    return dtype if dtype in fits else torch.bfloat16
+
+
 def dtype_word(dtype: torch.dtype) -> str:
     """The word "bf16", "fp16", "fp32", or torch's own word."""
     return _DTYPE_WORDS.get(dtype, str(dtype).removeprefix("torch."))

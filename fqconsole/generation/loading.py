@@ -7,7 +7,7 @@ to chance: a place without a tensor, or a tensor of another shape, is an error t
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import kernels
 from fqconsole.errors import OperatorError
-from fqconsole.generation.device import compute_dtype, dtype_word
+from fqconsole.generation.device import compute_dtype, dtype_word, work_dtype
 from fqconsole.generation.folder import ModelFolder, open_folder
 from fqconsole.generation.key_names import KeyMap, convert, expert_positions, map_keys
 from fqconsole.generation.modules import PackedExperts, PackedLinear
 from fqconsole.generation.skeleton import build_skeleton, compute_buffers, fp32_names, read_config
-from kernels.packed_matrix import PackedMatrix
+from kernels import PackedMatrix, PreparedMatrix
 
 QUANTIZE_AGAIN = "Quantize the model again."
 FETCH_AGAIN = "Fetch the model again."
@@ -36,7 +37,7 @@ class LoadedModel:
     config: Any
     dtype: torch.dtype
     precision: str
-    bits: int | None  # the width most matrices have; None = 16-bit model
+    path: str  # the matmul that most matrices take, in the kernels' word; "16-bit"
     weights_bytes: int
 
 
@@ -54,13 +55,14 @@ def load_model(path: Path, device: torch.device, on_progress: BytesProgress | No
         compute_buffers(model, device)
         _Filler(folder, model, device, dtype, on_progress).fill()
         widths = Counter(matrix.scheme.bits for matrix in folder.matrices.values())
+    paths = Counter(matrix.path for matrix in _prepared(model))
     bits = widths.most_common(1)[0][0] if widths else None
     return LoadedModel(
         model=model,
         config=config,
         dtype=dtype,
         precision=f"int{bits}" if bits else dtype_word(stored),
-        bits=bits,
+        path=paths.most_common(1)[0][0] if paths else "16-bit",
         weights_bytes=_held_bytes(model),
     )
 
@@ -86,6 +88,7 @@ class _Filler:
         self.folder = folder
         self.model = model
         self.device = device
+        self.work_dtype = work_dtype(dtype, device)
         self.again = QUANTIZE_AGAIN if folder.quantized else FETCH_AGAIN
         self.fp32 = [re.compile(pattern.replace("*", ".*")) for pattern in fp32_names(model, dtype)]
         self.on_progress = on_progress
@@ -145,19 +148,17 @@ class _Filler:
                 "Quantize the model again without it.",
             )
         self._check_shape(name, (n, k), tuple(old.weight.shape))
-        packed = PackedLinear(in_features=k, out_features=n, bias=old.bias)
         if len(stored.shape) == 2:
-            packed.matrix = stored.load(self.device)
+            matrix = stored.load(self.device)
         else:  # an expert that this transformers keeps as a linear of its own
-            expert = stored.modules.index(name.removesuffix(".weight"))
-            packed.matrix = stored.load_expert(expert, self.device)
-        self._told(packed.matrix.bytes)
-        self.model.set_submodule(module_name, packed)
+            matrix = stored.load_expert(stored.modules.index(name.removesuffix(".weight")), self.device)
+        self._told(matrix.bytes)
+        self.model.set_submodule(module_name, PackedLinear(self._prepare(matrix), old.bias, self.work_dtype))
 
     def _fill_experts(self, parent: str, leaves: dict[str, list[tuple[str, str]]], keys: KeyMap) -> None:
         old = self.model.get_submodule(parent)
-        rows = {leaf: expert_positions(leaf, parts, keys.rules) for leaf, parts in leaves.items()}
-        rising, falling = rows.get("gate_up_proj"), rows.get("down_proj")
+        found = {leaf: expert_positions(leaf, parts, keys.rules) for leaf, parts in leaves.items()}
+        rising, falling = found.get("gate_up_proj"), found.get("down_proj")
         # Attributes that an older transformers doesn't set yet describe forms that it doesn't have yet.
         odd = any(getattr(old, word, False) for word in ("has_bias", "is_transposed", "has_post_expert_norm"))
         usual = all(getattr(old, word, True) for word in ("has_gate", "is_concatenated"))
@@ -168,17 +169,21 @@ class _Filler:
                 "kernels don't know yet.",
                 "Use this model in 16 bits.",
             )
-        packed = PackedExperts(old.num_experts, old._apply_gate)
         gate_up = [self._stack(names, old.num_experts, parent) for names in rising]
-        n_rising = sum(stack.n for stack in gate_up)
-        self._check_shape(
-            f"{parent}.gate_up_proj", (n_rising, gate_up[0].k), tuple(old.gate_up_proj.shape[1:])
+        down = self._stack(falling[0], old.num_experts, parent)
+        rows = sum(stack.n for stack in gate_up)
+        self._check_shape(f"{parent}.gate_up_proj", (rows, gate_up[0].k), tuple(old.gate_up_proj.shape[1:]))
+        self._check_shape(f"{parent}.down_proj", (down.n, down.k), tuple(old.down_proj.shape[1:]))
+        packed = PackedExperts(
+            tuple(self._prepare(stack) for stack in _join_rows(gate_up)),
+            self._prepare(down),
+            old._apply_gate,
+            self.work_dtype,
         )
-        packed.rising = _join_rows(gate_up)
-        packed.falling = self._stack(falling[0], old.num_experts, parent)
-        shape = (packed.falling.n, packed.falling.k)
-        self._check_shape(f"{parent}.down_proj", shape, tuple(old.down_proj.shape[1:]))
         self.model.set_submodule(parent, packed)
+
+    def _prepare(self, matrix: PackedMatrix) -> PreparedMatrix:
+        return kernels.prepare(matrix, dtype=self.work_dtype)
 
     def _stack(self, names: list[str], experts: int, parent: str) -> PackedMatrix:
         """One stack `[E, ...]` as it lies in the folder, which must hold these experts in this order."""
@@ -264,12 +269,12 @@ def _all_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
 def _held_bytes(model: nn.Module) -> int:
     """Bytes of every parameter, buffer, code and scale, tied ones once."""
     held = {id(tensor): tensor for _, tensor in _all_tensors(model)}
+    return sum(tensor.nbytes for tensor in held.values()) + sum(matrix.bytes for matrix in _prepared(model))
+
+
+def _prepared(model: nn.Module) -> Iterator[PreparedMatrix]:
     for module in model.modules():
-        stacks: list[PackedMatrix] = []
-        if isinstance(module, PackedLinear) and module.matrix is not None:
-            stacks = [module.matrix]
-        elif isinstance(module, PackedExperts) and module.falling is not None:
-            stacks = [*module.rising, module.falling]
-        for stack in stacks:
-            held |= {id(stack.codes): stack.codes, id(stack.scales): stack.scales}
-    return sum(tensor.numel() * tensor.element_size() for tensor in held.values())
+        if isinstance(module, PackedLinear):
+            yield module.matrix
+        elif isinstance(module, PackedExperts):
+            yield from (*module.rising, module.falling)

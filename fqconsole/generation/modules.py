@@ -1,6 +1,4 @@
-"""Modules that hold packed weights in place of a model's linears and experts; their forwards call the fused
-kernels.
-"""
+"""Modules that hold packed weights in place of a model's linears and experts; they call the fused kernels."""
 
 from collections.abc import Callable
 
@@ -8,28 +6,35 @@ import torch
 from torch import Tensor, nn
 
 import kernels
-from kernels.packed_matrix import PackedMatrix
+from kernels import PreparedMatrix
 
 
 class PackedLinear(nn.Module):
-    """y = x Wᵀ + b with W `[N, K]` packed. Stands where an `nn.Linear` stood."""
+    """y = x Wᵀ + b with W `[N, K]` packed. Stands where an `nn.Linear` stood.
 
-    def __init__(self, in_features: int, out_features: int, bias: nn.Parameter | None) -> None:
+    `work_dtype`: what the activations are rounded to for the product where the kernels want another dtype
+    than the model computes in; None: nothing is rounded.
+    """
+
+    def __init__(
+        self, matrix: PreparedMatrix, bias: nn.Parameter | None, work_dtype: torch.dtype | None
+    ) -> None:
         super().__init__()
-        self.in_features = in_features
-        self.out_features = out_features
+        self.in_features = matrix.k
+        self.out_features = matrix.n
+        self.matrix = matrix
         self.bias = bias
-        self.matrix: PackedMatrix | None = None
+        self.work_dtype = work_dtype
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` `[..., K]` in a floating dtype; returns `[..., N]` in the same dtype."""
-        assert self.matrix is not None  # noqa: S101 (the loader refuses a model with an empty place)
-        return kernels.linear(x, self.matrix, self.bias)
+        if self.work_dtype is None or x.dtype == self.work_dtype:
+            return kernels.linear(x, self.matrix, self.bias)
+        out = kernels.linear(x.to(self.work_dtype), self.matrix).to(x.dtype)
+        return out if self.bias is None else out + self.bias
 
     def extra_repr(self) -> str:
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-        )
+        return f"in_features={self.in_features}, out_features={self.out_features}, path={self.matrix.path}"
 
 
 class PackedExperts(nn.Module):
@@ -41,22 +46,32 @@ class PackedExperts(nn.Module):
     it.
     """
 
-    def __init__(self, num_experts: int, apply_gate: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        rising: tuple[PreparedMatrix, ...],
+        falling: PreparedMatrix,
+        apply_gate: Callable[[Tensor], Tensor],
+        work_dtype: torch.dtype | None,
+    ) -> None:
         super().__init__()
-        self.num_experts = num_experts
+        self.rising = rising
+        self.falling = falling
         self.apply_gate = apply_gate
-        self.rising: tuple[PackedMatrix, ...] = ()
-        self.falling: PackedMatrix | None = None
+        self.work_dtype = work_dtype
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        """`hidden_states` `[T, H]`, `top_k_index` int64 `[T, k]`, `top_k_weights` `[T, k]` → `[T, H]`."""
-        assert self.rising and self.falling is not None  # noqa: S101 (the loader refuses a model with an empty place)
+        """`hidden_states` `[T, H]`, `top_k_index` and `top_k_weights` `[T, k]` → `[T, H]`."""
         tokens, k = top_k_index.shape
         expert = top_k_index.reshape(-1)
         rows = hidden_states.repeat_interleave(k, dim=0)
-        raised = torch.cat([kernels.expert_linear(rows, stack, expert) for stack in self.rising], dim=-1)
-        lowered = kernels.expert_linear(self.apply_gate(raised), self.falling, expert)
+        raised = torch.cat([self._multiply(rows, stack, expert) for stack in self.rising], dim=-1)
+        lowered = self._multiply(self.apply_gate(raised), self.falling, expert)
         weighted = lowered * top_k_weights.reshape(-1, 1)
-        # The sum over a token's experts is a plain reduction: the same bits at every run, unlike index_add on
-        # a GPU.
+        # A plain reduction over a token's experts gives the same bits at every run, unlike index_add on a
+        # GPU.
         return weighted.view(tokens, k, -1).sum(dim=1).to(hidden_states.dtype)
+
+    def _multiply(self, x: Tensor, stack: PreparedMatrix, expert: Tensor) -> Tensor:
+        if self.work_dtype is None or x.dtype == self.work_dtype:
+            return kernels.expert_linear(x, stack, expert)
+        return kernels.expert_linear(x.to(self.work_dtype), stack, expert).to(x.dtype)

@@ -44,9 +44,9 @@ def render(
         raise UsageError("Give either a prompt or messages.", "Leave one of the two out.")
     if messages is not None:
         rendered = _apply_template(tokenizer, messages)
-        ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+        ids = tokenizer(rendered, add_special_tokens=False, verbose=False)["input_ids"]
     else:
-        ids = tokenizer(prompt)["input_ids"]
+        ids = tokenizer(prompt, verbose=False)["input_ids"]
         rendered = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     if not ids:
         raise UsageError("The prompt is empty.", "Write at least one word for the model to go on from.")

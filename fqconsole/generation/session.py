@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import kernels
 from fqconsole.errors import OperatorError, UsageError
 from fqconsole.generation import options
 from fqconsole.generation.decoding import DecodeInputs, Generation, OnTokens, generate_tokens, warm_up
 from fqconsole.generation.device import release, resolve_device
 from fqconsole.generation.loading import BytesProgress, LoadedModel, load_model
 from fqconsole.generation.prompt import Message, has_chat_template, load_tokenizer, render
+from fqconsole.generation.wide_head import wide_head
 
 DEFAULT_CONTEXT = 8192
 WARM_UP_TOKENS = 16
@@ -54,7 +54,7 @@ class Session:
         self.precision = loaded.precision
         self.dtype = loaded.dtype
         self.weights_bytes = loaded.weights_bytes
-        self.matmul_path = kernels.path_name(device, loaded.bits) if loaded.bits else "16-bit"
+        self.matmul_path = loaded.path
         self.vocab_size = int(text_config.vocab_size)
         self.tokenizer = tokenizer
         self.has_chat_template = has_chat_template(tokenizer)
@@ -101,9 +101,12 @@ class Session:
         return generate_tokens(inputs, ids, options.with_seed(sampling), stop, on_tokens)
 
     def logits(self, ids: Tensor) -> Tensor:
-        """Logits float32 `[B, T, V]` on the session's device for tokens int64 `[B, T]`, without a cache."""
+        """Logits float32 `[B, T, V]` on the session's device for tokens int64 `[B, T]`, without a cache.
+
+        The head's product is made in float32, not rounded to 16 bits: these logits are for measuring.
+        """
         model = self._opened()
-        with torch.inference_mode():
+        with torch.inference_mode(), wide_head(model):
             out: Tensor = model(input_ids=ids.to(self.torch_device), use_cache=False).logits
             return out.float()
 

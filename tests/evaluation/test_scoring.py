@@ -39,14 +39,19 @@ def folders(tmp_path_factory):
     return base / "source", base / "packed", base / "plain"
 
 
+def log_probabilities_of(model, ids):
+    """Float64 from the last hidden state on: a bf16 head would turn near-equal tokens into ties."""
+    hidden = model.model(ids).last_hidden_state[0, :-1]
+    return torch.log_softmax(hidden.double() @ model.lm_head.weight.double().mT, -1)
+
+
 def direct(reference, model, windows):
     """Perplexity of both, KL and agreement, computed window by window in float64."""
     losses, other, divergences, agreements = [], [], [], []
     for window in windows:
         ids = torch.tensor([window])
         with torch.inference_mode():
-            p = torch.log_softmax(reference(ids).logits[0, :-1].double(), -1)
-            q = torch.log_softmax(model(ids).logits[0, :-1].double(), -1)
+            p, q = (log_probabilities_of(each, ids) for each in (reference, model))
         for i, target in enumerate(window[1:]):
             losses.append(-p[i, target].item())
             other.append(-q[i, target].item())

@@ -70,7 +70,7 @@ def test_every_quantized_matrix_stays_packed(tiny, name):
     linears = [m for m in loaded.model.modules() if isinstance(m, PackedLinear)]
     experts = [m for m in loaded.model.modules() if isinstance(m, PackedExperts)]
     stored = sum(1 for f in (packed,) for n in _names(f) if n.endswith(".weight_packed"))
-    assert len(linears) + sum(3 * m.num_experts for m in experts) == stored
+    assert len(linears) + 3 * 4 * len(experts) == stored
     kept = [n for n, p in loaded.model.named_parameters() if p.dim() > 1]
     assert not [n for n in kept if "proj" in n or "fc" in n]
     assert len(experts) == (1 if name == "qwen3_moe" else 0)
@@ -99,15 +99,16 @@ def test_16_bit_loading_equals_transformers_for_many_families(tmp_path, family):
         assert torch.equal(buffer, expected[name]), name
 
 
-def test_the_bytes_held_are_what_lies_on_disk(tiny):
+def test_the_bytes_held_are_those_of_the_kept_tensors_and_of_the_prepared_matrices(tiny):
     _, packed, _ = tiny("llama")
     told = []
     loaded = load_model(packed, CPU, lambda done, total: told.append((done, total)))
-    shapes = sum(16 for n in _names(packed) if n.endswith(".weight_shape"))
-    stored = sum(t.numel() * t.element_size() for t in _tensors(packed).values()) - shapes
+    tensors = {n: t.nbytes for n, t in _tensors(packed).items() if not n.endswith(".weight_shape")}
+    kept = sum(size for name, size in tensors.items() if "_proj." not in name)
+    prepared = sum(m.matrix.bytes for m in loaded.model.modules() if isinstance(m, PackedLinear))
     rotary = 2 * 8 * 4  # two buffers of head_dim / 2 float32 frequencies
-    assert loaded.weights_bytes == stored + rotary
-    assert told[-1] == (stored, stored)
+    assert loaded.weights_bytes == kept + prepared + rotary
+    assert told[-1] == (sum(tensors.values()), sum(tensors.values()))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
 

@@ -160,7 +160,7 @@ def edit_tensors(folder: Path, change) -> None:
     save_file(tensors, file, metadata={"format": "pt"})
 
 
-_SMALL = {
+SMALL = {
     "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0,
     "bos_token_id": 1, "eos_token_id": 2,
@@ -172,7 +172,7 @@ _LATENT = {
     "qk_rope_head_dim": 16, "qk_nope_head_dim": 16, "v_head_dim": 16, "head_dim": 16,
     "num_key_value_heads": 4,
 }  # fmt: skip
-# What a family needs besides _SMALL. They differ in names, computed buffers, fused experts, float32 islands.
+# What a family needs besides SMALL. They differ in names, computed buffers, fused experts, float32 islands.
 FAMILIES = {
     "mistral": {},
     "qwen2": {},
@@ -191,5 +191,5 @@ FAMILIES = {
 
 def save_family(family: str, folder: Path) -> Path:
     """A tiny random model of another family."""
-    config = AutoConfig.for_model(family, **_SMALL | FAMILIES[family])
+    config = AutoConfig.for_model(family, **SMALL | FAMILIES[family])
     return _save(config, folder, 0, torch.bfloat16)
