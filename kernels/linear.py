@@ -1,0 +1,77 @@
+"""The way in: prepare a packed matrix once, multiply with it, say which path runs."""
+
+import torch
+from torch import Tensor
+
+from kernels.cpu import path_on_cpu, prepare_for_cpu
+from kernels.gpu import fused_or_dequantized, prepare_for_gpu, why_not_fused
+from kernels.packed_matrix import PackedMatrix
+from kernels.prepared import DequantizedMatrix, PreparedMatrix
+
+CPU_DTYPE = torch.bfloat16  # the only one that torch's low-bit operators are fast for
+
+
+def prepare(
+    w: PackedMatrix, device: torch.device | str | None = None, dtype: torch.dtype = CPU_DTYPE
+) -> PreparedMatrix:
+    """Bring `w` to `device` (default: where it is) in the form that multiplies fastest there.
+
+    `dtype` is the activations': on the CPU the form is made for it, on a GPU float16 and bfloat16 both go.
+    `w` itself is not needed afterwards. Call it once a matrix, at load.
+    """
+    moved = w if device is None else w.to(device)
+    if moved.device.type == "cpu":
+        return prepare_for_cpu(moved, dtype)
+    return prepare_for_gpu(moved)
+
+
+def linear(x: Tensor, w: PackedMatrix | PreparedMatrix, bias: Tensor | None = None) -> Tensor:
+    """x `[..., K]` times `w` `[N, K]` plus bias `[N]` → `[..., N]` in x's dtype, sums in float32.
+
+    Takes a `PreparedMatrix` (fast) or a `PackedMatrix` (right, but on the CPU dequantized in every call).
+    Raises ValueError where the shapes or devices do not belong together.
+    """
+    matrix = w if isinstance(w, PreparedMatrix) else as_it_lies(w, x)
+    if x.shape[-1] != matrix.k:
+        raise ValueError(f"x has {x.shape[-1]} features, the matrix takes {matrix.k}")
+    rows = rows_of(x, matrix)
+    out = matrix.multiply(rows, bias) if rows.shape[0] else x.new_empty((0, matrix.n))
+    return out.view(*x.shape[:-1], matrix.n)
+
+
+def expert_linear(x: Tensor, w: PackedMatrix | PreparedMatrix, expert: Tensor) -> Tensor:
+    """x `[T, K]`, `w` a stack `[E, N, K]`, expert int `[T]` → `[T, N]`: row t meets matrix `expert[t]`.
+
+    Ids are not negative; a row with an id of E or more is zero. On CUDA nothing waits for the device.
+    """
+    matrix = w if isinstance(w, PreparedMatrix) else as_it_lies(w, x)
+    if x.dim() != 2 or expert.shape != x.shape[:1]:
+        raise ValueError(f"x {list(x.shape)} and expert {list(expert.shape)} must be [T, K] and [T]")
+    if x.shape[-1] != matrix.k:
+        raise ValueError(f"x has {x.shape[-1]} features, the matrices take {matrix.k}")
+    rows = rows_of(x, matrix)
+    return matrix.multiply_by_expert(rows, expert) if rows.shape[0] else x.new_empty((0, matrix.n))
+
+
+def path_name(device: torch.device | str, bits: int, dtype: torch.dtype = CPU_DTYPE) -> str:
+    """Which matmul runs for `bits` on `device`, in the operator's words: "triton", "cpu int4 op", …"""
+    device = torch.device(device)
+    if bits == 16:
+        return "16-bit"
+    if device.type == "cpu":
+        return path_on_cpu(bits, dtype)
+    reason = why_not_fused(device)
+    return f"dequantize ({reason})" if reason else "triton"
+
+
+def as_it_lies(w: PackedMatrix, x: Tensor) -> PreparedMatrix:
+    """An unprepared matrix, for one multiplication."""
+    if w.device != x.device:
+        raise ValueError(f"x lies on {x.device}, the matrix on {w.device}")
+    return DequantizedMatrix(w, path="cpu dequantize") if w.device.type == "cpu" else fused_or_dequantized(w)
+
+
+def rows_of(x: Tensor, matrix: PreparedMatrix) -> Tensor:
+    """x as `[M, K]` with contiguous rows, which need not follow each other without a gap."""
+    rows = x if x.dim() == 2 else x.reshape(-1, matrix.k)
+    return rows if rows.stride(-1) == 1 or rows.shape[-1] == 1 else rows.contiguous()

@@ -1,0 +1,86 @@
+"""What a matrix becomes at load: the form its device multiplies with. One implementation a path."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kernels.packed_matrix import PackedMatrix
+
+# Dequantized weights never exist whole: so many bytes of them at a time stay in the CPU's cache or the GPU's
+# L2.
+SLICE_BYTES = {"cpu": 2 << 20, "cuda": 32 << 20}
+
+
+def rows_of_slice(k: int, device_type: str) -> int:
+    """Rows of `k` 16-bit weights that make one slice."""
+    return max(1, SLICE_BYTES.get(device_type, SLICE_BYTES["cuda"]) // (2 * k))
+
+
+class PreparedMatrix(ABC):
+    """A matrix `[n, k]`, or a stack of them, ready to multiply. Made once at load by `kernels.prepare`."""
+
+    n: int
+    k: int
+    path: str  # in the operator's words: which matmul runs
+
+    @property
+    @abstractmethod
+    def bytes(self) -> int:
+        """Bytes held in this form."""
+
+    @abstractmethod
+    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x `[M, k]`, contiguous rows, M ≥ 1 → `[M, n]` in x's dtype."""
+
+    @abstractmethod
+    def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:
+        """x `[T, k]`, expert int `[T]` → `[T, n]`; a row whose expert is outside the stack is zero."""
+
+
+class DequantizedMatrix(PreparedMatrix):
+    """Dequantizes a slice of rows at a time and multiplies it: right everywhere, fast nowhere.
+
+    The 16-bit weights of a matrix never exist whole. On the CPU float16 is multiplied in float32, which is
+    both faster and more exact there.
+    """
+
+    def __init__(self, packed: PackedMatrix, path: str = "dequantize") -> None:
+        self.packed = packed
+        self.n = packed.n
+        self.k = packed.k
+        self.path = path
+
+    @property
+    def bytes(self) -> int:
+        return self.packed.bytes
+
+    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        dtype = torch.float32 if x.device.type == "cpu" and x.dtype == torch.float16 else x.dtype
+        wide = x.to(dtype)
+        rows = rows_of_slice(self.k, x.device.type)
+        parts = [
+            wide @ self.packed.row_slice(start, min(start + rows, self.n)).dequantize(dtype).mT
+            for start in range(0, self.n, rows)
+        ]
+        out = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+        return (out if bias is None else out + bias.to(dtype)).to(x.dtype)
+
+    def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:
+        count = self.packed.experts or 0
+        each = tuple(DequantizedMatrix(self.packed.expert(number)) for number in range(count))
+        return multiply_each(each, x, expert, self.n)
+
+
+def multiply_each(matrices: Sequence[PreparedMatrix], x: Tensor, expert: Tensor, n: int) -> Tensor:
+    """Rows grouped by expert on the host, one multiplication an expert that has rows."""
+    out = x.new_zeros((x.shape[0], n))
+    rows_of: dict[int, list[int]] = {}
+    for row, number in enumerate(expert.tolist()):
+        if 0 <= number < len(matrices):
+            rows_of.setdefault(number, []).append(row)
+    for number, rows in rows_of.items():
+        place = torch.tensor(rows, device=x.device)
+        out[place] = matrices[number].multiply(x[place], None)
+    return out
