@@ -42,9 +42,10 @@ lint: $(READY)
 	$(PY) -m mypy
 	$(PY) -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())'
 
+# All of them, or one with its arguments: make bench BENCH=quality ARGS="--models demo"
+BENCH ?= $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py))
 bench: $(READY)
-	@for file in benchmarks/[a-z]*.py; do \
-	  echo "== $$file"; $(PY) -m benchmarks.$$(basename $$file .py) $(ARGS) || exit 1; done
+	@for name in $(BENCH); do echo "== benchmarks.$$name"; $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
 
 # The picture in the README.
 shot: $(READY)

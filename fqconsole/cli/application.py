@@ -9,13 +9,25 @@ import typer
 from typer.core import TyperGroup
 
 import fqconsole
-from fqconsole.cli import demo, doctor, evaluate, fit, generate, gpus, models, paths, quantize, runs
+from fqconsole.cli import demo, doctor, evaluate, fit, generate, gpus, models, paths, quantize, runs, shot
 from fqconsole.cli.ending import EndedBySignal, listen
 from fqconsole.cli.faults import report
 from fqconsole.cli.output import ReaderGone, complain, write
 
 READER_GONE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
-ORDER = ("models", "fit", "quantize", "evaluate", "generate", "runs", "gpus", "demo", "doctor", "paths")
+ORDER = (
+    "models",
+    "fit",
+    "quantize",
+    "evaluate",
+    "generate",
+    "runs",
+    "gpus",
+    "demo",
+    "doctor",
+    "paths",
+    "shot",
+)
 EXIT_CODES = (
     "Exit codes: 0 ok, 1 the job failed, 2 usage, 3 predicted not to fit, 4 out of memory or device lost, "
     "129/130/143 ended by a signal."
@@ -48,6 +60,7 @@ application.command("gpus")(gpus.gpus)
 application.command("demo")(demo.demo)
 application.command("doctor")(doctor.doctor)
 application.command("paths")(paths.paths)
+application.command("shot")(shot.shot)
 
 
 def _print_version(asked: bool) -> None:

@@ -39,8 +39,10 @@ def duration(seconds: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A measured value with `digits` significant figures."""
-    return UNKNOWN if value is None else f"{value:.{digits}g}"
+    """A measured value with `digits` significant figures, never cut off before the point."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:.0f}" if abs(value) >= 10.0 ** (digits - 1) else f"{value:#.{digits}g}"
 
 
 def speed(tokens_per_second: float | None) -> str:
