@@ -24,7 +24,7 @@ The activations are read as they lie, 16 bytes at a time, and taken apart by `tl
 The scale enters where it costs least:
     GROUP 0 (channel)         after the walk, in float32
     GROUP a multiple of STEP  on the step's partial sum, in float32
-    GROUP a part of STEP      on the dequantized weights, in the activations' dtype, as dequantize + matmul does
+    GROUP a part of STEP      on the dequantized weights, in the activations' dtype, as dequantize + matmul
 """
 
 import triton
@@ -211,7 +211,7 @@ def accumulate(
 
 @triton.jit
 def round_to(value, dtype: tl.constexpr, INTERPRET: tl.constexpr):
-    """float32 → `dtype`, to nearest even. The interpreter cuts bfloat16 off: there the bits are rounded first."""
+    """float32 → `dtype`, to nearest even. The interpreter truncates to bfloat16: round its bits before."""
     if INTERPRET and dtype == tl.bfloat16:
         bits = value.to(tl.uint32, bitcast=True)
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000

@@ -115,7 +115,7 @@ def experts_kernel(
 
 
 def expert_matmul(x: Tensor, w: PackedMatrix, expert: Tensor, tile: Tile) -> Tensor:
-    """x `[T, K]` with contiguous rows, `w` a stack, `expert` int `[T]` → `[T, N]`, on a CUDA device; T ≥ 1."""
+    """x `[T, K]` with contiguous rows, `w` a stack, `expert` int `[T]` → `[T, N]`, on a GPU; T ≥ 1."""
     rows, k = x.shape
     experts = w.codes.shape[0]
     table = tile_rows(expert, experts, tile.rows)

@@ -91,7 +91,7 @@ def multiply_dequantized(x: Tensor, w: PackedMatrix, bias: Tensor | None) -> Ten
 
 
 def prepare_for_gpu(w: PackedMatrix) -> PreparedMatrix:
-    """The fastest form of `w`, already on its GPU, with the scales laid out along N as the kernels read them."""
+    """The fastest form of `w`, already on its GPU, with the scales laid out along N as they are read."""
     if why_not_fused(w.device) or not supports_group(w.group_size):
         return DequantizedMatrix(w)
     scales = w.scales.mT.contiguous().mT

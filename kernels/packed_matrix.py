@@ -93,7 +93,7 @@ class PackedMatrix:
         return unpack_codes(self.codes, self.bits, self.k)
 
     def dequantize(self, dtype: torch.dtype) -> Tensor:
-        """The weights `[N, K]` or `[E, N, K]`; the product is made in the wider of `dtype` and the scales'."""
+        """The weights `[N, K]` or `[E, N, K]`; the product is in the wider of `dtype` and the scales'."""
         wide = torch.promote_types(dtype, self.scales.dtype)
         codes: Tensor = self.unpack().unflatten(-1, (self.groups, -1))
         return (codes * self.scales.to(wide)[..., None]).flatten(-2).to(dtype)

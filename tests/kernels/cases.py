@@ -1,0 +1,42 @@
+"""Random packed matrices, and the error that the kernels are held to."""
+
+import torch
+
+from kernels import PackedMatrix
+from kernels.packing import pack_codes
+
+# Half a unit in the last place of the output is 4.9e-4 and 3.9e-3 at worst; rounding of the weights may come on top
+# where a scale is applied to them.
+TOLERANCE = {torch.float16: 5e-4, torch.bfloat16: 4e-3, torch.float32: 2e-6}
+
+
+def random_matrix(
+    shape: tuple[int, ...],
+    bits: int,
+    group_size: int | None,
+    dtype: torch.dtype = torch.bfloat16,
+    seed: int = 0,
+    device: str = "cpu",
+) -> PackedMatrix:
+    """Codes over the whole range, positive scales of one order of magnitude."""
+    generator = torch.Generator().manual_seed(seed)
+    half = 1 << (bits - 1)
+    codes = torch.randint(-half, half, shape, generator=generator, dtype=torch.int8)
+    groups = 1 if group_size is None else shape[-1] // group_size
+    scales = torch.rand((*shape[:-1], groups), generator=generator) * 0.01 + 0.002
+    return PackedMatrix(pack_codes(codes, bits), scales.to(dtype), bits, group_size, shape[-1]).to(device)
+
+
+def random_rows(
+    shape: tuple[int, ...], dtype: torch.dtype, seed: int = 1, device: str = "cpu"
+) -> torch.Tensor:
+    """Normal activations."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator).to(device, dtype)
+
+
+def relative_error(out: torch.Tensor, reference: torch.Tensor) -> float:
+    """‖out - reference‖ / ‖reference‖; infinite where anything is not finite."""
+    if not torch.isfinite(out).all():
+        return float("inf")
+    return float((out.double() - reference).norm() / reference.norm())

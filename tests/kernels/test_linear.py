@@ -1,0 +1,132 @@
+"""The way in, on the CPU: right for every scheme and shape, prepared or not, and torch-free of Triton."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels import PackedMatrix, expert_linear, linear, path_name, prepare
+from kernels.cpu import Int4OpMatrix, Int8OpMatrix, has_vector_code
+from kernels.experts import expert_matmul_reference
+from kernels.matmul import matmul_reference
+from kernels.prepared import DequantizedMatrix
+from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
+
+BITS = st.sampled_from([8, 4, 3])
+GROUPS = st.sampled_from([None, 16, 32, 48, 64, 128, 256, 512])
+DTYPES = st.sampled_from([torch.bfloat16, torch.float16, torch.float32])
+# Two roundings to bfloat16 meet on the CPU: of the result and, in the int8 path, of the scaled sum.
+CPU_TOLERANCE = TOLERANCE | {torch.bfloat16: 6e-3}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    bits=BITS, group_size=GROUPS, dtype=DTYPES, prepared=st.booleans(), with_bias=st.booleans(),
+    m=st.integers(1, 40), n=st.integers(20, 70), groups=st.integers(1, 4), k=st.integers(1, 300), data=st.data(),
+)  # fmt: skip
+def test_linear_against_float64(bits, group_size, dtype, prepared, with_bias, m, n, groups, k, data):
+    k = k if group_size is None else groups * group_size
+    seed = data.draw(st.integers(0, 99))
+    w = random_matrix((n, k), bits, group_size, torch.bfloat16, seed)
+    x = random_rows((m, k), dtype, seed + 1)
+    bias = random_rows((n,), dtype, seed + 2) if with_bias else None
+    out = linear(x, prepare(w, "cpu", dtype) if prepared else w, bias)
+    assert out.dtype == dtype
+    assert out.shape == (m, n)
+    assert relative_error(out, matmul_reference(x, w, bias)) <= CPU_TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize(("bits", "group_size"), [(4, 64), (3, 32), (8, None), (8, 16)])
+def test_experts_against_float64(bits, group_size, prepared):
+    w = random_matrix((4, 24, 128), bits, group_size)
+    x = random_rows((19, 128), torch.bfloat16)
+    expert = torch.tensor([3, 0, 0, 3, 5, 0, 1, 3, 3, 0, 4, 1, 0, 0, 3, 3, 1, 0, 0])  # none for 2; 4 and 5: no expert
+    out = expert_linear(x, prepare(w) if prepared else w, expert)
+    assert relative_error(out, expert_matmul_reference(x, w, expert)) <= CPU_TOLERANCE[torch.bfloat16]
+    assert torch.count_nonzero(out[expert > 3]) == 0
+
+
+def test_many_rows_take_the_other_int8_way():
+    w = random_matrix((48, 96), 8, None)
+    x = random_rows((33, 96), torch.bfloat16)
+    matrix = prepare(w)
+    assert relative_error(linear(x, matrix), matmul_reference(x, w, None)) <= CPU_TOLERANCE[torch.bfloat16]
+    assert relative_error(linear(x[:5], matrix), matmul_reference(x[:5], w, None)) <= CPU_TOLERANCE[torch.bfloat16]
+
+
+def test_leading_dimensions_views_and_empty_batches():
+    w = random_matrix((24, 64), 4, 32)
+    x = random_rows((2, 3, 128), torch.bfloat16)[..., ::2]
+    for matrix in (w, prepare(w)):
+        out = linear(x, matrix)
+        assert out.shape == (2, 3, 24)
+        assert relative_error(out[1], matmul_reference(x[1], w, None)) <= CPU_TOLERANCE[torch.bfloat16]
+        assert linear(x[:0], matrix).shape == (0, 3, 24)
+        assert linear(x[0, 0], matrix).shape == (24,)
+    stack = random_matrix((2, 24, 64), 4, 32)
+    assert expert_linear(x[0, :0], stack, torch.zeros(0, dtype=torch.int64)).shape == (0, 24)
+
+
+@pytest.mark.skipif(not has_vector_code(), reason="torch has no vector code for its low-bit operators here")
+@pytest.mark.parametrize(
+    ("bits", "group_size", "kind", "bits_held"),
+    [
+        (4, 64, Int4OpMatrix, 4.5),  # bfloat16 scale and zero a group
+        (4, None, Int4OpMatrix, 4.125),
+        (3, 64, Int4OpMatrix, 4.5),
+        (4, 16, Int4OpMatrix, 10),  # stored as groups of 32
+        (8, None, Int8OpMatrix, 8.125),
+        (8, 64, Int4OpMatrix, 9),
+        (8, 16, DequantizedMatrix, 9),
+    ],
+)
+def test_what_is_held_for_bfloat16(bits, group_size, kind, bits_held):
+    matrix = prepare(random_matrix((64, 512), bits, group_size))
+    assert isinstance(matrix, kind)
+    assert matrix.bytes * 8 / (64 * 512) <= bits_held
+
+
+def test_other_dtypes_are_dequantized_and_a_wrong_one_is_refused():
+    w = random_matrix((16, 64), 4, 32)
+    assert isinstance(prepare(w, dtype=torch.float32), DequantizedMatrix)
+    matrix = prepare(w)
+    if isinstance(matrix, Int4OpMatrix):
+        with pytest.raises(ValueError, match="bfloat16"):
+            linear(random_rows((1, 64), torch.float16), matrix)
+
+
+def test_refusals():
+    w = random_matrix((16, 64), 4, 32)
+    stack = random_matrix((2, 16, 64), 4, 32)
+    with pytest.raises(ValueError, match="32 features"):
+        linear(random_rows((1, 32), torch.bfloat16), w)
+    with pytest.raises(ValueError, match="matrix on meta"):
+        linear(random_rows((1, 64), torch.bfloat16), w.to("meta"))
+    with pytest.raises(ValueError, match=r"\[T\]"):
+        expert_linear(random_rows((2, 64), torch.bfloat16), stack, torch.zeros(3, dtype=torch.int64))
+
+
+def test_path_names():
+    assert path_name("cpu", 16) == "16-bit"
+    assert path_name("cpu", 4, torch.float32) == "cpu dequantize"
+    expected = "cpu int4 op" if has_vector_code() else "cpu dequantize"
+    assert path_name("cpu", 4) == path_name("cpu", 3) == expected
+    assert "Triton" in path_name("xpu", 4)
+
+
+def test_slices_do_not_change_the_result(monkeypatch):
+    w = random_matrix((40, 64), 4, 32)
+    x = random_rows((3, 64), torch.float32)
+    whole = linear(x, w)
+    monkeypatch.setattr("kernels.prepared.SLICE_BYTES", {"cpu": 7 * 64 * 2, "cuda": 1})
+    assert torch.allclose(linear(x, w), whole, rtol=1e-6, atol=1e-6)
+
+
+def test_importing_the_room_loads_no_triton():
+    code = "import sys, kernels, torch; kernels.path_name('cpu', 4); sys.exit('triton' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert PackedMatrix.__module__ == "kernels.packed_matrix"
