@@ -18,6 +18,7 @@ cache (kv.growth_bytes), plus, on a CPU, one quantized matrix as it is multiplie
 from typing import NamedTuple
 
 from fqconsole.fit.kv import growth_bytes, kept_tokens
+from fqconsole.fit.sizes import size
 from fqconsole.models.description import LayerAttention, ModelDescription
 
 PREFILL_CHUNK = 2048  # fqconsole.generation.decoding.PREFILL_CHUNK: a test compares them
@@ -46,9 +47,9 @@ def activations(
     growth = growth_bytes(model.attention, context, batch, width)
     unpacked = unpacked_elements * width
     detail = f"prefill {min(context, PREFILL_CHUNK):,} tokens × {batch}: {phase} is the largest phase"
-    detail += f"\n{phase} {_mib(phases[phase])}, growing cache {_mib(growth)}"
+    detail += f"\n{phase} {size(phases[phase])}, growing cache {size(growth)}"
     if unpacked:
-        detail += f", one matrix unpacked {_mib(unpacked)}"
+        detail += f", one matrix unpacked {size(unpacked)}"
     return Activations(phases[phase] + growth + unpacked, detail)
 
 
@@ -83,7 +84,3 @@ def _mlp_elements(model: ModelDescription) -> int:
         return dense
     routed = model.experts_per_token * (3 * model.expert_intermediate_size + 2 * model.hidden_size)
     return max(dense, routed)
-
-
-def _mib(count: int) -> str:
-    return f"{count / 2**20:,.0f} MiB"

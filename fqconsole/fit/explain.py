@@ -1,18 +1,10 @@
 """One option in lines of text: every term with its origin and formula, the total, the room, the answers."""
 
 from fqconsole.fit.preview import FitPreview, Option
+from fqconsole.fit.sizes import size
 from fqconsole.fit.term import Term
 
-GIB = 1 << 30
 WIDTH = 18
-
-
-def gib(count: int) -> str:
-    """`7.7 GiB`; small numbers keep a figure: `0.04 GiB`, `<0.01 GiB`."""
-    size = count / GIB
-    if count and abs(size) < 0.01:
-        return "<0.01 GiB"
-    return f"{size:.1f} GiB" if abs(size) >= 0.1 or not count else f"{size:.2f} GiB"
 
 
 def explain(preview: FitPreview, option: Option) -> list[str]:
@@ -21,20 +13,20 @@ def explain(preview: FitPreview, option: Option) -> list[str]:
     for term in option.terms:
         lines.extend(_term_lines(term))
     each = "" if option.gpus == 1 else " (the fullest GPU)"
-    lines.append(f"  {'total':<{WIDTH}} {gib(option.total_bytes_per_gpu):>10}  {each}".rstrip())
+    lines.append(f"  {'total':<{WIDTH}} {size(option.total_bytes_per_gpu):>10}  {each}".rstrip())
     margin = int(option.capacity_bytes * preview.margin)
     lines.append(
-        f"  {'free':<{WIDTH}} {gib(option.capacity_bytes):>10}   {preview.capacity.name}"
+        f"  {'free':<{WIDTH}} {size(option.capacity_bytes):>10}   {preview.capacity.name}"
         + (f", {preview.capacity.source}" if preview.capacity.source else "")
     )
-    lines.append(f"  {'margin':<{WIDTH}} {gib(margin):>10}   {preview.margin:.0%} of what is free")
+    lines.append(f"  {'margin':<{WIDTH}} {size(margin):>10}   {preview.margin:.0%} of what is free")
     lines.append(f"  verdict: {verdict_sentence(option)}")
-    whole, layers = gib(option.model_bytes), gib(option.layers_bytes)
+    whole, layers = size(option.model_bytes), size(option.layers_bytes)
     lines.append(f"  weights of the whole model: {whole}, of its layers alone: {layers}")
     lines.append(f"  largest context at batch {preview.batch}: {option.largest_context:,} tokens")
     lines.append(f"  largest batch at context {preview.context:,}: {option.largest_batch:,}")
-    terms = " + ".join(f"{term.name} {gib(term.bytes)}" for term in preview.quantize_terms)
-    lines.append(f"  quantize job's own peak: {gib(preview.quantize_peak)} = {terms}")
+    terms = " + ".join(f"{term.name} {size(term.bytes)}" for term in preview.quantize_terms)
+    lines.append(f"  quantize job's own peak: {size(preview.quantize_peak)} = {terms}")
     return lines
 
 
@@ -50,14 +42,14 @@ def heading(preview: FitPreview, option: Option) -> str:
 def verdict_sentence(option: Option) -> str:
     """`fits, 67.3 GiB left`, or what is missing and the smallest change that would make it fit."""
     if option.verdict == "fits":
-        return f"fits, {gib(option.left_bytes)} left"
+        return f"fits, {size(option.left_bytes)} left"
     if option.verdict == "tight":
-        return f"tight, {gib(option.left_bytes)} left, less than the margin; {option.smallest_change}"
-    return f"does not fit, {gib(-option.left_bytes)} too much; it would with {option.smallest_change}"
+        return f"tight, {size(option.left_bytes)} left, less than the margin; {option.smallest_change}"
+    return f"does not fit, {size(-option.left_bytes)} too much; it would with {option.smallest_change}"
 
 
 def _term_lines(term: Term) -> list[str]:
     first, *rest = term.detail.splitlines() or [""]
-    lines = [f"  {term.name:<{WIDTH}} {gib(term.bytes):>10}   {term.origin}: {first}".rstrip(": ")]
+    lines = [f"  {term.name:<{WIDTH}} {size(term.bytes):>10}   {term.origin}: {first}".rstrip(": ")]
     lines.extend(f"  {'':<{WIDTH}} {'':>10}   {line}" for line in rest)
     return lines

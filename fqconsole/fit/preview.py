@@ -205,4 +205,4 @@ class _Grid:
             for other in narrower:
                 if self._goes(other, count):
                     return f"int{other.weights.bits} on {count} GPUs"
-        return "nothing offered here: a smaller model, or more memory"
+        return "a smaller model or more memory: nothing offered here is enough"

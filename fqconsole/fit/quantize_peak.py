@@ -1,7 +1,7 @@
 """The memory of the quantize job itself. It streams: what counts is the widest row, not the model's size.
 
 The job reads, rounds and writes a block of rows at a time: BLOCK weights, or one row where that is longer,
-with about WEIGHT_BYTES bytes a weight alive at once; the numbers are quantizer.device's, which a test holds.
+with about WEIGHT_BYTES bytes a weight alive at once; a test holds that the quantizer's are no larger.
 """
 
 from fqconsole.fit.runtime import GPU, runtime

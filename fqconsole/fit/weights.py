@@ -18,7 +18,7 @@ from quantizer.plan import KeptTensor
 
 GroupSize = int | None | Literal["default"]
 PACKED_PARTS = re.compile(
-    r"(weight_packed|weight_scale|weight_shape|weight_zero_point|qweight|qzeros|scales|g_idx|_blocks|_scales"
+    r"(weight_packed|weight_scale|weight_zero_point|qweight|qzeros|scales|g_idx|_blocks|_scales"
     r"|weight_scale_inv)$"
 )
 WIDE_DTYPES = frozenset({"BF16", "F16", "F32"})
@@ -88,6 +88,8 @@ def stored_weights(alike: Alike) -> Weights:
     pieces: list[Piece] = []
     largest = matrices = 0
     for tensor in alike.model.tensors:
+        if tensor.name.endswith("weight_shape"):  # read at loading, never held
+            continue
         packed = PACKED_PARTS.search(tensor.name) is not None or tensor.dtype not in WIDE_DTYPES
         pieces.append(Piece(tensor.name, tensor.bytes, "" if packed else _reason(tensor.name)))
         if tensor.name.endswith("weight_packed") and bits:

@@ -36,11 +36,14 @@ def read_attention(config: Config, layers: int) -> tuple[LayerAttention, ...]:
     shared_from = layers - config.size("num_kv_shared_layers", default=0, least=0, most=layers)
     crossing = set(config.numbers("cross_attention_layers") or [])
     sizes = _Sizes(config, layers)
+    own = config.part("per_layer_config")
     found = []
     for index, kind in enumerate(kinds):
         # A layer that reads an earlier layer's cache, or an image's, keeps nothing for the text.
         silent = index >= shared_from or index in crossing
-        found.append(sizes.layer(index, kind, silent=silent))
+        changed = own.part(str(index)).outer
+        here = _Sizes(config.changed(changed), layers) if changed else sizes
+        found.append(here.layer(index, kind, silent=silent))
     return tuple(found)
 
 
@@ -95,9 +98,10 @@ class _Sizes:
     def _full(self, kv_heads: int, state: int) -> LayerAttention:
         # Gemma 4: its full layers have a head width, and sometimes a head count, of their own.
         own = self.config.optional_size("global_head_dim")
-        own_heads = self.config.optional_size("num_global_key_value_heads")
         if own is None:
             return LayerAttention("full", kv_heads, self.head_dim, self.value_dim, state_elements=state)
+        gated = self.config.flag("attention_k_eq_v", default=True)
+        own_heads = self.config.optional_size("num_global_key_value_heads") if gated else None
         return LayerAttention(
             "full", own_heads if own_heads and kv_heads else kv_heads, own, own, state_elements=state
         )
@@ -110,6 +114,8 @@ class _Sizes:
             if window is None:
                 self.config.refuse("the field sliding_window is missing, which its sliding layers need")
         own = self.config.optional_size("swa_num_key_value_heads") if kind == "sliding" else None
+        if own is None and self.config.model_type == "mimo_v2_flash":  # fixed in its class
+            own = 2 * kv_heads
         head_dim = self.head_dim
         value_dim = self.value_dim
         if kind == "sliding":
@@ -261,9 +267,11 @@ def _by_window(config: Config, layers: int) -> list[str] | None:
 
 
 def _by_state(config: Config, layers: int) -> list[str] | None:
-    """No heads at all but a recurrent state: Mamba and its sisters."""
-    if config.get(*HEADS[:3]) is None and state_elements(config):
-        return ["linear"] * layers
+    """Mamba and its sisters: a recurrent state and no heads. Falcon-H1: both side by side in every layer."""
+    if config.model_type == "falcon_h1":
+        return ["full+state"] * layers
+    if config.model_type in {"mamba", "mamba2", "falcon_mamba"} or config.get(*HEADS[:3]) is None:
+        return ["linear"] * layers if state_elements(config) else None
     return None
 
 

@@ -109,6 +109,11 @@ class Config:
             self.refuse(f"the field {name} is no object")
         return Config({key: item for key, item in value.items() if key != "model_type"}, self.place)
 
+    def changed(self, fields: Mapping[str, Any]) -> "Config":
+        """The same config with some fields set anew."""
+        merged = {key: value for key, value in {**self.outer, **self.text}.items() if key not in NESTED}
+        return Config({**merged, **fields}, self.place)
+
     def _list(self, name: str, count: int | None) -> list[Any] | None:
         value = self.get(name)
         if value is None:

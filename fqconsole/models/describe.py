@@ -24,7 +24,7 @@ from fqconsole.models.config import (
 from fqconsole.models.description import ModelDescription, ModelEntry, Source, TensorInfo
 from fqconsole.models.errors import ModelError
 from fqconsole.models.parameters import EMBEDDING, count_parameters, has_own_head
-from fqconsole.models.quantization import MANIFEST, read_quantization
+from fqconsole.models.quantization import MANIFEST, read_manifest, read_quantization
 from fqconsole.models.stored_shapes import read_shapes
 from fqconsole.models.weight_files import read_tensors
 
@@ -44,14 +44,15 @@ def describe_folder(
     config = read_config(folder / "config.json")
     read_architecture(config)  # a wrong kind of model is the better news than a missing shard
     tensors = read_tensors(folder)
+    head = read_manifest(folder / MANIFEST)
     return build(
         config,
         tensors,
         read_shapes(folder, tensors),
         entry=ModelEntry(id=id, source=source, path=str(folder), revision=revision),
         manifest=folder / MANIFEST,
-        license=read_license(folder / "README.md"),
-        suggested_prompt=suggested_prompt,
+        license=read_license(folder / "README.md") or (head.license if head else None),
+        suggested_prompt=suggested_prompt or (head.suggested_prompt if head else None),
     )
 
 

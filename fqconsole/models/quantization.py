@@ -8,7 +8,7 @@ import msgspec
 
 from fqconsole.models.config import Config
 from fqconsole.models.description import QuantizationInfo
-from fqconsole.models.errors import ModelError, shown
+from fqconsole.models.errors import shown
 
 MANIFEST = "fqconsole_manifest.json"
 MAX_MANIFEST_BYTES = 256 << 20  # one entry a matrix; a model of a million matrices stays under it
@@ -17,6 +17,18 @@ MAX_MANIFEST_BYTES = 256 << 20  # one entry a matrix; a model of a million matri
 NAMED_BITS = {"fp8": 8, "fbgemm_fp8": 8, "mxfp4": 4, "bitnet": 2}
 BITS_FIELDS = ("bits", "num_bits", "w_bit", "nbits", "weight_bits")
 GROUP_FIELDS = ("group_size", "q_group_size")
+
+
+class ManifestHead(msgspec.Struct, frozen=True):
+    """What a checkpoint of ours keeps of the model it was made from."""
+
+    model: str
+    license: str | None = None
+    suggested_prompt: str | None = None
+
+
+class _Manifest(msgspec.Struct):
+    source: ManifestHead
 
 
 def read_quantization(config: Config, manifest: Path | None) -> QuantizationInfo | None:
@@ -31,7 +43,8 @@ def read_quantization(config: Config, manifest: Path | None) -> QuantizationInfo
         config.refuse("the field quantization_config is no object")
     method = str(stored.get("quant_method") or "unknown")
     ours = manifest is not None and manifest.is_file()
-    source = _source_model(manifest) if ours and manifest is not None else None
+    head = read_manifest(manifest) if manifest is not None else None
+    source = None if head is None else head.model
     schemes = _schemes(stored)
     if schemes:
         widths = Counter[int]()
@@ -72,21 +85,11 @@ def _is_size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1 << 30
 
 
-def _source_model(manifest: Path) -> str | None:
-    """The model that our manifest says it was made from, wherever in the manifest's head that stands."""
+def read_manifest(manifest: Path) -> ManifestHead | None:
+    """The source in our manifest; None where it is missing or unreadable: it is a record, not the model."""
     try:
         if manifest.stat().st_size > MAX_MANIFEST_BYTES:
-            raise ModelError(
-                f"{manifest} is larger than any manifest fqconsole writes.", "Quantize the model again."
-            )
-        data = msgspec.json.decode(manifest.read_bytes())
-    except (OSError, msgspec.DecodeError, RecursionError, ValueError):
-        return None  # the manifest is a record; the checkpoint stands without it
-    if not isinstance(data, dict):
+            return None
+        return msgspec.json.decode(manifest.read_bytes(), type=_Manifest).source
+    except (OSError, msgspec.MsgspecError, RecursionError, ValueError):
         return None
-    for place in (data, data.get("source"), data.get("plan")):
-        if isinstance(place, dict):
-            for name in ("source_model", "model", "model_id", "id"):
-                if isinstance(place.get(name), str):
-                    return str(place[name])
-    return data["source"] if isinstance(data.get("source"), str) else None

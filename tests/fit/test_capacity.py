@@ -1,0 +1,70 @@
+"""What the preview measures against."""
+
+import pytest
+
+from fqconsole.errors import UsageError
+from fqconsole.fit import capacity_here, named_gpu
+from fqconsole.fit.capacity import CATALOGUE
+from fqconsole.fit.host import _container_limit, host_memory
+from fqconsole.gpus import GpuSnapshot
+
+GIB = 1 << 30
+
+
+def snapshot(index, total, free, name="NVIDIA H100 80GB HBM3"):
+    return GpuSnapshot(index, name, f"GPU-{index}", memory_total=total, memory_free=free)
+
+
+def test_free_memory_counts_and_the_emptiest_gpu_goes_first():
+    found = capacity_here((snapshot(0, 80 * GIB, 5 * GIB), snapshot(1, 80 * GIB, 70 * GIB)))
+    assert (found.kind, found.name, found.free_bytes, found.total_bytes) == (
+        "gpu", "H100 80GB HBM3", 70 * GIB, 80 * GIB,
+    )  # fmt: skip
+    assert found.free_per_gpu == (70 * GIB, 5 * GIB)
+    assert [found.free_with(count) // GIB for count in (1, 2, 3)] == [70, 5, 5]
+
+
+def test_without_a_readable_gpu_it_is_this_machines_memory():
+    for snapshots in ((), (snapshot(0, None, None),)):
+        found = capacity_here(snapshots)
+        assert (found.kind, found.free_per_gpu) == ("host", ())
+        assert 0 < found.free_bytes <= found.total_bytes
+
+
+def test_the_catalogue():
+    for name in ("a100-40gb", "a100-80gb", "h100-80gb", "h200-141gb", "l4-24gb", "l40s-48gb", "rtx3090-24gb",
+                 "rtx4090-24gb", "rtx5090-32gb"):  # fmt: skip
+        found = named_gpu(name)
+        assert found.kind == "named gpu"
+        assert found.source == "vendor's nominal"
+    for name, gpu in CATALOGUE.items():
+        assert gpu.id == name == name.lower()
+        assert name.endswith(f"-{gpu.nominal_gb}gb")
+        # Between the nominal size taken as GB and as GiB.
+        assert 0.85 * gpu.nominal_gb * 1e9 < gpu.free_bytes < gpu.total_bytes <= 1.03 * gpu.nominal_gb * GIB
+    assert named_gpu(" H100-80GB ").name == "H100 80GB"
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"), [("h100", "h100-80gb"), ("rtx4090", "rtx4090-24gb"), ("xyz", "a100-40gb")]
+)
+def test_an_unknown_gpu_names_the_nearest(typed, near):
+    with pytest.raises(UsageError, match=f"no GPU called '{typed}'") as caught:
+        named_gpu(typed)
+    assert near in caught.value.next_step
+
+
+def test_a_containers_limit_counts(tmp_path):
+    assert _container_limit(tmp_path) == (None, 0)
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert _container_limit(tmp_path) == (None, 0)
+    (tmp_path / "memory.max").write_text("4000\n")
+    assert _container_limit(tmp_path) == (4000, 1000)
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 300\n")
+    assert _container_limit(tmp_path) == (4000, 700)
+
+
+def test_host_memory_is_positive():
+    total, available = host_memory()
+    assert 0 < available <= total

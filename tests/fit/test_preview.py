@@ -1,0 +1,289 @@
+"""The preview of whole models: published sizes, verdicts at their boundaries, and answers that hold."""
+
+import time
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fqconsole.errors import UsageError
+from fqconsole.fit import Capacity, FitPreview, named_gpu, preview
+from fqconsole.fit.activations import PREFILL_CHUNK
+from fqconsole.fit.preview import MARGIN
+from fqconsole.models.description import QuantizationInfo
+from quantizer import base_plan, predicted_bytes
+from tests.fit.synthetic import Tensors, described, llama, opt_175b, qwen3_30b_a3b
+
+GIB = 1 << 30
+
+
+def gpu(free, total=None, **fields):
+    return Capacity("a GPU", total or free, free, "gpu", **fields)
+
+
+def host(free=64 * GIB):
+    return Capacity("this machine's memory", free, free, "host")
+
+
+def test_the_sizes_published_for_opt_175b():
+    """FineQuant's table: 324.16 GiB in fp16, 86.23 GiB in int4 with groups of 64, for the layers alone."""
+    found = preview(opt_175b(), named_gpu("a100-80gb"), bits=(16, 4))
+    wide, narrow = found.option(16, 1), found.option(4, 1)
+    assert wide.layers_bytes / GIB == pytest.approx(324.16, rel=0.003)
+    assert narrow.layers_bytes / GIB == pytest.approx(86.23, rel=0.003)
+    assert wide.layers_bytes / GIB == pytest.approx(324.03, abs=0.005)
+    assert narrow.layers_bytes / GIB == pytest.approx(86.09, abs=0.005)
+    assert wide.model_bytes / GIB == pytest.approx(325.23, abs=0.005)
+    assert narrow.model_bytes / GIB == pytest.approx(87.29, abs=0.005)
+    two = found.option(4, 2)
+    assert two.verdict == "fits"
+    assert two.largest_context == 2048
+    assert wide.verdict == "does not fit"
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3])
+@pytest.mark.parametrize("group", ["default", None, 32])
+def test_weights_are_the_plans_bytes_and_what_is_kept(bits, group):
+    model = llama()
+    plan = base_plan(model, bits, "adaptive" if group == "default" else "fixed", group)
+    (option,) = preview(model, gpu(GIB), bits=(bits,), gpu_counts=(1,), group_size=group).options
+    assert option.weights_bytes == predicted_bytes(plan) + sum(kept.bytes for kept in plan.kept)
+    assert option.model_bytes == option.weights_bytes
+
+
+def test_sixteen_bits_are_the_files_own_bytes():
+    model = llama()
+    assert preview(model, gpu(GIB), bits=(16,), gpu_counts=(1,)).options[0].weights_bytes == model.bytes
+    wide = llama(dtype="F32")
+    assert preview(wide, gpu(GIB), bits=(16,), gpu_counts=(1,)).options[0].weights_bytes == wide.bytes
+
+
+def test_all_experts_count_and_layers_that_are_alike_are_planned_once():
+    model = qwen3_30b_a3b()
+    plan = base_plan(model, 4)
+    (option,) = preview(model, gpu(80 * GIB), bits=(4,), gpu_counts=(1,)).options
+    assert option.weights_bytes == predicted_bytes(plan) + sum(kept.bytes for kept in plan.kept)
+    assert "18,624 matrices" not in option.terms[0].detail  # experts of one projection are one stack
+    assert option.terms[0].detail.startswith(f"{len(plan.matrices)} matrices, group 64")
+
+
+def test_layers_of_two_kinds_are_planned_each():
+    tensors = Tensors()
+    tensors.add("model.embed_tokens.weight", 100, 64)
+    for layer in range(6):
+        tensors.add(f"model.layers.{layer}.mlp.up_proj.weight", 64 if layer % 3 else 256, 64)
+    model = described(tensors, llama(layers=6).attention)
+    plan = base_plan(model, 4)
+    (option,) = preview(model, gpu(GIB), bits=(4,), gpu_counts=(1,)).options
+    assert option.weights_bytes == predicted_bytes(plan) + sum(kept.bytes for kept in plan.kept)
+
+
+def test_a_preview_of_ten_thousand_tensors_takes_milliseconds():
+    model, capacity = qwen3_30b_a3b(), named_gpu("rtx4090-24gb")
+    assert len(model.tensors) > 10_000
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        preview(model, capacity)
+        best = min(best, time.perf_counter() - start)
+    # 29 ms for 18,723 tensors when written; the limit leaves room for a busy machine.
+    assert best < 0.15
+
+
+def test_every_option_is_there_and_adds_up():
+    found = preview(llama(), gpu(GIB))
+    assert [(option.bits, option.gpus) for option in found.options] == [
+        (bits, gpus) for bits in (16, 8, 4, 3) for gpus in (1, 2, 4, 8)
+    ]
+    for option in found.options:
+        parts = option.weights_bytes + option.kv_bytes + option.activation_bytes + option.runtime_bytes
+        assert option.total_bytes_per_gpu == parts == sum(term.bytes for term in option.terms)
+        assert all(term.origin in {"headers", "formula", "default", "measured"} for term in option.terms)
+        assert all(term.detail for term in option.terms)
+
+
+def test_it_becomes_json_and_back():
+    found = preview(llama(), gpu(GIB))
+    assert msgspec.json.decode(msgspec.json.encode(found), type=FitPreview) == found
+
+
+def test_context_defaults_to_8192_or_the_models_own():
+    assert preview(llama(context_length=40960), gpu(GIB)).context == 8192
+    assert preview(llama(context_length=1024), gpu(GIB)).context == 1024
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        ({"context": 5000}, "reads at most 4,096 tokens"),
+        ({"context": 0}, "start at 1"),
+        ({"batch": 0}, "start at 1"),
+        ({"gpu_counts": ()}, "start at 1"),
+        ({"gpu_counts": (0,)}, "start at 1"),
+        ({"bits": ()}, "start at 1"),
+        ({"bits": (5,)}, "no 5-bit"),
+        ({"group_size": 7}, "no group size 7"),
+    ],
+)
+def test_numbers_that_make_no_sense(choice, says):
+    with pytest.raises(UsageError, match=says):
+        preview(llama(), gpu(GIB), **choice)
+
+
+def test_the_verdict_turns_exactly_at_free_memory_and_at_the_margin():
+    need = preview(llama(), gpu(GIB), bits=(4,), gpu_counts=(1,)).options[0].total_bytes_per_gpu
+
+    def verdict(free):
+        return preview(llama(), gpu(free), bits=(4,), gpu_counts=(1,)).options[0].verdict
+
+    assert verdict(need - 1) == "does not fit"
+    assert verdict(need) == "tight"
+    enough = next(
+        free for free in range(int(need / (1 - MARGIN)) - 5, 2 * need) if free - int(free * MARGIN) >= need
+    )
+    assert verdict(enough - 1) == "tight"
+    assert verdict(enough) == "fits"
+
+
+def test_what_fits_needs_no_change_and_what_does_not_names_the_smallest():
+    model = llama(layers=8, hidden=2048, inner=8192, vocab=1000, context_length=65536, heads=16, kv_heads=16)
+    need = {
+        (option.bits, option.gpus): option.total_bytes_per_gpu
+        for option in preview(model, gpu(80 * GIB), context=8192).options
+    }
+    room = int((need[4, 1] + need[8, 1]) / 2 / (1 - MARGIN))
+    found = preview(model, gpu(room), context=8192)
+    assert found.option(4, 1).smallest_change == ""
+    assert found.option(8, 1).verdict == "does not fit"
+    words = found.option(8, 1).smallest_change.split(", or ")
+    assert words[:2] == ["int4", "2 GPUs"]
+    assert words[2].startswith("context ≤ ")
+    context = int(words[2].removeprefix("context ≤ ").replace(",", ""))
+    assert context % 256 == 0
+    assert preview(model, gpu(room), context=context).option(8, 1).verdict == "fits"
+
+
+def test_a_batch_can_be_the_smallest_change():
+    model = llama(context_length=4096)
+    one = preview(model, gpu(80 * GIB), bits=(4,), gpu_counts=(1,), batch=1).options[0].total_bytes_per_gpu
+    found = preview(model, gpu(int(one * 1.2)), bits=(4,), gpu_counts=(1,), batch=64).options[0]
+    assert found.verdict == "does not fit"
+    assert f"batch {found.largest_batch}" in found.smallest_change
+    assert found.largest_batch >= 1
+
+
+def test_where_no_single_change_is_enough_two_are_named():
+    model = opt_175b()
+    found = preview(model, named_gpu("a100-40gb"), bits=(16, 4), gpu_counts=(1, 4))
+    assert found.option(16, 1).smallest_change == "int4 on 4 GPUs"
+    nothing = preview(model, named_gpu("t4-16gb"), bits=(16,), gpu_counts=(1,)).options[0]
+    assert "smaller model" in nothing.smallest_change
+    assert (nothing.largest_context, nothing.largest_batch) == (0, 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(700 << 20, 3 << 30), st.integers(1, 5000), st.integers(1, 40), st.sampled_from([1, 2, 3, 8]),
+    st.sampled_from([16, 8, 4, 3]),
+)  # fmt: skip
+def test_largest_context_and_batch_are_the_largest(free, context, batch, gpus, bits):
+    model = llama(layers=6, hidden=512, inner=1024, heads=8, kv_heads=8, context_length=8192)
+
+    def option(context, batch):
+        return preview(
+            model, gpu(free), bits=(bits,), gpu_counts=(gpus,), context=context, batch=batch
+        ).options[0]
+
+    found = option(context, batch)
+    if found.largest_context:
+        assert option(found.largest_context, batch).verdict == "fits"
+    if 0 < found.largest_context < 8192 and found.largest_context % 256:
+        assert option(found.largest_context + 1, batch).verdict != "fits"
+    elif found.largest_context < 8192:
+        assert option(min(8192, found.largest_context + 256), batch).verdict != "fits"
+    if 0 < found.largest_batch < 1 << 16:
+        assert option(context, found.largest_batch).verdict == "fits"
+        assert option(context, found.largest_batch + 1).verdict != "fits"
+    assert (found.verdict == "fits") == (found.largest_batch >= batch)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 4096), st.integers(1, 8), st.integers(1, 8), st.booleans())
+def test_more_gpus_more_tokens_fewer_bits(context, batch, gpus, tied):
+    model = llama(tied_embeddings=tied)
+
+    def total(bits, gpus, context, batch):
+        asked = {"bits": (bits,), "gpu_counts": (gpus,), "context": context, "batch": batch}
+        return preview(model, gpu(GIB), **asked).options[0].total_bytes_per_gpu
+
+    here = total(4, gpus, context, batch)
+    assert total(3, gpus, context, batch) <= here <= total(16, gpus, context, batch)
+    assert total(4, gpus, max(1, context - 1), batch) <= here
+    assert here <= total(4, gpus, context, batch + 1)
+    assert total(4, gpus + 1, context, batch) <= total(4, 1, context, batch)
+
+
+def test_a_tied_head_is_held_again_on_the_last_gpu():
+    model = llama(tied_embeddings=True, vocab=50_000)
+    embedding = 50_000 * 256 * 2
+    found = preview(model, gpu(GIB), bits=(16,), gpu_counts=(1, 2))
+    assert found.option(16, 1).weights_bytes == model.bytes
+    assert found.option(16, 2).weights_bytes > embedding
+    assert 2 * found.option(16, 2).weights_bytes >= model.bytes + embedding
+
+
+def test_unequal_gpus_count_as_the_fullest_of_the_best():
+    capacity = gpu(24 * GIB, free_per_gpu=(24 * GIB, 16 * GIB, 8 * GIB))
+    found = preview(llama(), capacity, bits=(4,), gpu_counts=(1, 2, 3, 4))
+    assert [option.capacity_bytes // GIB for option in found.options] == [24, 16, 8, 8]
+
+
+def test_the_host_is_one_place():
+    found = preview(llama(), host(), bits=(16, 4), gpu_counts=(1, 2, 4))
+    assert [(option.bits, option.gpus) for option in found.options] == [(16, 1), (4, 1)]
+    assert found.option(4, 8).gpus == 1
+    assert "Python + torch" in [term.name for term in found.options[0].terms]
+    assert "one matrix unpacked" in found.option(4, 1).terms[-2].detail
+    assert "one matrix unpacked" not in found.option(16, 1).terms[-2].detail
+    with pytest.raises(UsageError, match="no option of 8 bits"):
+        found.option(8, 1)
+
+
+def packed_model(bits=4):
+    plain = llama()
+    tensors = Tensors()
+    for tensor in plain.tensors:
+        if "_proj" not in tensor.name:
+            tensors.add(tensor.name, *tensor.shape)
+            continue
+        stem = tensor.name.removesuffix("weight")
+        rows, k = tensor.shape
+        tensors.dtype = "F32"  # as wide as the words
+        tensors.add(stem + "weight_packed", rows, k * bits // 32)
+        tensors.dtype = "BF16"
+        tensors.add(stem + "weight_scale", rows, k // 64)
+    info = QuantizationInfo("compressed-tensors", bits, (64,), made_by_fqconsole=True)
+    return described(tensors, plain.attention, quantization=info, hidden_size=256, intermediate_size=512)
+
+
+def test_an_already_quantized_model_has_one_precision_its_own():
+    model = packed_model()
+    found = preview(model, gpu(GIB), bits=(16, 8), gpu_counts=(1, 2))
+    assert [(option.bits, option.gpus) for option in found.options] == [(4, 1), (4, 2)]
+    planned = preview(llama(), gpu(GIB), bits=(4,), gpu_counts=(1, 2))
+    for stored, option in zip(found.options, planned.options, strict=True):
+        assert stored.weights_bytes == option.weights_bytes
+    assert found.options[0].terms[0].name == "int4 matrices"
+
+
+def test_chunked_prefill_bounds_the_activations():
+    model = llama(layers=1, hidden=2048, inner=8192, heads=16, kv_heads=16, context_length=1 << 17)
+
+    def activation(context):
+        found = preview(model, gpu(80 * GIB), bits=(4,), gpu_counts=(1,), context=context)
+        return found.options[0].activation_bytes
+
+    assert activation(PREFILL_CHUNK) > activation(PREFILL_CHUNK // 2)
+    whole_prompt = activation(PREFILL_CHUNK) * (1 << 17) // PREFILL_CHUNK
+    assert activation(1 << 17) < whole_prompt / 2
