@@ -4,7 +4,7 @@ import asyncio
 import functools
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from textual import on, work
@@ -40,9 +40,10 @@ from fqconsole.app.screens.quantize import QuantizeScreen
 from fqconsole.app.screens.runs import RunsScreen
 from fqconsole.app.screens.session import SessionScreen
 from fqconsole.app.services import Services, real_services
-from fqconsole.app.store_thread import StoreThread
+from fqconsole.app.store_thread import StoreThread, sentence
 from fqconsole.app.theme import THEME
 from fqconsole.app.workspace import Workspace
+from fqconsole.jobs.messages import Request
 
 ENDED_BY = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
 
@@ -231,6 +232,17 @@ class FqConsole(App[None], inherit_bindings=False):
             question = Question("A job is running", text, safe="Stay", go="Cancel the job and quit")
             self.push_screen(question, lambda answer: self.exit() if answer == "go" else None)
 
+    async def begin_job(
+        self, make_request: Callable[[Any], Request], *, kind: str, title: str
+    ) -> JobHandle | None:
+        """Start a job that is a run; when the database or the request says no, a sentence says why."""
+        try:
+            return await self.jobs.begin(make_request, kind=kind, title=title)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the console stays
+            title = "The job could not be started"
+            self.notify(sentence(error), title=title, severity="error", timeout=15, markup=False)
+            return None
+
     # messages that change shared state
 
     def badges(self) -> dict[str, str]:
@@ -283,9 +295,8 @@ class FqConsole(App[None], inherit_bindings=False):
         """A failure in a background worker becomes a sentence on the screen, never the end of the console."""
         if message.state is WorkerState.ERROR:
             error = message.worker.error
-            self.notify(
-                f"{type(error).__name__}: {error}", title="Something went wrong", severity="error", timeout=15
-            )
+            words = sentence(error) if error else "It said nothing more; F8 shows the log."
+            self.notify(words, title="Something went wrong", severity="error", timeout=15, markup=False)
 
 
 def run_console(services: Services | None = None) -> int:

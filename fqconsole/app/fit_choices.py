@@ -88,7 +88,7 @@ def shown(
 ) -> tuple[str, str]:
     """The value between ◂ and ▸, and the quiet words behind it."""
     if name == "precision":
-        return formatting.precision(choice.bits), "as it is" if choice.bits == 16 else ""
+        return formatting.precision(choice.bits), ""
     if name == "groups":
         return (formatting.UNKNOWN, "") if choice.bits == 16 else (group_word(choice), "")
     if name == "gpus":

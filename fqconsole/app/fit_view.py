@@ -65,6 +65,12 @@ def verdict_line(option: Any) -> str:
     return f"{word} · {formatting.memory(left)} left"
 
 
+def change_lines(option: Any, width: int) -> list[str]:
+    """The smallest change that would make it fit, on as many lines as it needs."""
+    words = f"would fit: {option.smallest_change}"
+    return textwrap.wrap(words, max(20, width), initial_indent="  ", subsequent_indent="    ")
+
+
 def option_cell(option: Any) -> str:
     """`✓ 17.3 GiB  22 %` in 16 cells."""
     return (

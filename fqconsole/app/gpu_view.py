@@ -17,7 +17,7 @@ def reading(value: float | None, unit: str = "") -> str:
 
 
 def gpu_lines(snapshot: Any, history: Any, width: int) -> list[str]:
-    """Utilization and memory with their last minute, then power, temperature, clock, throttling."""
+    """Utilization and memory with their last minute, then power, temperature and clock."""
     index = snapshot.index
     use = f"util {reading(snapshot.utilization):>4} % "
     use += level_line(history.series(index, "utilization"), max(0, width - len(use)), top=100)
@@ -30,8 +30,12 @@ def gpu_lines(snapshot: Any, history: Any, width: int) -> list[str]:
     limit = f" of {reading(snapshot.power_limit_watts)}" if snapshot.power_limit_watts is not None else ""
     heat = f"{reading(snapshot.temperature)} °C"
     state = f"{reading(snapshot.power_watts)}{limit} W  {heat}  {reading(snapshot.sm_clock_mhz)} MHz"
-    held = f"! {', '.join(snapshot.throttle)}" if snapshot.throttle else ""
-    return [use, memory, state, held] if held else [use, memory, state]
+    return [use, memory, state]
+
+
+def held_words(snapshot: Any) -> str:
+    """What holds the clocks down, for the edge of the card; empty when nothing does."""
+    return f"! {', '.join(snapshot.throttle)}" if snapshot.throttle else ""
 
 
 def process_rows(snapshots: Sequence[Any], order: ProcessOrder) -> list[tuple[str, list[str]]]:

@@ -131,7 +131,7 @@ def _option(  # noqa: PLR0917
         total,
         capacity.free_bytes,
         verdict,
-        "" if verdict == "fits" else "int3, or 4 GPUs, or context ≤ 2 048",
+        "" if verdict == "fits" else "int3, or 4 GPUs, or context ≤ 2,048",
         description.context_length,
         60,
     )

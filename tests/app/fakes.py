@@ -8,7 +8,7 @@ from typing import Any
 
 from fqconsole.app.services import HostMemory, Services
 from fqconsole.errors import OperatorError
-from fqconsole.jobs.messages import AnyEvent, JobDone, Request, StartEvaluate, StartQuantize
+from fqconsole.jobs.messages import AnyEvent, JobDone, Request, StartDownload, StartEvaluate, StartQuantize
 from fqconsole.models.description import LayerAttention, ModelDescription, ModelEntry
 
 GIB = 2**30
@@ -230,6 +230,11 @@ class FakeBeginnings:
         for name in ("revision", "predicted", "predicted_gpu"):
             options.pop(name, None)
         request = StartQuantize(run_id=f"r{len(store.begun) + 1:04}", **options)
+        store.begun.append(request)
+        return request
+
+    def begin_download(self, store: FakeStore, model_id: str) -> StartDownload:
+        request = StartDownload(run_id=f"r{len(store.begun) + 1:04}", model_id=model_id)
         store.begun.append(request)
         return request
 

@@ -250,7 +250,7 @@ async def test_readings_that_are_missing_are_not_available_and_break_nothing():
         lines = app.screen.query_one(GpuStrip).text.splitlines()
         assert len(lines) == 2
         assert "N/A" in lines[0]
-        assert "+6 more" in lines[1]
+        assert "(+6)" in lines[1]
         assert max(len(line) for line in lines) <= 80
         await press(pilot, "6")
         assert len(app.screen.query("GpuCard")) == 8

@@ -3,7 +3,7 @@
 import pytest
 
 from fqconsole.app.gpu_history import GpuHistory
-from fqconsole.app.gpu_view import gpu_lines, process_rows, without_gpu_lines
+from fqconsole.app.gpu_view import gpu_lines, held_words, process_rows, without_gpu_lines
 from fqconsole.app.services import HostMemory
 from fqconsole.app.widgets.gpu_strip import gpu_line, short_name
 from tests.app.fakes import GIB, FakeGpu, FakeProcess
@@ -29,7 +29,7 @@ def test_short_names(name, short):
 @pytest.mark.parametrize("reading", [0.0, 100.0, None])
 def test_a_line_of_the_strip_has_eighty_cells(name, reading):
     gpu = FakeGpu(0, name=name, utilization=reading, power_watts=reading, temperature=reading)
-    assert len(gpu_line(gpu, [reading], "+6 more")) == 80
+    assert len(gpu_line(gpu, [reading], "(+6)")) == 80
 
 
 def history(*readings):
@@ -66,12 +66,12 @@ def test_lines_of_a_gpu_fit_their_width_and_name_what_holds_it_down():
     lines = gpu_lines(gpu, history((gpu,)), 36)
     assert max(len(line) for line in lines) <= 36
     assert lines[2] == "73 of 700 W  35 °C  1 755 MHz"
-    assert lines[3] == "! power cap"
+    assert held_words(gpu) == "! power cap"
 
 
 def test_what_cannot_be_read_is_not_available():
-    gpu = FakeGpu(0, memory_total=None, memory_used=None, utilization=None, power_watts=None, power_limit_watts=None,
-                  temperature=None, sm_clock_mhz=None)  # fmt: skip
+    names = ("memory_total", "memory_used", "utilization", "power_watts", "power_limit_watts", "temperature")
+    gpu = FakeGpu(0, sm_clock_mhz=None, **dict.fromkeys(names))
     lines = gpu_lines(gpu, history((gpu,)), 36)
     assert lines[1] == "mem     N/A"
     assert lines[2] == "N/A W  N/A °C  N/A MHz"

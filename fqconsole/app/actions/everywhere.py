@@ -14,7 +14,7 @@ ACTIONS = (
         ("f1", "question_mark"),
         "app.help",
         "help",
-        "Explain the panel in focus and list the keys that work here",
+        "Explain the panel in focus and list the keys",
         key_word="?",
     ),
     Action(

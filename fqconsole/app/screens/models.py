@@ -278,10 +278,8 @@ class ModelsScreen(ModeScreen):
             return
         begin = self.console.services.begin
         model_id = row.entry.id
-        await self.console.jobs.begin(
-            lambda store: begin.begin_download(store, model_id=model_id),
-            kind="download",
-            title=f"download {model_id}",
+        await self.console.begin_job(
+            lambda store: begin.begin_download(store, model_id), kind="download", title=f"download {model_id}"
         )
 
 

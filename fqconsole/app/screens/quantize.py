@@ -1,6 +1,5 @@
 """The Quantize screen: what the job will do and cost, then the job itself, live."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +24,7 @@ from fqconsole.app.widgets.job_bar import JobBar
 from fqconsole.app.widgets.panel import Panel
 from fqconsole.app.widgets.record_table import ColumnSpec, RecordTable
 from fqconsole.app.workspace import FitChoice
-from fqconsole.jobs.messages import Request, StartQuantize
+from fqconsole.jobs.messages import StartQuantize
 from fqconsole.models.description import ModelDescription, ModelEntry
 
 COLUMNS = (
@@ -96,6 +95,7 @@ class QuantizeScreen(ModeScreen):
 
     def on_mount(self) -> None:
         self.query_one(RecordTable).focus()
+        self.query_one(Log).write_line("The job writes here what it does.")
         job = self.console.jobs.latest("quantize")
         if job is not None:
             self._follow(job)
@@ -302,14 +302,8 @@ class QuantizeScreen(ModeScreen):
         begin, preview = self.console.services.begin, self.console.workspace.preview
         make = quantize_requests.quantize_request(begin, about, choice, preview, str(out))
         self._beginning = True
-        await self._begin(make, kind="quantize", title=quantize_estimate.title_of(entry, choice))
+        await self.console.begin_job(make, kind="quantize", title=quantize_estimate.title_of(entry, choice))
         self._beginning = False
-
-    async def _begin(self, make: Callable[[Any], Request], *, kind: str, title: str) -> None:
-        try:
-            await self.console.jobs.begin(make, kind=kind, title=title)
-        except Exception as error:  # noqa: BLE001 - the database or the folder says no: a sentence, no crash
-            self.notify(sentence(error), title="The job could not be started", severity="error", markup=False)
 
     def _can_evaluate(self) -> bool:
         evaluation = quantize_requests.evaluation_of(self.console.jobs, self._state.written)
@@ -321,7 +315,7 @@ class QuantizeScreen(ModeScreen):
         if self._can_evaluate() and job is not None and written is not None:
             assert isinstance(job.request, StartQuantize)  # noqa: S101 - this screen follows no other kind
             make = quantize_requests.evaluate_request(self.console.services.begin, job.request, written)
-            await self._begin(make, kind="evaluate", title=f"measuring {job.title}")
+            await self.console.begin_job(make, kind="evaluate", title=f"measuring {job.title}")
 
     def _talk(self, job: JobHandle) -> None:
         written, space = self._state.written, self.console.workspace

@@ -26,7 +26,8 @@ class GpuCard(Widget):
     def show(self, snapshot: Any, history: GpuHistory) -> None:
         self._snapshot, self._history = snapshot, history
         self.border_title = f"GPU {snapshot.index} · {snapshot.name}"
-        self.refresh(layout=bool(snapshot.throttle))
+        self.border_subtitle = gpu_view.held_words(snapshot)
+        self.refresh()
 
     def render(self) -> Content:
         if self._snapshot is None:

@@ -51,7 +51,7 @@ class GpuStrip(Widget):
         snapshots = gpus.latest
         if snapshots:
             more = len(snapshots) - MOST_LINES
-            notes = [""] * (MOST_LINES - 1) + [f"+{more} more" if more > 0 else ""]
+            notes = [""] * (MOST_LINES - 1) + [f"(+{more})" if more > 0 else ""]
             lines = [
                 gpu_line(snapshot, gpus.series(snapshot.index, "utilization"), note)
                 for snapshot, note in zip(snapshots, notes, strict=False)

@@ -46,5 +46,8 @@ class MemoryBreakdown(Widget):
         lines.append(Content(fit_view.total_line(option)))
         lines.append(Content.styled(fit_view.verdict_line(option), f"bold {COLOURS[option.verdict]}"))
         if option.smallest_change and option.verdict != "fits":
-            lines.append(Content(f"  would fit: {option.smallest_change}"))
+            lines += [Content(line) for line in fit_view.change_lines(option, width)]
+        more = fit_view.explanation(option, self._capacity)
+        if len(lines) + 1 + len(more) <= self.size.height:
+            lines += [Content(""), *(Content.styled(line, "$foreground 60%") for line in more)]
         return Content("\n").join(lines)

@@ -35,7 +35,9 @@ class OptionTable(Widget):
         counts = fit_view.gpu_counts(preview)
         host = fit_view.on_host(preview.capacity)
         heads = ["  this machine" if host else f"  {n} GPU{'' if n == 1 else 's (each)'}" for n in counts]
-        lines = [Content.styled(" " * 9 + "".join(f"{head:<{CELL}}" for head in heads), "$foreground 60%")]
+        lines = [
+            Content.styled(" " * 9 + "".join(f"{head:<{CELL}}" for head in heads).rstrip(), "$foreground 60%")
+        ]
         lines += [self._line(preview, bits, counts, host) for bits in fit_view.precisions(preview)]
         return Content("\n").join(lines)
 
@@ -49,5 +51,6 @@ class OptionTable(Widget):
             picked = here and (host or count == self._gpus)
             cell = fit_view.option_cell(option)
             parts.append((cell, f"bold reverse {colour}" if picked else colour))
-            parts.append(" " * (CELL - len(cell)))
+            if count != counts[-1]:
+                parts.append(" " * (CELL - len(cell)))
         return Content.assemble(*parts)
