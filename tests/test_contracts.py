@@ -1,9 +1,11 @@
 """What must hold for the whole house: floors, rooms without torch, the name `kernels`, docs that match."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,3 +98,58 @@ from transformers.utils.import_utils import is_kernels_available
 print(is_kernels_available())
 """
     assert python(code, cwd=tmp_path).strip() == "False"
+
+
+def _commands() -> set[str]:
+    """Every command that does something, by its words."""
+    from typer.main import get_command
+
+    from fqconsole.cli.application import application
+
+    found: set[str] = set()
+
+    def walk(command: Any, words: str) -> None:
+        below = getattr(command, "commands", None)
+        if not below:
+            found.add(words)
+        for name, inner in (below or {}).items():
+            walk(inner, f"{words} {name}")
+
+    walk(get_command(application), "fqconsole")
+    return found
+
+
+def test_the_docs_name_every_command_and_only_commands_that_exist():
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    rows = [match[1] for match in re.finditer(r"^\| `(fqconsole[^`]*)` \|", text, re.MULTILINE)]
+    documented = {" ".join(word for word in row.split() if word.islower()) for row in rows}
+    assert documented - {"fqconsole"} == _commands()
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted(path.name for path in (ROOT / "docs").glob("*.md")), "../README.md"]
+)
+def test_every_command_line_in_the_docs_can_be_read(page):
+    """Of each `fqconsole …` line in a code block, the command and the options exist."""
+    file = ROOT / "docs" / page
+    if not file.exists():
+        pytest.skip("there is no such page yet")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", file.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    for line in lines:
+        if line.startswith("fqconsole "):
+            _require_known(shlex.split(line, comments=True)[1:])
+
+
+def _require_known(words: list[str]) -> None:
+    from typer.main import get_command
+
+    from fqconsole.cli.application import application
+
+    command: Any = get_command(application)
+    while getattr(command, "commands", None) and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, words
+        command, words = command.commands[words[0]], words[1:]
+    known = {option for parameter in command.params for option in parameter.opts + parameter.secondary_opts}
+    unknown = [word for word in words if re.match(r"--?[a-z]", word) and word not in known | {"--help"}]
+    assert not unknown, (command.name, unknown)
