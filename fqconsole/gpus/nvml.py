@@ -126,7 +126,8 @@ class Nvml:
         """Every process that computes or draws on the GPU."""
         held: dict[int, HeldMemory] = {}
         for call in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"):
-            for process in self._ask(call, handle) or ():
+            listed = self._ask(call, handle)
+            for process in listed if isinstance(listed, list) else ():
                 pid = getattr(process, "pid", None)
                 if not isinstance(pid, int):
                     continue

@@ -45,7 +45,7 @@ def llama(
     dtype: str = "BF16",
     **fields,
 ) -> ModelDescription:
-    """A Llama-like model; Llama-3-8B is hidden 4096, inner 14336, 32 layers, 32 and 8 heads, 128,256 words."""
+    """Like Llama; Llama-3-8B is hidden 4096, inner 14336, 32 layers, 32 and 8 heads, 128,256 words."""
     width = hidden // heads
     tensors = Tensors(dtype)
     tensors.add("model.embed_tokens.weight", vocab, hidden)
@@ -69,7 +69,7 @@ def llama(
 
 
 def opt_175b() -> ModelDescription:
-    """OPT-175B: 96 layers, hidden 12288, inner 49152, biases everywhere, tied embeddings, learned positions."""
+    """OPT-175B: 96 layers, hidden 12288, inner 49152, biases, tied embeddings, learned positions."""
     hidden, inner, layers = 12288, 49152, 96
     tensors = Tensors("F16")
     tensors.add("model.decoder.embed_tokens.weight", 50272, hidden)

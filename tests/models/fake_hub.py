@@ -12,7 +12,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class FakeHub:
-    """What the server holds and how it behaves; `requests` is what was asked, `sent` counts bytes of files."""
+    """What the server holds and how it behaves; `requests`: what was asked, `sent`: bytes of files."""
 
     def __init__(self, models: dict[str, dict[str, bytes]]) -> None:
         self.models = models
