@@ -13,7 +13,7 @@ from torch import Tensor
 from fqconsole.errors import OperatorError, UsageError
 from fqconsole.generation import options
 from fqconsole.generation.decoding import DecodeInputs, Generation, OnTokens, generate_tokens, warm_up
-from fqconsole.generation.device import release, resolve_device
+from fqconsole.generation.device import fitting_threads, release, resolve_device
 from fqconsole.generation.loading import BytesProgress, LoadedModel, load_model
 from fqconsole.generation.prompt import Message, has_chat_template, load_tokenizer, render
 from fqconsole.generation.wide_head import wide_head
@@ -98,7 +98,8 @@ class Session:
             end_tokens=self.end_tokens,
             decode_ids=self._decode,
         )
-        return generate_tokens(inputs, ids, options.with_seed(sampling), stop, on_tokens)
+        with fitting_threads(self.torch_device, self.weights_bytes):
+            return generate_tokens(inputs, ids, options.with_seed(sampling), stop, on_tokens)
 
     def logits(self, ids: Tensor) -> Tensor:
         """Logits float32 `[B, T, V]` on the session's device for tokens int64 `[B, T]`, without a cache.
