@@ -47,11 +47,11 @@ def resolve_model(ref: str) -> ModelEntry:
     for entry in builtin:
         if entry.id == ref:
             return _materialized(entry)
-    folder = Path(ref).expanduser()
-    if ref and folder.is_dir():
-        return folder_entry(folder.absolute())
+    folder = _folder(ref)
+    if folder is not None:
+        return folder_entry(folder)
     checkpoint = paths.checkpoints_dir() / ref
-    if ref and ".." not in Path(ref).parts and (checkpoint / "config.json").is_file():
+    if ref and ".." not in Path(ref).parts and _is_model(checkpoint):
         return folder_entry(checkpoint)
     cached = cached_models()
     for entry in cached:
@@ -97,17 +97,33 @@ def _materialized(entry: ModelEntry) -> ModelEntry:
     return ModelEntry(id=entry.id, source="builtin", path=str(materialize(entry.id)), revision=entry.revision)
 
 
+def _folder(ref: str) -> Path | None:
+    """The folder that a path names; for a file in a model's folder, that folder."""
+    try:
+        named = Path(ref).expanduser()
+        if ref and named.is_file() and named.name.endswith((".safetensors", ".json")):
+            named = named.parent
+        return named.absolute() if ref and named.is_dir() else None
+    except (OSError, RuntimeError):  # a name too long for any file, a home that does not exist
+        return None
+
+
+def _is_model(folder: Path) -> bool:
+    try:
+        return (folder / "config.json").is_file()
+    except OSError:  # no right to look
+        return False
+
+
 def _folder_entries(place: Path) -> list[ModelEntry]:
-    if (place / "config.json").is_file():
+    if _is_model(place):
         return [folder_entry(place)]
     found: list[ModelEntry] = []
     for below in _folders_in(place):
-        if (below / "config.json").is_file():
+        if _is_model(below):
             found.append(folder_entry(below))
         else:
-            found.extend(
-                folder_entry(deeper) for deeper in _folders_in(below) if (deeper / "config.json").is_file()
-            )
+            found.extend(folder_entry(deeper) for deeper in _folders_in(below) if _is_model(deeper))
     return found
 
 

@@ -1,5 +1,7 @@
 """What the preview measures against."""
 
+from pathlib import Path
+
 import pytest
 
 from fqconsole.errors import UsageError
@@ -68,3 +70,8 @@ def test_a_containers_limit_counts(tmp_path):
 def test_host_memory_is_positive():
     total, available = host_memory()
     assert 0 < available <= total
+
+
+def test_the_docs_name_every_gpu_of_the_catalogue():
+    page = (Path(__file__).parents[2] / "docs" / "fit.md").read_text()
+    assert [name for name in CATALOGUE if f"`{name}`" not in page] == []

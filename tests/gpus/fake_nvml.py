@@ -50,7 +50,7 @@ READINGS: dict[str, Any] = {
 
 
 class FakeNvml:
-    """`readings` by function name; a reading that is an exception is raised, one that is a function is called."""
+    """`readings` by function name; one that is an exception is raised, one that is a function is called."""
 
     nvmlMemory_v2 = 0x02000028  # noqa: N815
     NVML_TEMPERATURE_GPU = 0

@@ -136,6 +136,9 @@ def test_a_folder_or_a_checkpoint_by_its_name(tmp_path):
         ("", "fqconsole models"),
         ("../nowhere-at-all", "fqconsole models"),
         ("\x1b[31mred", "fqconsole models"),
+        ("x" * 5000, "fqconsole models"),
+        ("~nobody-of-that-name/m", "fqconsole models"),
+        ("a\0b", "fqconsole models"),
     ],
 )
 def test_an_unknown_name_tells_the_nearest(typed, says):
@@ -145,6 +148,11 @@ def test_an_unknown_name_tells_the_nearest(typed, says):
     assert says in caught.value.next_step
     assert caught.value.exit_code == 2
     assert "\x1b" not in str(caught.value)
+
+
+def test_a_file_of_a_model_names_its_folder(tmp_path):
+    write_model(tmp_path / "m")
+    assert resolve_model(str(tmp_path / "m" / "model.safetensors")).path == str(tmp_path / "m")
 
 
 def test_an_empty_folder_says_what_it_lacks(tmp_path):
