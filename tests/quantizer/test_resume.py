@@ -14,7 +14,13 @@ from quantizer.checkpoint import find_unfinished, partial_folders
 from quantizer.engine import analyse, quantize
 from quantizer.journal import JOURNAL
 from quantizer.watch import Cancelled
-from tests.quantizer.synthetic_models import save_llama
+from tests.quantizer.synthetic_models import (
+    describe,
+    fused_moe_tensors,
+    moe_config,
+    save_llama,
+    save_model,
+)
 from tests.quantizer.test_engine import digest
 from tests.quantizer.watches import CancellingWatch, RecordingWatch
 
@@ -93,6 +99,21 @@ def cancelled(source, out: Path):
     with pytest.raises(Cancelled):
         quantize(description, plan, out, part_bytes=30_000, watch=CancellingWatch(12))
     return Path(find_unfinished(out).folder)
+
+
+def test_a_stack_of_experts_that_was_half_finished_is_told_once_and_whole(tmp_path):
+    save_model(tmp_path / "moe", fused_moe_tensors(experts=6), moe_config(experts=6))
+    description = describe(tmp_path / "moe")
+    plan = analyse(description, bits=4)
+    whole, resumed = RecordingWatch(), RecordingWatch()
+    quantize(description, plan, tmp_path / "whole", part_bytes=20_000, watch=whole)
+    with pytest.raises(Cancelled):
+        quantize(description, plan, tmp_path / "out", part_bytes=20_000, watch=CancellingWatch(3))
+    quantize(description, plan, tmp_path / "out", part_bytes=20_000, watch=resumed)
+    assert digest(tmp_path / "out") == digest(tmp_path / "whole")
+    told = [(r.matrix.name, r.relative_error) for r in whole.results]
+    assert [(r.matrix.name, r.relative_error) for r in resumed.results] == told
+    assert len(told) == len(plan.matrices)
 
 
 def test_a_torn_journal_costs_one_part_and_changes_nothing(source, tmp_path):
