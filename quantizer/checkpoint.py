@@ -5,6 +5,7 @@ dies with its owner. A folder left behind by a killed run is gone on with by the
 other.
 """
 
+import errno
 import fcntl
 import glob
 import os
@@ -158,6 +159,10 @@ def _lock(fd: int) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as failure:
+        # Some network file systems have no locks; a run there is not refused for that.
+        if failure.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
     return True
 
 

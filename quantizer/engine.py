@@ -7,13 +7,13 @@ journal and ends with the same bytes.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 
 import msgspec
 import torch
 
+from fqconsole import __version__
 from fqconsole.models.description import ModelDescription
 from quantizer.analysis import analyse, require_matrices, source_folder
 from quantizer.checkpoint import PartialFolder, claim_folder, require_free, require_space
@@ -80,9 +80,7 @@ def quantize(
     refusals = engine_refusals(description, plan)
     if refusals:
         watch.log("warning", f"Serving engines will refuse this checkpoint: {'; '.join(refusals[:3])}.")
-    head = JournalHead(
-        plan, source_states(folder, {part.source_file for part in parts}), version("fqconsole")
-    )
+    head = JournalHead(plan, source_states(folder, {part.source_file for part in parts}), __version__)
     with claim_folder(out, plan) as target, _journal(target, head) as journal, device_failures(place):
         _verify_finished(target, journal, parts, watch)
         companions = companion_files(folder)
@@ -99,7 +97,7 @@ def quantize(
             source_files=_source_files(journal, parts, head),
             payload_bytes=sum(part.payload for part in parts),
             refusals=refusals,
-            made_with={"fqconsole": version("fqconsole"), "torch": str(torch.__version__)},
+            made_with={"fqconsole": __version__, "torch": str(torch.__version__)},
         )
         write_file(target.path / MANIFEST, manifest_bytes(manifest))
         if len(parts) > 1:
