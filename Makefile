@@ -82,12 +82,12 @@ else
 # installed afterwards asks for another.
 .venv/.torch: constraints.txt | .venv/bin/python
 	@echo "Installing $(TORCH)." >&2
-	@.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt $(TORCH) >&2
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(TORCH) >&2
 	@touch $@
 
 .venv/.ready: .venv/.torch pyproject.toml constraints.txt
 	@echo "Installing fqconsole and its tools." >&2
-	@.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]" >&2
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]" >&2
 	@touch $@
 
 endif

@@ -31,8 +31,8 @@ def doctor(
         output.result({"checks": findings})
     else:
         for finding in findings:
-            output.line(f"{MARKS[finding.status]} {finding.name:14} {finding.found}")
+            output.line(f"{MARKS[finding.status]} {finding.name:16} {finding.found}")
             if finding.next_step:
-                output.line(f"{'':17}{finding.next_step}")
+                output.line(f"{'':19}{finding.next_step}")
     if any(finding.status == "problem" for finding in findings):
         raise typer.Exit(1)

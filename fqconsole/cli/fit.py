@@ -66,6 +66,10 @@ def fit(
         batch=batch,
         group_size="default" if group_size is None else group_size_of(group_size),
     )
+    if found.capacity.kind == "host":
+        output.say(
+            "No GPU here, so this machine's memory counts; --gpu h100-80gb, say, looks at a GPU instead."
+        )
     if json:
         output.result(_document(found))
     else:

@@ -100,7 +100,7 @@ class Narrator:
             parts.append(f"~{duration(event.eta_seconds)} left")
         memory = event.device_bytes or event.host_bytes
         if memory:
-            parts.append(size(memory))
+            parts.append(f"memory {size(memory)}")
         if event.note:
             parts.append(event.note)
         return "  ".join(parts)
