@@ -53,7 +53,7 @@ def synthetic_inputs(
         setattr(model.get_submodule(parent), leaf, nn.Parameter(value, requires_grad=False))
         held += value.nbytes
     model.tie_weights()
-    inputs = DecodeInputs(model, config, device, context, frozenset(), lambda ids: "")
+    inputs = DecodeInputs(model, device, context, frozenset(), lambda ids: "")
     return inputs, held, kernels.path_name(device, bits) if bits else "16-bit"
 
 

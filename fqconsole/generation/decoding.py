@@ -42,7 +42,6 @@ class DecodeInputs:
     """What the loop needs of a session: the model and its tokenizer are transformers objects."""
 
     model: Any
-    config: Any
     device: torch.device
     context: int
     end_tokens: frozenset[int]
@@ -65,18 +64,38 @@ def generate_tokens(
         release(inputs.device)
 
 
-def warm_up(model: Any, config: Any, device: torch.device, tokens: int) -> None:
+def warm_up(model: Any, device: torch.device, tokens: int) -> None:
     """Run a prompt of `tokens` tokens and one step; what comes out is of no interest."""
-    from transformers import DynamicCache
-
-    cache = DynamicCache(config=config)
+    steps = Steps(model)
     with torch.inference_mode():
         for length in (tokens, 1):
-            ids = torch.zeros((1, length), dtype=torch.int64, device=device)
-            model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            steps.forward(torch.zeros((1, length), dtype=torch.int64, device=device))
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     release(device)
+
+
+class Steps:
+    """A model and the KV cache of one text: the cache is of the kind that the model makes for itself."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._cache: Any = None
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits `[V]` of the last position for the next tokens int64 `[1, T]`, in the model's dtype.
+
+        Raises OperatorError for a model that keeps its state in another way than the rest.
+        """
+        out = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        self._cache = getattr(out, "past_key_values", None)
+        if self._cache is None:
+            raise OperatorError(
+                f"A {self._model.config.model_type} model keeps its state in a way unknown to a session.",
+                "Choose a model with attention.",
+            )
+        logits: Tensor = out.logits[0, -1]
+        return logits
 
 
 class _Decoder:
@@ -90,8 +109,6 @@ class _Decoder:
         stop: Callable[[], bool],
         on_tokens: OnTokens,
     ) -> None:
-        from transformers import DynamicCache
-
         self.inputs = inputs
         self.sampling = sampling
         self.stop = stop
@@ -100,7 +117,7 @@ class _Decoder:
         room = inputs.context - len(ids)
         self.limit = min(sampling.max_new_tokens, room)
         self.limit_reason: StopReason = "length" if sampling.max_new_tokens <= room else "context"
-        self.cache = DynamicCache(config=inputs.config)
+        self.steps = Steps(inputs.model)
         self.generator = None
         if not sampling.greedy:
             self.generator = torch.Generator(device=inputs.device)
@@ -131,20 +148,14 @@ class _Decoder:
                 return self._finish(watch, start, filled, (first, last), reason)
             if self.sampling.repetition_penalty != 1.0:
                 seen = torch.cat([seen, token])
-            logits = self._forward(token.view(1, 1))
+            logits = self.steps.forward(token.view(1, 1))
 
     def _prefill(self, prompt: Tensor) -> Tensor | None:
         logits = None
         for piece in prompt.split(PREFILL_CHUNK, dim=1):
             if self.stop():
                 return None
-            logits = self._forward(piece)
-        return logits
-
-    def _forward(self, ids: Tensor) -> Tensor:
-        """Logits `[V]` of the last position, in the model's dtype; the cache grows by `ids`."""
-        out = self.inputs.model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
-        logits: Tensor = out.logits[0, -1]
+            logits = self.steps.forward(piece)
         return logits
 
     def _next(self, logits: Tensor, seen: Tensor) -> tuple[Tensor, int]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import kernels
+from fqconsole.errors import OperatorError
 from kernels import PreparedMatrix
 
 
@@ -32,6 +33,15 @@ class PackedLinear(nn.Module):
             return kernels.linear(x, self.matrix, self.bias)
         out = kernels.linear(x.to(self.work_dtype), self.matrix).to(x.dtype)
         return out if self.bias is None else out + self.bias
+
+    @property
+    def weight(self) -> Tensor:
+        """There is none: raises OperatorError for the few models whose code reaches past a linear's forward."""
+        raise OperatorError(
+            "This model's own code reads the weights of a layer that is quantized, "
+            "which are never there in 16 bits.",
+            "Use the model in 16 bits.",
+        )
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, path={self.matrix.path}"

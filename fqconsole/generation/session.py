@@ -62,7 +62,6 @@ class Session:
         self.context = _choose_context(context, self.max_context)
         self.load_seconds = 0.0
         self._model: Any = loaded.model
-        self._config = loaded.config
         self.end_tokens = _end_tokens(path, text_config, tokenizer)
 
     def render(
@@ -92,7 +91,6 @@ class Session:
         self._check_room(ids)
         inputs = DecodeInputs(
             model=self._opened(),
-            config=self._config,
             device=self.torch_device,
             context=self.context,
             end_tokens=self.end_tokens,
@@ -113,7 +111,7 @@ class Session:
 
     def warm_up(self) -> None:
         """Run a short prompt and one step: compiling kernels is not part of the first answer's time."""
-        warm_up(self._opened(), self._config, self.torch_device, min(WARM_UP_TOKENS, self.context - 1))
+        warm_up(self._opened(), self.torch_device, min(WARM_UP_TOKENS, self.context - 1))
 
     def close(self) -> None:
         """Give the memory back; the session can't be used any more."""

@@ -63,6 +63,12 @@ def test_what_the_quantizer_writes_is_what_runs(tiny, tmp_path, name, bits, gran
     assert (found - expected).abs().max() < 2e-2 * expected.abs().max()
 
 
+def test_the_weight_of_a_packed_linear_is_never_there(tiny):
+    loaded = load_model(tiny("llama")[1], CPU)
+    with pytest.raises(OperatorError, match="reads the weights of a layer that is quantized"):
+        _ = loaded.model.model.layers[0].mlp.up_proj.weight
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_quantized_matrix_stays_packed(tiny, name):
     _, packed, _ = tiny(name)
