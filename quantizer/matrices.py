@@ -28,6 +28,8 @@ FUSED_ROLES: tuple[tuple[str, frozenset[str]], ...] = (
     ("qkv", frozenset({"query", "key", "value"})),
     ("qkv", frozenset({"wq", "wk", "wv"})),
     ("qkv_a", frozenset({"q_a_proj", "kv_a_proj_with_mqa"})),
+    ("in_proj_qkvz", frozenset({"in_proj_qkv", "in_proj_z"})),
+    ("in_proj_ba", frozenset({"in_proj_b", "in_proj_a"})),
     ("gate_up", frozenset({"gate_proj", "up_proj"})),
     ("gate_up", frozenset({"w1", "w3"})),
     ("gate_up", frozenset({"wi_0", "wi_1"})),
