@@ -26,7 +26,7 @@ from torch import Tensor
 from kernels.accumulate import accumulate, round_to
 from kernels.matmul import units_of
 from kernels.packed_matrix import PackedMatrix
-from kernels.tiles import Tile, step_of
+from kernels.tiles import Tile, constants_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def tile_rows(expert: Tensor, experts: int, rows: int) -> RowTiles:
     return RowTiles(order.int(), group.int(), first_row.int(), last_row.int())
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles", "experts"])
 def experts_kernel(
     x_ptr,
     codes_ptr,
@@ -125,8 +125,7 @@ def expert_matmul(x: Tensor, w: PackedMatrix, expert: Tensor, tile: Tile) -> Ten
     experts_kernel[(triton.cdiv(w.n, tile.outputs) * tiles,)](
         x, units, w.scales, out, table.order, table.expert, table.start, table.end, tiles, experts, w.n, k,
         units.shape[-1], x.stride(0), units.stride(0), units.stride(1), w.scales.stride(0),
-        w.scales.stride(1), w.scales.stride(2), BITS=w.bits, GROUP=w.group_size or 0, BM=tile.rows,
-        BN=tile.outputs, COLUMNS=tile.columns, EVEN_K=k % step_of(w.bits, tile.columns) == 0,
+        w.scales.stride(1), w.scales.stride(2), **constants_of(w.bits, w.group_size, k, tile),
         INTERPRET=triton.knobs.runtime.interpret, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return out

@@ -22,12 +22,12 @@ from torch import Tensor
 
 from kernels.accumulate import accumulate, round_to
 from kernels.packed_matrix import PackedMatrix
-from kernels.tiles import Tile, step_of
+from kernels.tiles import Tile, constants_of, step_of
 
 SUM_BLOCK = 1024
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["M", "steps_per_part"])
 def matmul_kernel(
     x_ptr,
     codes_ptr,
@@ -78,7 +78,7 @@ def matmul_kernel(
         tl.store(out_ptr + place, round_to(acc, out_ptr.dtype.element_ty, INTERPRET), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["size", "parts"])
 def sum_parts_kernel(
     partial_ptr, bias_ptr, out_ptr, N, size, parts,
     HAS_BIAS: tl.constexpr, BLOCK: tl.constexpr, INTERPRET: tl.constexpr,
@@ -104,8 +104,7 @@ def matmul(x: Tensor, w: PackedMatrix, bias: Tensor | None, tile: Tile) -> Tenso
     m, k = x.shape
     n = w.n
     units = units_of(w.codes, w.bits)
-    step = step_of(w.bits, tile.columns)
-    steps = triton.cdiv(k, step)
+    steps = triton.cdiv(k, step_of(w.bits, tile.columns))
     per_part = triton.cdiv(steps, tile.split)
     parts = triton.cdiv(steps, per_part)
     out = torch.empty((m, n), dtype=x.dtype, device=x.device)
@@ -113,8 +112,7 @@ def matmul(x: Tensor, w: PackedMatrix, bias: Tensor | None, tile: Tile) -> Tenso
     matmul_kernel[(triton.cdiv(n, tile.outputs) * triton.cdiv(m, tile.rows), parts)](
         x, units, w.scales, bias, target, m, n, k, units.shape[-1], x.stride(0), units.stride(0),
         w.scales.stride(0), w.scales.stride(1), per_part,
-        BITS=w.bits, GROUP=w.group_size or 0, BM=tile.rows, BN=tile.outputs, COLUMNS=tile.columns,
-        EVEN_K=k % step == 0, PARTIAL=parts > 1, HAS_BIAS=bias is not None,
+        **constants_of(w.bits, w.group_size, k, tile), PARTIAL=parts > 1, HAS_BIAS=bias is not None,
         INTERPRET=triton.knobs.runtime.interpret, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     if parts > 1:

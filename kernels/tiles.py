@@ -44,6 +44,18 @@ def step_of(bits: int, columns: int) -> int:
     return CODES_PER_COLUMN[bits] * columns
 
 
+def constants_of(bits: int, group_size: int | None, k: int, tile: Tile) -> dict[str, int]:
+    """The compile-time constants that the fused kernels share."""
+    return {
+        "BITS": bits,
+        "GROUP": group_size or 0,
+        "BM": tile.rows,
+        "BN": tile.outputs,
+        "COLUMNS": tile.columns,
+        "EVEN_K": int(k % step_of(bits, tile.columns) == 0),
+    }
+
+
 def supports_group(group_size: int | None) -> bool:
     """Whether the fused kernels know this group size: channel, or a power of two from 16."""
     return group_size is None or (group_size >= SMALLEST_GROUP and group_size & (group_size - 1) == 0)

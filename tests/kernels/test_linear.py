@@ -1,4 +1,5 @@
-"""The way in, on the CPU: right for every scheme and shape, prepared or not, and torch-free of Triton."""
+# ruff: noqa: PLR0917 — a case has as many parts as it has
+"""The way in, on the CPU: right for every scheme and shape, prepared or not, and without Triton."""
 
 import subprocess
 import sys
@@ -25,7 +26,8 @@ CPU_TOLERANCE = TOLERANCE | {torch.bfloat16: 6e-3}
 @settings(deadline=None, max_examples=60)
 @given(
     bits=BITS, group_size=GROUPS, dtype=DTYPES, prepared=st.booleans(), with_bias=st.booleans(),
-    m=st.integers(1, 40), n=st.integers(20, 70), groups=st.integers(1, 4), k=st.integers(1, 300), data=st.data(),
+    m=st.integers(1, 40), n=st.integers(20, 70), groups=st.integers(1, 4),
+    k=st.integers(1, 300), data=st.data(),
 )  # fmt: skip
 def test_linear_against_float64(bits, group_size, dtype, prepared, with_bias, m, n, groups, k, data):
     k = k if group_size is None else groups * group_size
@@ -44,7 +46,9 @@ def test_linear_against_float64(bits, group_size, dtype, prepared, with_bias, m,
 def test_experts_against_float64(bits, group_size, prepared):
     w = random_matrix((4, 24, 128), bits, group_size)
     x = random_rows((19, 128), torch.bfloat16)
-    expert = torch.tensor([3, 0, 0, 3, 5, 0, 1, 3, 3, 0, 4, 1, 0, 0, 3, 3, 1, 0, 0])  # none for 2; 4 and 5: no expert
+    expert = torch.tensor(
+        [3, 0, 0, 3, 5, 0, 1, 3, 3, 0, 4, 1, 0, 0, 3, 3, 1, 0, 0]
+    )  # none for 2; 4 and 5: no expert
     out = expert_linear(x, prepare(w) if prepared else w, expert)
     assert relative_error(out, expert_matmul_reference(x, w, expert)) <= CPU_TOLERANCE[torch.bfloat16]
     assert torch.count_nonzero(out[expert > 3]) == 0
@@ -55,7 +59,10 @@ def test_many_rows_take_the_other_int8_way():
     x = random_rows((33, 96), torch.bfloat16)
     matrix = prepare(w)
     assert relative_error(linear(x, matrix), matmul_reference(x, w, None)) <= CPU_TOLERANCE[torch.bfloat16]
-    assert relative_error(linear(x[:5], matrix), matmul_reference(x[:5], w, None)) <= CPU_TOLERANCE[torch.bfloat16]
+    assert (
+        relative_error(linear(x[:5], matrix), matmul_reference(x[:5], w, None))
+        <= CPU_TOLERANCE[torch.bfloat16]
+    )
 
 
 def test_leading_dimensions_views_and_empty_batches():

@@ -1,0 +1,124 @@
+"""The inline PTX of `kernels.unpack`, run by a small emulator: every code, in every place, exactly.
+
+The interpreter takes another way through these functions, so without this the PTX would run on GPUs alone.
+"""
+
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import kernels
+import numpy as np
+import pytest
+
+SOURCE = (Path(kernels.__file__).parent / "unpack.py").read_text()
+MASK = 0xFFFFFFFF
+
+
+def half_of(pattern: int) -> float:
+    return float(np.frombuffer(struct.pack("<H", pattern), np.float16)[0])
+
+
+def bits_of_half(value: float) -> int:
+    return int(np.float16(value).view(np.uint16))
+
+
+def bfloat_of(pattern: int) -> float:
+    return struct.unpack("<f", struct.pack("<I", pattern << 16))[0]
+
+
+def bits_of_bfloat(value: float) -> int:
+    """Round to nearest even."""
+    pattern = struct.unpack("<I", struct.pack("<f", value))[0]
+    return ((pattern + 0x7FFF + ((pattern >> 16) & 1)) >> 16) & 0xFFFF
+
+
+def both_halves(
+    compute: Callable[..., float], read: Callable[[int], float], write: Callable[[float], int], *words: int
+) -> int:
+    """Apply `compute` to the low halves and to the high halves of 32-bit registers."""
+    low = write(compute(*(read(word & 0xFFFF) for word in words)))
+    high = write(compute(*(read(word >> 16) for word in words)))
+    return low | high << 16
+
+
+def lop3(a: int, b: int, c: int, table: int) -> int:
+    """Bit i of `table` is the result where (a, b, c) spell i."""
+    result = 0
+    for bit in range(32):
+        place = (a >> bit & 1) << 2 | (b >> bit & 1) << 1 | (c >> bit & 1)
+        result |= (table >> place & 1) << bit
+    return result
+
+
+def prmt(a: int, b: int, selector: int) -> int:
+    """Four bytes picked out of the eight of a and b."""
+    both = a | b << 32
+    return sum((both >> 8 * (selector >> 4 * i & 7) & 0xFF) << 8 * i for i in range(4))
+
+
+INSTRUCTIONS: dict[str, Callable[..., int]] = {
+    "mov.b32": lambda a: a,
+    "shr.u32": lambda a, n: a >> n,
+    "lop3.b32": lop3,
+    "prmt.b32": prmt,
+    "sub.f16x2": lambda a, b: both_halves(lambda x, y: x - y, half_of, bits_of_half, a, b),
+    "fma.rn.f16x2": lambda a, b, c: both_halves(lambda x, y, z: x * y + z, half_of, bits_of_half, a, b, c),
+    "fma.rn.bf16x2": lambda a, b, c: both_halves(
+        lambda x, y, z: x * y + z, bfloat_of, bits_of_bfloat, a, b, c
+    ),
+}
+
+
+def run_ptx(text: str, inputs: dict[str, int], outputs: int) -> list[int]:
+    """The registers $0 … after the block."""
+    registers = dict(inputs)
+    statements = [part.strip() for part in text.strip().strip("{}").split(";")]
+    for statement in statements:
+        if not statement or statement.startswith(".reg"):
+            continue
+        name, operands = statement.split(None, 1)
+        target, *sources = [operand.strip() for operand in operands.split(",")]
+        values = [registers[s] if s in registers else int(s, 0) for s in sources]
+        registers[target] = INSTRUCTIONS[name](*values) & MASK
+    return [registers[f"${i}"] for i in range(outputs)]
+
+
+def ptx_of(bits: int, dtype: str) -> str:
+    """The block of one function for one dtype, out of the source."""
+    function = SOURCE.split(f"def planes_of_{bits}_bits")[1].split("@triton.jit")[0]
+    half, bfloat = re.findall(r'"""(\{.*?\})"""', function, re.DOTALL)
+    return half if dtype == "float16" else bfloat
+
+
+def values_of(registers: list[int], dtype: str) -> list[list[float]]:
+    """[plane][element] of the two neighbouring elements."""
+    read = half_of if dtype == "float16" else bfloat_of
+    return [[read(register & 0xFFFF), read(register >> 16)] for register in registers]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(("bits", "planes"), [(8, 2), (4, 4)])
+def test_planes_of_16_bit_units(bits, planes, dtype):
+    text = ptx_of(bits, dtype)
+    generator = np.random.default_rng(0)
+    units = [stored * 0x0101 for stored in range(256)]  # every byte in both places
+    units += [int(unit) for unit in generator.integers(0, 1 << 16, 256)]
+    for first, second in zip(units, reversed(units), strict=True):
+        out = values_of(run_ptx(text, {f"${planes}": first | second << 16}, planes), dtype)
+        for i in range(planes):
+            for element, unit in enumerate((first, second)):
+                assert out[i][element] == (unit >> bits * i & (1 << bits) - 1) - (1 << bits - 1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_planes_of_3_bits(dtype):
+    text = ptx_of(3, dtype)
+    generator = np.random.default_rng(0)
+    words = [int(word) for word in generator.integers(0, 1 << 32, 300)]  # the top 8 bits are not part of the unit
+    words += [code << 3 * i for code in range(8) for i in range(8)]
+    for first, second in zip(words, reversed(words), strict=True):
+        out = values_of(run_ptx(text, {"$8": first, "$9": second}, 8), dtype)
+        for i in range(8):
+            assert out[i] == [(first >> 3 * i & 7) - 4, (second >> 3 * i & 7) - 4]
