@@ -12,7 +12,7 @@ is one of
     logits      batch · vocabulary · (B + 4 · 4): the row, its float32 form, and what sampling makes of it
 
 (the residual and the normed rows, the norm's float32 form, and the matrices' outputs), plus the growth of the
-cache (kv.growth_bytes), plus, on a CPU, one quantized matrix as it is multiplied: N · K · B.
+cache (kv.growth_bytes), plus, for a quantized model, the slice of 16-bit rows that a long prompt meets.
 """
 
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from fqconsole.models.description import LayerAttention, ModelDescription
 
 PREFILL_CHUNK = 2048  # fqconsole.generation.decoding.PREFILL_CHUNK: a test compares them
 FLOAT_BYTES = 4
+SLICE_BYTES = {"host": 2 << 20, "gpu": 32 << 20}  # kernels.prepared.SLICE_BYTES: a test compares them
 
 
 class Activations(NamedTuple):
@@ -33,9 +34,9 @@ class Activations(NamedTuple):
 
 
 def activations(
-    model: ModelDescription, context: int, batch: int, width: int, unpacked_elements: int = 0
+    model: ModelDescription, context: int, batch: int, width: int, unpacked: int = 0
 ) -> Activations:
-    """The peak of one forward pass in bytes; `unpacked_elements` of one matrix are there in full on a CPU."""
+    """The peak of one forward pass in bytes; `width`: bytes of one value, `unpacked`: of the slice."""
     rows = batch * min(context, PREFILL_CHUNK)
     residual = rows * 2 * model.hidden_size * (width + FLOAT_BYTES)
     phases = {
@@ -45,12 +46,18 @@ def activations(
     }
     phase = max(phases, key=lambda name: phases[name])
     growth = growth_bytes(model.attention, context, batch, width)
-    unpacked = unpacked_elements * width
     detail = f"prefill {min(context, PREFILL_CHUNK):,} tokens × {batch}: {phase} is the largest phase"
     detail += f"\n{phase} {size(phases[phase])}, growing cache {size(growth)}"
     if unpacked:
-        detail += f", one matrix unpacked {size(unpacked)}"
+        detail += f", rows unpacked {size(unpacked)}"
     return Activations(phases[phase] + growth + unpacked, detail)
+
+
+def slice_bytes(model: ModelDescription, width: int, *, on_host: bool) -> int:
+    """Bytes of the slice of 16-bit rows that a quantized matrix is unpacked into for a long prompt."""
+    shapes = (tensor.shape for tensor in model.tensors if len(tensor.shape) > 1)
+    largest = max((shape[-2] * shape[-1] for shape in shapes), default=0)
+    return min(SLICE_BYTES["host" if on_host else "gpu"], largest * width)
 
 
 def _attention(model: ModelDescription, context: int, batch: int, width: int) -> int:

@@ -6,12 +6,16 @@ from typing import NamedTuple
 
 from fqconsole.fit.activations import activations
 from fqconsole.fit.kv import layer_bytes, summary
-from fqconsole.fit.runtime import Runtime
+from fqconsole.fit.place import Place
 from fqconsole.fit.split import Share, fits_within, split_layers
 from fqconsole.fit.term import Term
 from fqconsole.fit.weights import Weights
 from fqconsole.models.description import ModelDescription
 
+CPU_LAYOUT_DETAIL = (
+    "what the CPU's operators take on top\n"
+    "half a byte a weight (int8: one), and 4 B a group for scale and zero (docs/fit.md)"
+)
 MOST_BATCH = 1 << 16
 CONTEXT_STEP = 256  # the largest context is given as a round number
 
@@ -27,16 +31,17 @@ class Load(NamedTuple):
 
 
 class Estimate:
-    """The arithmetic of one model in one precision; `width` is the bytes of a value it computes in."""
+    """The arithmetic of one model in one precision in one kind of place."""
 
-    def __init__(
-        self, model: ModelDescription, weights: Weights, runtime: Runtime, width: int, *, on_host: bool
-    ):
+    def __init__(self, model: ModelDescription, weights: Weights, place: Place) -> None:
         self.model = model
         self.weights = weights
-        self.runtime = runtime
-        self.width = width
-        self._unpacked = weights.largest_matrix if on_host else 0
+        self.place = place
+        self.width = place.width
+        self._unpacked = place.unpacked if weights.quantized else 0
+        self._layout = weights.cpu_extra if place.rearranges else 0
+        # What is there whatever the context: the process, and what another layout takes on top.
+        self.fixed = place.runtime.bytes + self._layout
         self._stored = [a + b for a, b in zip(weights.matrices, weights.kept, strict=True)]
         self._kinds = Counter(model.attention)
 
@@ -51,7 +56,7 @@ class Estimate:
             stored = sum(self._stored[share.start : share.stop])
             stored += (before if share.first else 0) + (after if share.last else 0)
             kept = sum(cache[share.start : share.stop])
-            total = stored + kept + extra + self.runtime.bytes
+            total = stored + kept + extra + self.fixed
             if fullest is None or total > fullest.total:
                 fullest = Load(total, stored, kept, extra, share)
         if fullest is None:
@@ -62,7 +67,7 @@ class Estimate:
         """True when no GPU holds more than `room` bytes."""
         layers = [a + b for a, b in zip(self._stored, self._cache(context, batch), strict=True)]
         before, after = self._ends(gpus)
-        left = room - self.runtime.bytes - self._extra(context, batch)
+        left = room - self.fixed - self._extra(context, batch)
         return left >= 0 and fits_within(layers, before, after, gpus, left)
 
     def largest_context(self, gpus: int, batch: int, room: int) -> int:
@@ -92,7 +97,8 @@ class Estimate:
             Term("embeddings, head", ends, "headers", self._ends_detail(share, gpus)),
             Term("KV cache", load.kv, "formula", self._cache_detail(context, batch)),
             Term("activations", load.activations, "formula", peak.detail),
-            Term(self.runtime.name, self.runtime.bytes, "default", self.runtime.detail),
+            Term("CPU layout", self._layout, "formula", CPU_LAYOUT_DETAIL),
+            Term(self.place.runtime.name, self.place.runtime.bytes, "default", self.place.runtime.detail),
         )
         return tuple(term for term in parts if term.bytes or term.name == "KV cache")
 

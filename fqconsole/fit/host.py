@@ -32,7 +32,12 @@ def value_bytes(dtype: str, *, on_host: bool) -> int:
     if not on_host:
         return 2
     needed = FP16_FLAGS if dtype == "float16" else BF16_FLAGS
-    return 2 if needed <= _cpu_flags() else 4
+    return 2 if cpu_has(needed) else 4
+
+
+def cpu_has(flags: frozenset[str]) -> bool:
+    """Whether this CPU knows all of the instructions, by the kernel's words for them."""
+    return flags <= _cpu_flags()
 
 
 @cache

@@ -9,9 +9,8 @@ from fqconsole.errors import UsageError
 from fqconsole.fit.alike import one_of_each
 from fqconsole.fit.capacity import Capacity
 from fqconsole.fit.estimate import Estimate
-from fqconsole.fit.host import value_bytes
+from fqconsole.fit.place import place_of
 from fqconsole.fit.quantize_peak import quantize_peak
-from fqconsole.fit.runtime import runtime
 from fqconsole.fit.term import Term
 from fqconsole.fit.weights import GroupSize, planned_weights, stored_weights
 from fqconsole.models.description import ModelDescription
@@ -32,7 +31,7 @@ class Option(msgspec.Struct, frozen=True):
     weights_bytes: int
     kv_bytes: int
     activation_bytes: int
-    runtime_bytes: int
+    runtime_bytes: int  # the process itself, and on a CPU what its layout of the matrices takes on top
     total_bytes_per_gpu: int
     capacity_bytes: int
     verdict: Verdict
@@ -112,14 +111,13 @@ def preview(
 def _estimates(
     model: ModelDescription, bits: Sequence[int], group_size: GroupSize, *, on_host: bool
 ) -> tuple[Estimate, ...]:
-    width = value_bytes(model.dtype, on_host=on_host)
     alike = one_of_each(model)
+    place = place_of(alike.model, on_host=on_host)
     if model.quantization is not None:
         weights = [stored_weights(alike)]
     else:
-        weights = [planned_weights(alike, number, group_size, width) for number in dict.fromkeys(bits)]
-    base = runtime(on_host=on_host)
-    return tuple(Estimate(model, held, base, width, on_host=on_host) for held in weights)
+        weights = [planned_weights(alike, number, group_size, place.width) for number in dict.fromkeys(bits)]
+    return tuple(Estimate(model, held, place) for held in weights)
 
 
 def _check(
@@ -169,7 +167,7 @@ class _Grid:
             weights_bytes=load.weights,
             kv_bytes=load.kv,
             activation_bytes=load.activations,
-            runtime_bytes=estimate.runtime.bytes,
+            runtime_bytes=estimate.fixed,
             total_bytes_per_gpu=load.total,
             capacity_bytes=free,
             verdict=verdict,

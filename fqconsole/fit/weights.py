@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from fqconsole.fit.alike import Alike
-from fqconsole.models.description import ModelDescription
+from fqconsole.fit.cpu_layout import layout_bytes
+from fqconsole.models.description import ModelDescription, TensorInfo
 from quantizer import Plan, base_plan
 from quantizer.matrices import plan_matrices
 from quantizer.plan import KeptTensor
+from quantizer.scheme import WORD_BITS, Scheme
 
 GroupSize = int | None | Literal["default"]
 PACKED_PARTS = re.compile(
@@ -36,7 +38,8 @@ class Weights(NamedTuple):
     before: int  # embeddings, and towers that are not the language model
     after: int  # head, final norm, and whatever lies outside the layers
     tied_copy: int  # what the last GPU needs besides, when the embedding lies on another one
-    largest_matrix: int  # elements of the largest 2-D matrix that is quantized; 0 in 16 bits
+    quantized: bool
+    cpu_extra: int  # bytes that the layout on a CPU takes on top of the stored ones
     detail: str
     kept_detail: str
 
@@ -71,13 +74,16 @@ def planned_weights(alike: Alike, bits: int, group_size: GroupSize, width: int) 
         count = sum(len(alike.layers(piece.tensor)) for piece in matrices)
         detail = f"{_count(count, 'matrix', 'matrices')} as stored, {width} B a weight"
         pieces = [*matrices, *_loaded(inventory.kept, width)]
-        return _placed(alike, pieces, bits=16, label=_wide_label(model, width), largest=0, detail=detail)
+        return _placed(alike, pieces, bits=16, label=_wide_label(model, width), extra=0, detail=detail)
     plan = base_plan(model, bits, "adaptive" if group_size == "default" else "fixed", group_size)
     pieces = [Piece(matrix.tensors[0], matrix.bytes) for matrix in plan.matrices]
     pieces += _loaded(plan.kept, width)
-    largest = max((math.prod(matrix.shape[-2:]) for matrix in plan.matrices), default=0)
+    extra = sum(
+        (layout_bytes(matrix.shape, matrix.scheme) - matrix.bytes) * len(alike.layers(matrix.tensors[0]))
+        for matrix in plan.matrices
+    )
     detail = _plan_detail(plan, lambda name: len(alike.layers(name)))
-    return _placed(alike, pieces, bits=bits, label=f"int{bits} matrices", largest=largest, detail=detail)
+    return _placed(alike, pieces, bits=bits, label=f"int{bits} matrices", extra=extra, detail=detail)
 
 
 def stored_weights(alike: Alike) -> Weights:
@@ -86,24 +92,40 @@ def stored_weights(alike: Alike) -> Weights:
     bits = quantization.bits if quantization is not None else 0
     method = quantization.method if quantization is not None else "16-bit"
     pieces: list[Piece] = []
-    largest = matrices = 0
+    by_name = {tensor.name: tensor for tensor in alike.model.tensors}
+    extra = matrices = 0
     for tensor in alike.model.tensors:
         if tensor.name.endswith("weight_shape"):  # read at loading, never held
             continue
         packed = PACKED_PARTS.search(tensor.name) is not None or tensor.dtype not in WIDE_DTYPES
         pieces.append(Piece(tensor.name, tensor.bytes, "" if packed else _reason(tensor.name)))
         if tensor.name.endswith("weight_packed") and bits:
-            largest = max(largest, tensor.elements * 32 // bits)
-            matrices += len(alike.layers(tensor.name)) or 1
+            times = len(alike.layers(tensor.name)) or 1
+            matrices += times
+            extra += times * _cpu_extra(
+                tensor, by_name.get(f"{tensor.name.removesuffix('packed')}scale"), bits
+            )
     detail = (
         f"{_count(matrices, 'matrix', 'matrices')} as stored, {method}" if matrices else f"stored, {method}"
     )
     label = f"int{bits} matrices" if bits else f"{method} matrices"
-    return _placed(alike, pieces, bits=bits, label=label, largest=largest, detail=detail)
+    return _placed(alike, pieces, bits=bits, label=label, extra=extra, detail=detail)
+
+
+def _cpu_extra(packed: TensorInfo, scales: TensorInfo | None, bits: int) -> int:
+    """What one stored matrix takes more in the CPU's layout; `bits` is the width most matrices have."""
+    if scales is None or len(packed.shape) != 2 or len(scales.shape) != 2 or not scales.shape[1]:
+        return 0
+    k = packed.shape[1] * WORD_BITS // bits
+    groups = scales.shape[1]
+    scheme = Scheme(bits, None if groups == 1 else max(1, k // groups))
+    if scheme.group_size is not None:
+        k = groups * scheme.group_size
+    return max(0, layout_bytes((packed.shape[0], k), scheme) - packed.bytes - scales.bytes)
 
 
 def _placed(
-    alike: Alike, pieces: Iterable[Piece], *, bits: int, label: str, largest: int, detail: str
+    alike: Alike, pieces: Iterable[Piece], *, bits: int, label: str, extra: int, detail: str
 ) -> Weights:
     model = alike.model
     matrices = [0] * model.layers
@@ -138,7 +160,8 @@ def _placed(
         before=before,
         after=after + (0 if model.tied_embeddings else head),
         tied_copy=embedding if model.tied_embeddings else 0,
-        largest_matrix=largest,
+        quantized=label.startswith("int"),
+        cpu_extra=extra,
         detail=detail,
         kept_detail=", ".join(f"{count:,} {word}" for word, count in words.most_common(4)),
     )

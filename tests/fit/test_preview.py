@@ -244,10 +244,33 @@ def test_the_host_is_one_place():
     assert [(option.bits, option.gpus) for option in found.options] == [(16, 1), (4, 1)]
     assert found.option(4, 8).gpus == 1
     assert "Python + torch" in [term.name for term in found.options[0].terms]
-    assert "one matrix unpacked" in found.option(4, 1).terms[-2].detail
-    assert "one matrix unpacked" not in found.option(16, 1).terms[-2].detail
+    activations = {option.bits: option.terms[4] for option in found.options}
+    assert "rows unpacked" in activations[4].detail
+    assert "rows unpacked" not in activations[16].detail
     with pytest.raises(UsageError, match="no option of 8 bits"):
         found.option(8, 1)
+
+
+def test_the_cpu_layout_counts_on_the_host_and_not_as_weights(monkeypatch):
+    monkeypatch.setattr(
+        "fqconsole.fit.host._cpu_flags", lambda: frozenset({"avx2", "avx512bw", "avx512vl", "avx512dq"})
+    )
+    model = llama()
+    here = preview(model, host(), bits=(3,), gpu_counts=(1,)).options[0]
+    there = preview(model, gpu(GIB), bits=(3,), gpu_counts=(1,)).options[0]
+    assert here.weights_bytes == there.weights_bytes
+    (layout,) = [term for term in here.terms if term.name == "CPU layout"]
+    assert layout.bytes > 0
+    assert here.total_bytes_per_gpu == sum(term.bytes for term in here.terms)
+    stored = preview(packed_model(4), host()).options[0]
+    planned = preview(model, host(), bits=(4,)).options[0]
+    assert [t.bytes for t in stored.terms if t.name == "CPU layout"] == [
+        t.bytes for t in planned.terms if t.name == "CPU layout"
+    ]
+    monkeypatch.setattr("fqconsole.fit.host._cpu_flags", frozenset)
+    plain = preview(model, host(), bits=(3,)).options[0]
+    assert "CPU layout" not in [term.name for term in plain.terms]
+    assert plain.kv_bytes == 2 * here.kv_bytes  # computed in float32
 
 
 def packed_model(bits=4):
