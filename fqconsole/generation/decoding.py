@@ -1,7 +1,7 @@
 """The decode loop: prefill, then one token at a time over a KV cache, streamed as text and measured."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -64,12 +64,13 @@ def generate_tokens(
         release(inputs.device)
 
 
-def warm_up(model: Any, device: torch.device, tokens: int) -> None:
-    """Run a prompt of `tokens` tokens and one step; what comes out is of no interest."""
-    steps = Steps(model)
+def warm_up(model: Any, device: torch.device, lengths: Sequence[int]) -> None:
+    """Run a prompt of each of `lengths` tokens and one step; what comes out is of no interest."""
     with torch.inference_mode():
-        for length in (tokens, 1):
+        for length in lengths:
+            steps = Steps(model)
             steps.forward(torch.zeros((1, length), dtype=torch.int64, device=device))
+        steps.forward(torch.zeros((1, 1), dtype=torch.int64, device=device))
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     release(device)

@@ -36,7 +36,7 @@ class PackedLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """There is none: raises OperatorError for the few models whose code reaches past a linear's forward."""
+        """There is none: raises OperatorError for the few models that reach past a linear's forward."""
         raise OperatorError(
             "This model's own code reads the weights of a layer that is quantized, "
             "which are never there in 16 bits.",

@@ -19,7 +19,14 @@ from fqconsole.generation.prompt import Message, has_chat_template, load_tokeniz
 from fqconsole.generation.wide_head import wide_head
 
 DEFAULT_CONTEXT = 8192
-WARM_UP_TOKENS = 16
+PLAIN_WARM_UP = (16,)
+FUSED_WARM_UP = (
+    300,
+    100,
+    50,
+    25,
+    16,
+)  # one for each kernel that the number of rows chooses
 
 
 def open_session(
@@ -110,8 +117,9 @@ class Session:
             return out.float()
 
     def warm_up(self) -> None:
-        """Run a short prompt and one step: compiling kernels is not part of the first answer's time."""
-        warm_up(self._opened(), self.torch_device, min(WARM_UP_TOKENS, self.context - 1))
+        """Run short prompts and one step: compiling kernels is not part of the first answer's time."""
+        lengths = FUSED_WARM_UP if self.matmul_path == "triton" else PLAIN_WARM_UP
+        warm_up(self._opened(), self.torch_device, [min(length, self.context - 1) for length in lengths])
 
     def close(self) -> None:
         """Give the memory back; the session can't be used any more."""

@@ -1,5 +1,8 @@
 """Options are checked and seeded without torch."""
 
+import subprocess
+import sys
+
 import pytest
 
 from fqconsole.generation.options import Sampling, problem, with_seed
@@ -36,3 +39,9 @@ def test_options_that_make_no_sense_are_named(changes, word):
 
 def test_the_defaults_make_sense():
     assert problem(Sampling()) == ""
+
+
+def test_neither_room_loads_torch_before_it_is_used():
+    code = "import sys, fqconsole.generation.options, fqconsole.evaluation; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

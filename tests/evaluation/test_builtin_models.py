@@ -1,0 +1,67 @@
+"""The method's reason for being, on the models that come with fqconsole: measured, not claimed."""
+
+import pytest
+
+from fqconsole.demo import heldout_text, materialize
+from fqconsole.evaluation import evaluate
+from fqconsole.models import describe, resolve_model
+from quantizer.engine import analyse, quantize
+from quantizer.watch import SilentWatch
+
+TOKENS = 4096
+
+
+@pytest.fixture(scope="module")
+def divergence(tmp_path_factory):
+    """`divergence("demo", bits=4)` → the Evaluation of that scheme on held-out stories, made once."""
+    base = tmp_path_factory.mktemp("checkpoints")
+    found = {}
+
+    def measure(model, *, bits, granularity="adaptive", group_size="default"):
+        key = (model, bits, granularity, group_size)
+        if key not in found:
+            description = describe(resolve_model(model))
+            plan = analyse(
+                description, bits=bits, granularity=granularity, group_size=group_size, device="cpu"
+            )
+            out = base / "-".join(map(str, key))
+            quantize(description, plan, out, device="cpu")
+            text = heldout_text(60)
+            found[key] = evaluate(
+                out, materialize(model), text, max_tokens=TOKENS, device="cpu", watch=SilentWatch()
+            )
+        return found[key]
+
+    return measure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["demo", "demo-moe"])
+def test_fewer_bits_lose_more(divergence, model):
+    losses = [divergence(model, bits=bits).kl_divergence for bits in (8, 4, 3)]
+    assert losses == sorted(losses)
+    assert losses[0] < 0.001
+    assert losses[1] < 0.01
+    assert divergence(model, bits=8).top1_agreement > 0.95
+    assert divergence(model, bits=4).reference_perplexity < 3  # the stories are learnt
+
+
+@pytest.mark.slow
+def test_adaptive_groups_bring_back_what_outliers_cost(divergence):
+    channel, coarse, fine = (
+        divergence("demo-outliers", bits=4, granularity="fixed", group_size=size).kl_divergence
+        for size in (None, 64, 32)
+    )
+    adaptive = divergence("demo-outliers", bits=4).kl_divergence
+    assert channel > 1  # ruined
+    assert coarse > 5 * fine  # damaged
+    assert adaptive < 2 * fine  # cured
+    assert adaptive < 2 * divergence("demo", bits=4).kl_divergence
+
+
+@pytest.mark.slow
+def test_scattered_outliers_are_cured_in_part_only(divergence):
+    coarse = divergence("demo-outliers-scattered", bits=4, granularity="fixed", group_size=64).kl_divergence
+    adaptive = divergence("demo-outliers-scattered", bits=4).kl_divergence
+    assert adaptive < coarse / 5
+    assert adaptive > 2 * divergence("demo", bits=4).kl_divergence
