@@ -5,8 +5,8 @@
     int8 in groups           the same with K doubled: high and low half of each code
 
 Groups are padded to a multiple of 32 and rows to a multiple of 16; a channel is cut into the operator's
-groups. Where torch has no vector code for it, and for other dtypes than bf16, the matrix stays as it is stored. These
-are the forms of kernels.cpu, which a test compares.
+groups. Where torch has no vector code for it, and for other dtypes than bf16, the matrix stays as it is
+stored. These are the forms of kernels.cpu, which a test compares.
 """
 
 from fqconsole.fit.host import cpu_has
