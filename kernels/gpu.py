@@ -24,6 +24,8 @@ def why_not_fused(device: torch.device) -> str:
     """Why the Triton kernels can't run on `device`; empty where they can."""
     if device.type != "cuda":
         return f"no Triton kernels for {device.type}"
+    if not torch.cuda.is_available():
+        return "no CUDA GPU"
     if torch.version.hip:
         return "the Triton kernels are written for NVIDIA GPUs"
     if gpu_of(device).capability < OLDEST_CAPABILITY:

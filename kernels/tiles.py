@@ -71,16 +71,16 @@ def choose_columns(bits: int, group_size: int | None) -> int:
     return max(16, min(widest, group_size // CODES_PER_COLUMN[bits]))
 
 
-def choose_split(steps: int, tiles: int, slots: int, affordable: int) -> int:
-    """Parts of K so that `tiles` programs become about `slots`, none shorter than 4 steps."""
-    return max(1, min(slots // tiles, affordable, steps // 4, 16))
+def choose_split(steps: int, shortest: int, tiles: int, slots: int, affordable: int) -> int:
+    """Parts of K so that `tiles` programs become about `slots`, none shorter than `shortest` steps."""
+    return max(1, min(slots // tiles, affordable, steps // shortest, 16))
 
 
 def choose_tile(bits: int, group_size: int | None, m: int, n: int, k: int, *, gpu: Gpu) -> Tile:
     """The tile for x `[m, k]` times a matrix `[n, k]`."""
     columns = choose_columns(bits, group_size)
     if bits == 3:  # a step is 512 codes of K: more rows would not fit into registers and shared memory
-        rows, outputs, warps, stages, per_processor = (16, 64, 4, 3, 2) if m <= 16 else (32, 64, 4, 2, 2)
+        rows, outputs, warps, stages, per_processor = (16, 64, 4, 3, 3) if m <= 16 else (32, 64, 4, 2, 2)
     elif m <= 16:
         rows, outputs, warps, stages, per_processor = 16, 64, 4, 4, 4
     elif m <= 32:
@@ -97,7 +97,8 @@ def choose_tile(bits: int, group_size: int | None, m: int, n: int, k: int, *, gp
     # Partial sums are written and read once in float32; they may cost a quarter of the weights' bytes.
     affordable = k * bits // 8 // (4 * 8 * m)
     steps = -(-k // step_of(bits, columns))
-    split = choose_split(steps, tiles, per_processor * gpu.multiprocessors, affordable)
+    slots = per_processor * gpu.multiprocessors
+    split = choose_split(steps, 2 if bits == 3 else 4, tiles, slots, affordable)
     return Tile(rows, outputs, columns, split, warps, stages)
 
 

@@ -15,7 +15,7 @@ BITS = st.sampled_from([8, 4, 3])
 DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
 
 
-@settings(deadline=None, max_examples=80, derandomize=True)
+@settings(deadline=None, max_examples=70, derandomize=True)
 @given(
     bits=BITS, group_size=st.sampled_from(GROUPS), dtype=DTYPES, scale_dtype=DTYPES, with_bias=st.booleans(),
     m=st.integers(1, 40), n=st.integers(1, 100), groups=st.integers(1, 5), k=st.integers(1, 900),

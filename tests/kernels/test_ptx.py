@@ -8,9 +8,10 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import kernels
 import numpy as np
 import pytest
+
+import kernels
 
 SOURCE = (Path(kernels.__file__).parent / "unpack.py").read_text()
 MASK = 0xFFFFFFFF
@@ -116,7 +117,9 @@ def test_planes_of_16_bit_units(bits, planes, dtype):
 def test_planes_of_3_bits(dtype):
     text = ptx_of(3, dtype)
     generator = np.random.default_rng(0)
-    words = [int(word) for word in generator.integers(0, 1 << 32, 300)]  # the top 8 bits are not part of the unit
+    words = [
+        int(word) for word in generator.integers(0, 1 << 32, 300)
+    ]  # the top 8 bits are not part of the unit
     words += [code << 3 * i for code in range(8) for i in range(8)]
     for first, second in zip(words, reversed(words), strict=True):
         out = values_of(run_ptx(text, {"$8": first, "$9": second}, 8), dtype)
