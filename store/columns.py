@@ -91,4 +91,5 @@ def order_by(sort: str) -> str:
         direction = "DESC" if direction == "ASC" else "ASC"
     if column.sql == "r.started":
         return f"r.started {direction}, r.id {direction}"  # the index has this order: no sorting at all
-    return f"({column.sql}) IS NULL, {column.sql} {direction}, r.id DESC"
+    letters = " COLLATE NOCASE" if column.kind == "text" else ""
+    return f"({column.sql}) IS NULL, {column.sql}{letters} {direction}, r.id DESC"

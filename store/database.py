@@ -138,14 +138,12 @@ def _refuse_strangers(path: Path, connection: sqlite3.Connection, database: Any)
             f"The runs file {path} was written by a newer fqconsole (it has {max(applied - known)}).",
             "Update fqconsole, or set FQCONSOLE_HOME to another folder.",
         )
-    if not applied and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        tables = connection.execute(
-            "SELECT count(*) FROM sqlite_master WHERE name NOT LIKE '\\_sqlite%' ESCAPE '\\'"
-        ).fetchone()[0]
-        if tables:
-            raise StoreError(
-                f"{path} is a database of another program, not a runs file.", "Name another file."
-            )
+    strangers = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN (?, 'sqlite_sequence')",
+        (migrations.migrations_table,),
+    ).fetchall()
+    if strangers and not applied:
+        raise StoreError(f"{path} is a database of another program, not a runs file.", "Name another file.")
 
 
 def _enable_wal(database: Any, busy_seconds: float) -> None:

@@ -30,7 +30,7 @@ _AGE = re.compile(r"([\d.]+)(m|h|d|w)", re.IGNORECASE)
 _NO_TEXT = re.compile(
     "[\\x00-\\x08\\x0e-\\x1b\\ud800-\\udfff]"
 )  # controls that are no space, half characters
-_RUN_ID = re.compile(r"r(\d{1,9})", re.IGNORECASE)
+_RUN_ID = re.compile(r"r([0-9]{1,9})", re.IGNORECASE)
 _AGE_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -56,7 +56,7 @@ def parse(text: str, *, now: float | None = None) -> Where:
             continue
         match = _TERM.match(text, position)
         if match is None or match.end() == position:
-            raise FilterError("A quote in the filter is not closed.", 'Write "two words" with both quotes.')
+            raise FilterError(f"“{text[position:]}” can't be read.", "See docs/runs.md for what a filter is.")
         position = match.end()
         if position < len(text) and not text[position].isspace():
             raise FilterError(
@@ -74,6 +74,8 @@ def parse(text: str, *, now: float | None = None) -> Where:
 def _check(text: str) -> None:
     if len(text) > LONGEST_FILTER:
         raise FilterError(f"The filter is longer than {LONGEST_FILTER} characters.", "Use fewer terms.")
+    if text.count('"') % 2:
+        raise FilterError("A quote in the filter is not closed.", 'Write "two words" with both quotes.')
     if _NO_TEXT.search(text):
         raise FilterError("The filter holds characters that are no text.", "Type it again.")
 

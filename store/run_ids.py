@@ -4,7 +4,7 @@ import re
 
 from store.errors import UnknownRunError
 
-_FORM = re.compile(r"r?(\d{1,15})", re.IGNORECASE)
+_FORM = re.compile(r"r?([0-9]{1,15})", re.IGNORECASE)
 
 
 def to_word(number: int) -> str:

@@ -52,7 +52,7 @@ def show_bytes(value: float) -> str:
 
 def show_seconds(value: float) -> str:
     """1.2 s, 3 min 05 s, 2 h 10 min."""
-    if value < 60:
+    if round(value, 1) < 60:
         return f"{value:.1f} s"
     minutes, seconds = divmod(round(value), 60)
     if minutes < 60:

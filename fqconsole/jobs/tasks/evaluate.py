@@ -10,15 +10,19 @@ from fqconsole.evaluation import evaluate, read_text
 from fqconsole.jobs.desk import Desk
 from fqconsole.jobs.memory_peak import tell_peak
 from fqconsole.jobs.messages import EvaluationDone, StartEvaluate
+from fqconsole.jobs.model_folder import look_at
 
 smallest_change = "Use a smaller --window, free memory on the GPU, or evaluate with --device cpu."
 
 
 def run(request: StartEvaluate, desk: Desk) -> None:
     """Evaluate `request.checkpoint_path` against `request.reference_path`."""
+    checkpoint, reference = Path(request.checkpoint_path), Path(request.reference_path)
+    look_at(checkpoint)
+    look_at(reference)
     result = evaluate(
-        Path(request.checkpoint_path),
-        Path(request.reference_path),
+        checkpoint,
+        reference,
         text_of(request.text_path),
         window=request.window,
         max_tokens=request.max_tokens,

@@ -6,8 +6,7 @@ from pathlib import Path
 from fqconsole.jobs.desk import Desk
 from fqconsole.jobs.memory_peak import tell_peak
 from fqconsole.jobs.messages import CheckpointWritten, PlanReady, StartQuantize
-from fqconsole.models import describe
-from fqconsole.models.description import ModelEntry
+from fqconsole.jobs.model_folder import look_at
 from quantizer import plan_bits_per_weight, predicted_bytes
 from quantizer.engine import analyse, quantize
 
@@ -16,7 +15,7 @@ smallest_change = "Free memory on the GPU, or quantize with --device cpu; finish
 
 def run(request: StartQuantize, desk: Desk) -> None:
     """Quantize `request.model_path` into `request.out`."""
-    description = describe(entry_of(request.model_id, Path(request.model_path)))
+    description = look_at(Path(request.model_path), request.model_id)
     plan = analyse(
         description,
         bits=request.bits,
@@ -49,10 +48,3 @@ def run(request: StartQuantize, desk: Desk) -> None:
         )
     )
     tell_peak(desk.put, request.run_id)
-
-
-def entry_of(model_id: str, folder: Path) -> ModelEntry:
-    """The entry of a model with a known name and folder; in the hub cache the folder is the revision."""
-    if folder.parent.name == "snapshots":
-        return ModelEntry(id=model_id, source="cache", path=str(folder), revision=folder.name)
-    return ModelEntry(id=model_id, source="folder", path=str(folder))

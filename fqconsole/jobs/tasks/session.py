@@ -21,6 +21,7 @@ from fqconsole.jobs.messages import (
     StartSession,
     TokensGenerated,
 )
+from fqconsole.jobs.model_folder import look_at
 
 smallest_change = "Use fewer bits or a shorter --context, or load the model with --device cpu."
 TEXT_SECONDS = 0.05  # new text is told at most twenty times a second
@@ -40,6 +41,7 @@ def run(request: StartSession, desk: Desk) -> None:
 
 
 def _load(request: StartSession, desk: Desk) -> Session:
+    look_at(Path(request.model_path))
     desk.watch.phase("load", 0, "B")
 
     def on_progress(done: float, total: float) -> None:

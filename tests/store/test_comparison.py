@@ -1,0 +1,194 @@
+"""Side by side: only what differs, signed, and noise called noise."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from store import StoreError
+from store.comparison import verdict
+from store.samples import Sample
+from tests.store.conftest import T
+
+
+def line(comparison, name):
+    return next((row for row in comparison.rows if row.name == name), None)
+
+
+@pytest.fixture
+def pair(store, add):
+    """A 16-bit evaluation and a quantize run with what was measured on its checkpoint."""
+    plain = add(
+        "evaluate",
+        bits=16,
+        metrics={"perplexity": 9.72, "bytes": 16 * 2**30},
+        host={"versions": {"torch": "2.13"}},
+    )
+    packed = add(
+        "quantize", bits=4, group_size=64, granularity="adaptive", options={"threshold": 0.7, "out": "/out"},
+        metrics={"bytes": 6 * 2**30, "bits_per_weight": 4.25}, host={"versions": {"torch": "2.13"}},
+    )  # fmt: skip
+    add("evaluate", parent=packed, metrics={"perplexity": 9.81, "seconds": 5.0})
+    return plain, packed
+
+
+def test_only_what_differs_is_told_against_the_baseline(store, pair):
+    comparison = store.compare(pair)
+    assert comparison.run_ids == pair
+    assert comparison.baseline == pair[0]
+    assert [row.name for row in comparison.rows] == [
+        "kind", "bits", "granularity", "threshold", "bytes", "bits_per_weight", "perplexity",
+    ]  # fmt: skip
+    bits = line(comparison, "bits")
+    assert [cell.text for cell in bits.cells] == ["16-bit / —", "int4 / 64"]
+    weights = line(comparison, "bytes").cells
+    assert (weights[0].text, weights[0].change, weights[0].verdict) == ("16.0 GiB", None, "")
+    assert (weights[1].text, weights[1].change_text, weights[1].verdict) == ("6.0 GiB", "−62 %", "better")
+    perplexity = line(comparison, "perplexity").cells
+    assert (perplexity[1].change_text, perplexity[1].verdict) == ("+0.93 %", "worse")
+    assert comparison.same > 0
+
+
+def test_everything_can_be_asked_for(store, pair):
+    some, whole = store.compare(pair), store.compare(pair, everything=True)
+    assert whole.same == 0
+    assert len(whole.rows) == len(some.rows) + some.same
+    assert line(whole, "model") is not None
+    assert line(some, "model") is None
+
+
+def test_the_baseline_stands_first_and_may_be_named_or_marked(store, pair):
+    assert store.compare(pair, baseline=pair[1]).run_ids == (pair[1], pair[0])
+    store.set_baseline(pair[1])
+    assert store.compare(pair).run_ids == (pair[1], pair[0])
+    assert store.compare([pair[0]]).run_ids == (pair[1], pair[0])
+
+
+def test_one_run_against_nothing_is_told_alone(store, pair):
+    comparison = store.compare([pair[0]])
+    assert comparison.run_ids == (pair[0],)
+    assert comparison.rows == ()
+
+
+def test_a_run_named_twice_is_one_column(store, pair):
+    assert store.compare([pair[0], pair[1], pair[0]]).run_ids == pair
+
+
+def test_nothing_and_nobody_are_sentences(store, pair):
+    with pytest.raises(StoreError, match="nothing to compare"):
+        store.compare([])
+    with pytest.raises(StoreError, match="no run r0099"):
+        store.compare([pair[0], "r0099"])
+
+
+def speeds(add, path, values, **columns):
+    return [
+        add(
+            "generate",
+            path=path,
+            prompt="Why?",
+            output=str(value),
+            metrics={"decode_tok_s": value},
+            **columns,
+        )
+        for value in values
+    ]
+
+
+def test_repeats_of_a_prompt_give_a_mean_with_its_spread(store, add):
+    slow = speeds(add, "/16", [70.0, 71.0, 72.0])
+    fast = speeds(add, "/4", [145.0, 148.0, 151.0])
+    cells = line(store.compare([slow[0], fast[-1]]), "decode_tok_s").cells
+    assert [cell.text for cell in cells] == ["71.0 ±1.00 (n=3)", "148 ±3.00 (n=3)"]
+    assert (cells[1].n, cells[1].spread, cells[1].change_text, cells[1].verdict) == (
+        3,
+        3.0,
+        "+108 %",
+        "better",
+    )
+
+
+def test_a_difference_within_the_spread_is_noise(store, add):
+    first, second = speeds(add, "/16", [70.0, 80.0]), speeds(add, "/4", [72.0, 84.0])
+    cell = line(store.compare([first[0], second[0]]), "decode_tok_s").cells[1]
+    assert (cell.change_text, cell.verdict) == ("+4.0 %", "within noise")
+
+
+def test_another_prompt_sampling_device_or_a_failed_run_is_no_repeat(store, add):
+    first = speeds(add, "/16", [70.0])[0]
+    add("generate", path="/16", prompt="Other?", output="a", metrics={"decode_tok_s": 1.0})
+    speeds(add, "/16", [1.0], sampling={"temperature": 0.9})
+    speeds(add, "/16", [1.0], device="cuda:0")
+    speeds(add, "/16", [1.0], end="failed")
+    # The seed alone makes no other experiment.
+    speeds(add, "/16", [72.0], sampling={"temperature": 0.0, "seed": 9})
+    cell = line(store.compare([first], everything=True), "decode_tok_s").cells[0]
+    assert (cell.n, cell.value) == (2, 71.0)
+
+
+def test_steps_of_a_run_are_repeats_too(store, add):
+    runs = [add("benchmark"), add("benchmark")]
+    for run, values in zip(runs, ([10.0, 12.0, 14.0], [20.0, 22.0, 24.0]), strict=True):
+        for step, value in enumerate(values):
+            store.add_metrics(run, {"prefill_tok_s": value}, step)
+    cell = line(store.compare(runs), "prefill_tok_s").cells[1]
+    assert (cell.value, cell.spread, cell.n, cell.verdict) == (22.0, 2.0, 3, "better")
+
+
+def test_a_number_that_one_run_lacks_is_a_dash_without_a_verdict(store, add):
+    runs = [add(metrics={"perplexity": 9.0}), add()]
+    cells = line(store.compare(runs), "perplexity").cells
+    assert (cells[1].text, cells[1].change, cells[1].verdict) == ("—", None, "")
+    turned = line(store.compare(runs, baseline=runs[1]), "perplexity").cells
+    assert (turned[1].text, turned[1].change, turned[1].verdict) == ("9.00", None, "")
+
+
+def test_a_baseline_of_zero_has_no_percentage(store, add):
+    runs = [add(metrics={"kl_divergence": 0.0}), add(metrics={"kl_divergence": 0.1})]
+    cell = line(store.compare(runs), "kl_divergence").cells[1]
+    assert (cell.change_text, cell.verdict) == ("", "worse")
+
+
+def test_relative_errors_of_matrices_are_compared_by_their_mean(store, add):
+    runs = [add(), add()]
+    for run, errors in zip(runs, ((0.1, 0.3), (0.1, 0.1)), strict=True):
+        store.add_matrices(
+            run,
+            [
+                {"name": str(place), "index": place, "layer": 0, "kind": "q", "shape": (2, 2), "bits": 4,
+                 "group_size": None, "statistic": {}, "relative_error": error, "bytes": 1, "seconds": 0.0,
+                 "reason": ""}
+                for place, error in enumerate(errors)
+            ],
+        )  # fmt: skip
+    cells = line(store.compare(runs), "relative_error").cells
+    assert [cell.text for cell in cells] == ["0.20", "0.10"]
+    assert cells[1].verdict == "better"
+
+
+def test_prompts_are_shortened_to_one_line(store, add):
+    runs = [add("generate", prompt="a\nb " * 100, output="x"), add("generate", prompt="c", output="y")]
+    text = line(store.compare(runs), "prompt").cells[0].text
+    assert len(text) == 60
+    assert "\n" not in text
+
+
+numbers = st.floats(-1e6, 1e6)
+spreads = st.none() | st.floats(0, 1e6)
+
+
+@given(mean=numbers, base=numbers, spread=spreads, base_spread=spreads)
+def test_better_one_way_is_worse_the_other_and_noise_is_noise_both_ways(mean, base, spread, base_spread):
+    sample, reference = Sample(mean, spread, 2), Sample(base, base_spread, 2)
+    lower, higher = verdict(sample, reference, "lower"), verdict(sample, reference, "higher")
+    assert {lower, higher} in ({"better", "worse"}, {"same"}, {"within noise"})
+    turned = {"better": "worse", "worse": "better"}.get(lower, lower)
+    assert verdict(reference, sample, "lower") == turned
+    if spread is None or base_spread is None:
+        assert lower != "within noise"
+    elif abs(mean - base) > spread + base_spread:
+        assert lower in ("better", "worse")
+
+
+def test_times_of_runs_are_compared(store, add):
+    runs = [add(started=T), add(started=T)]
+    assert line(store.compare(runs, everything=True), "seconds").cells[1].text == "1 min 00 s"
