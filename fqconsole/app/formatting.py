@@ -42,8 +42,8 @@ def parameters(count: int | None) -> str:
 
 
 def tokens(count: int | None) -> str:
-    """A number of tokens with thin groups of three digits: `8 192`."""
-    return UNKNOWN if count is None else f"{count:,}".replace(",", " ")
+    """A number of tokens with groups of three digits: `8,192`."""
+    return UNKNOWN if count is None else f"{count:,}"
 
 
 def context(count: int | None) -> str:

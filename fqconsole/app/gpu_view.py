@@ -12,7 +12,7 @@ PROCESS_ORDERS: tuple[ProcessOrder, ...] = ("memory", "gpu", "user")
 
 
 def reading(value: float | None, unit: str = "") -> str:
-    """A whole number with its unit, thin groups of three digits."""
+    """A whole number with its unit, groups of three digits."""
     return NOT_AVAILABLE if value is None else f"{formatting.tokens(round(value))}{unit}"
 
 

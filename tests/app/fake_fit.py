@@ -117,7 +117,7 @@ def _option(  # noqa: PLR0917
         ),
         FakeTerm("kept in 16 bits", kept // gpus, "headers", "embed, lm_head"),
         FakeTerm("KV cache", kv // gpus, "formula", f"{description.layers} full layers"),
-        FakeTerm("activations", activations, "formula", f"prefill {context:,}".replace(",", " ")),
+        FakeTerm("activations", activations, "formula", f"prefill {context:,}"),
         FakeTerm("CUDA + Triton", runtime, "default", "not measured here"),
     )
     return FakeOption(

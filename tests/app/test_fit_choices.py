@@ -53,6 +53,6 @@ def test_sixteen_bits_have_no_groups_and_the_host_has_one_place():
 
 
 def test_what_is_shown_of_the_context():
-    assert shown(FitChoice(), "context", QWEN, host=False, devices=1) == ("8 192", "of 40k")
+    assert shown(FitChoice(), "context", QWEN, host=False, devices=1) == ("8,192", "of 40k")
     assert shown(replace(FitChoice(), context=256), "context", QWEN, host=False, devices=1)[0] == "256"
     assert fit_choices.usual_context(512) == 512

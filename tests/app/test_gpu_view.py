@@ -65,7 +65,7 @@ def test_lines_of_a_gpu_fit_their_width_and_name_what_holds_it_down():
     gpu = FakeGpu(0, throttle=("power cap",), sm_clock_mhz=1755.0)
     lines = gpu_lines(gpu, history((gpu,)), 36)
     assert max(len(line) for line in lines) <= 36
-    assert lines[2] == "73 of 700 W  35 °C  1 755 MHz"
+    assert lines[2] == "73 of 700 W  35 °C  1,755 MHz"
     assert held_words(gpu) == "! power cap"
 
 
