@@ -81,21 +81,24 @@ def _check(text: str) -> None:
 
 
 def _term(match: re.Match[str], now: float) -> Where:
+    quoted = match["value"].startswith('"')
     value = match["value"].strip('"')
     if match["key"] is None:
         if not value:
             raise FilterError("A term of the filter is empty.", "Write a word, or column:value.")
         return _free_text(value)
-    column = find_column(match["key"])
-    op = match["op"]
-    if not value.strip(","):
+    column, op = find_column(match["key"]), match["op"]
+    # A comma stands between values of which one must hold; inside quotes it is just a comma.
+    several = not quoted and op in (":", "=", "!=") and column.kind != "time"
+    values = [part for part in value.split(",") if part] if several else [value]
+    if not any(values):
         raise FilterError(f"{match['key']}{op} has no value.", f"Write {match['key']}{op}something.")
-    if op in (":", "=", "!=") and "," in value and column.kind != "time":
-        found = [_CONDITIONS[column.kind](column, ":" if op == "!=" else op, part, now)
-                 for part in value.split(",") if part]  # fmt: skip
-        either = Where(" OR ".join(f"({w.sql})" for w in found), tuple(b for w in found for b in w.bindings))
-        return Where(f"NOT coalesce(({either.sql}), 0)", either.bindings) if op == "!=" else either
-    return _CONDITIONS[column.kind](column, op, value, now)
+    if len(values) == 1:
+        return _CONDITIONS[column.kind](column, op, values[0], now)
+    found = [_CONDITIONS[column.kind](column, "=" if op == "!=" else op, part, now) for part in values]
+    either = " OR ".join(f"({where.sql})" for where in found)
+    bindings = tuple(value for where in found for value in where.bindings)
+    return Where(f"NOT coalesce(({either}), 0)" if op == "!=" else either, bindings)
 
 
 def _free_text(word: str) -> Where:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from store import FilterError, Store
@@ -65,6 +65,9 @@ def runs(store, add):
         ("model:qwen,llama", "421"),
         ("kind:generate", "2"),
         ("kind!=generate,download", "31"),
+        ("kind!=gener,download", "321"),
+        ("model!=qwen,llama", "4321"),
+        ('note:"good,bad"', ""),
         ("-kind:generate", "431"),
         ("status:done", "321"),
         ("tag:demo", "1"),
@@ -127,7 +130,8 @@ def test_a_filter_finds(store, runs, monkeypatch, filter, found):
         ("http://example", "goes in quotes"),
         ("bits<=four", "no number"),
         ("bits:", "has no value"),
-        ("bits<=,", "has no value"),
+        ("bits:,", "has no value"),
+        ("bits<=,", "no number"),
         ("ppl:nan", "no number"),
         ("ppl:1_0", "no number"),
         ("ppl<1e300", "out of range"),
@@ -191,6 +195,7 @@ def test_any_filter_gives_runs_or_a_sentence_and_never_a_database_error(store, f
         assert rows == []
 
 
+@example(word=",")
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     word=st.text(
