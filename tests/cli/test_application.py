@@ -1,9 +1,9 @@
 """The command line as a whole: help, version, usage errors, internal errors, a reader that goes away."""
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -36,12 +36,13 @@ def test_help_lists_the_commands_in_the_order_of_the_work(fq):
 
 
 def test_help_is_fast():
-    """The best of five: a busy machine is no reason to fail."""
+    """Computing time, the best of five: a machine that is busy with other things is no reason to fail."""
     took = []
     for _ in range(5):
-        begun = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([*FQ, "--help"], check=True, capture_output=True, cwd=ROOT)
-        took.append(time.perf_counter() - begun)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(took) < HELP_SECONDS
 
 
