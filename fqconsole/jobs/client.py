@@ -73,12 +73,13 @@ class Job:
 
         The worker's own output goes to a new file in `log_dir` (default: the console's log folder). With
         `record_to` every event line is also written there, for a later `Replay`. `command` is what is run.
-        Raises OperatorError when the process can't be started.
+        Raises OperatorError when the process can't be started, OSError when `record_to` can't be written.
         """
         label = "session" if isinstance(request, StartSession) else request.run_id
+        record = None if record_to is None else record_to.open("wb")
         read_end, write_end = os.pipe()
         try:
-            log_path = new_worker_log(log_dir or paths.log_dir(), label or "job")
+            log_path = new_worker_log(log_dir or paths.log_dir(), label)
             with log_path.open("ab") as log:
                 process = await asyncio.create_subprocess_exec(
                     *command, "--events", str(write_end), "--parent", str(os.getpid()),
@@ -94,13 +95,12 @@ class Job:
         finally:
             os.close(write_end)
         job = cls(process, request, log_path)
-        await job._attach(read_end, record_to)
+        await job._attach(read_end, record)
         await job._write(request)
         return job
 
-    async def _attach(self, read_end: int, record_to: Path | None) -> None:
-        if record_to is not None:
-            self._record = record_to.open("wb")
+    async def _attach(self, read_end: int, record: BinaryIO | None) -> None:
+        self._record = record
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: self._pipe, os.fdopen(read_end, "rb", 0))
         self._following = asyncio.create_task(self._follow(transport))

@@ -1,6 +1,7 @@
 """One log file a worker: everything that the worker and its libraries print."""
 
 import os
+import re
 import secrets
 import time
 from pathlib import Path
@@ -18,7 +19,8 @@ def new_worker_log(folder: Path, label: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _drop_oldest(folder, keep=KEPT_LOGS - 1)
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    path = folder / f"worker-{stamp}-{label}-{secrets.token_hex(3)}.log"
+    word = re.sub(r"[^\w-]+", "-", label)[:40] or "job"
+    path = folder / f"worker-{stamp}-{word}-{secrets.token_hex(3)}.log"
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     return path
 

@@ -1,5 +1,7 @@
 """Start jobs whose worker is real and whose work is trivial."""
 
+import os
+import select
 import sys
 from pathlib import Path
 
@@ -42,6 +44,19 @@ async def start():
     yield begin
     for job in jobs:
         await job.cancel(grace=0.0, term_grace=0.0)
+
+
+def ends_within(pid, seconds):
+    """Whether the process ends in time; its descriptor tells, whether or not somebody collects it."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    ended = select.poll()
+    ended.register(process, select.POLLIN)
+    found = ended.poll(seconds * 1000)
+    os.close(process)
+    return bool(found)
 
 
 async def collect(job):
