@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -112,6 +113,9 @@ class FqConsole(App[None], inherit_bindings=False):
             loop.add_signal_handler(number, functools.partial(self.exit, return_code=code))
 
     def _after_first_paint(self) -> None:
+        if not self.is_headless:
+            # What start-up made lives to the end: looking through it at every collection costs pauses of 0.1 s.
+            gc.freeze()
         self.open_store()
         self.watch_gpus()
 
@@ -254,6 +258,9 @@ class FqConsole(App[None], inherit_bindings=False):
         """A toast tells the end of a job to who looks at another screen."""
         job = message.job
         if job.active or job.ended is not None or job.kind not in BADGE_PLACES:
+            return
+        screen = self.screen
+        if isinstance(screen, ModeScreen) and screen.shows_job(job):
             return
         if BADGE_PLACES[job.kind] != self.current_mode:
             number = next(mode.digit for mode in MODES if mode.name == BADGE_PLACES[job.kind])

@@ -18,6 +18,7 @@ from fqconsole.app.widgets.key_footer import KeyFooter
 
 if TYPE_CHECKING:
     from fqconsole.app.console import FqConsole
+    from fqconsole.app.job_runner import JobHandle
 
 SMALLEST = (80, 24)
 
@@ -66,6 +67,10 @@ class ModeScreen(Screen[None]):
 
     def job_events(self, message: JobEvents) -> None:
         """Events of a job, ten times a second."""
+
+    def shows_job(self, job: "JobHandle") -> bool:
+        """Whether the end of this job is seen here, so that no note has to tell it."""
+        return False
 
     def go_back(self) -> bool:
         """Esc: True when the screen had something of its own to close."""

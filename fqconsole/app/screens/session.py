@@ -1,24 +1,388 @@
-"""The Session screen."""
+"""The Session screen: talk to a model, see its speed, and put its 16-bit original beside it."""
 
+import asyncio
 from typing import ClassVar
 
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Static
+from textual.message import Message
 
-from fqconsole.app.actions import bindings_of
+from fqconsole.app import session_choices, session_view
+from fqconsole.app.actions import Action, action, bindings_of
+from fqconsole.app.dialogue import Dialogue
+from fqconsole.app.job_runner import JobHandle
+from fqconsole.app.measurement import Measurement
+from fqconsole.app.messages import JobChanged, JobEvents, SessionWanted
+from fqconsole.app.screens.dialogs import Explanation, PickOne
 from fqconsole.app.screens.mode_screen import ModeScreen
+from fqconsole.app.screens.sampling_dialog import SamplingDialog
+from fqconsole.app.session_requests import predicted_memory
+from fqconsole.app.store_thread import sentence
+from fqconsole.app.visible_text import one_line, visible
+from fqconsole.app.widgets.balance_panel import BalancePanel
 from fqconsole.app.widgets.panel import Panel
+from fqconsole.app.widgets.prompt_field import PromptField
+from fqconsole.app.widgets.session_panel import SessionPanel
+from fqconsole.app.workspace import SessionChoice
+from fqconsole.generation.options import Sampling
+
+NOTHING_LOADED = "No model is loaded. Press 1 and choose one: a quantized one opens here at once."
+
+
+class ChoicesFound(Message):
+    """Which models can stand in the second pane."""
+
+    def __init__(self, choices: list[SessionChoice], problem: str = "") -> None:
+        super().__init__()
+        self.choices = choices
+        self.problem = problem
 
 
 class SessionScreen(ModeScreen):
-    """Not built yet: says so."""
+    """Shows a Dialogue and a Measurement; both hold the state, this screen passes keys in and words out."""
 
     MODE = "session"
-    FOOTER = ("everywhere.help", "everywhere.palette", "everywhere.quit")
-    HELP = "This screen is not built yet."
+    FOOTER = (
+        "session.send",
+        "session.newline",
+        "everywhere.back",
+        "session.compare",
+        "session.sampling",
+        "session.again",
+        "session.edit",
+        "everywhere.jump",
+    )
+    HELP = (
+        "Write a prompt and press Enter. The model stays loaded between prompts; every answer is a run. "
+        "TTFT is the time to the first token, prefill the speed of reading the prompt, decode that of "
+        "writing. F2 puts the 16-bit model beside it: the same prompt and seed, one after the other, so that "
+        "both speeds are honest. Below stands what quantizing lost and won; measuring gives way to answers."
+    )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("session")]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._dialogue: Dialogue | None = None
+        self._measurement: Measurement | None = None
+        self._choice: SessionChoice | None = None
+        self._latest: SessionChoice | None = None  # what Enter opens while no model is loaded
+        self._editing = False
+        self._opening = asyncio.Lock()
+
     def compose_body(self) -> ComposeResult:
-        with Panel(title="Session", id="session-panel"):
-            yield Static("This screen is not built yet. Press 1 for the models.")
+        yield SessionPanel(title="Session", id="session-panel")
+        yield BalancePanel(title="Lost and won against 16-bit", id="session-balance")
+        with Panel(title="Prompt", id="session-write"):
+            yield PromptField(id="session-prompt")
+
+    def on_mount(self) -> None:
+        console = self.console
+        self._dialogue = Dialogue(
+            console.jobs,
+            console.store,
+            console.services.begin,
+            before_send=self._make_room,
+            predicted=lambda choice: predicted_memory(console.workspace, choice),
+        )
+        self._show()
+
+    @property
+    def _talk(self) -> Dialogue:
+        assert self._dialogue is not None  # noqa: S101 - made when the screen was
+        return self._dialogue
+
+    @property
+    def _prompt(self) -> PromptField:
+        return self.query_one(PromptField)
+
+    # which model
+
+    def workspace_changed(self, what: str) -> None:
+        choice = self.console.workspace.session
+        if what not in ("shown", "session"):
+            return
+        if choice is None:
+            self._look_for_latest()
+        elif choice != self._choice:
+            self._open(choice)
+        elif what == "shown":
+            self._prompt.focus()
+        self._show()
+
+    @work(exclusive=True, group="session-latest", exit_on_error=False)
+    async def _look_for_latest(self) -> None:
+        services = self.console.services
+        try:
+            latest = await self.console.store.call(session_choices.latest_checkpoint)
+        except Exception:  # noqa: BLE001 - without a database there is no latest one
+            latest = None
+        if latest is not None:
+            latest = await asyncio.to_thread(session_choices.with_prompt, services, latest)
+        self._latest = latest
+        self._show()
+
+    @work(group="session-open", exit_on_error=False)
+    async def _open(self, choice: SessionChoice) -> None:
+        before, self._choice = self._choice, choice
+        self._prompt.disabled = False
+        self._prompt.write(choice.suggested_prompt)
+        self._prompt.focus()
+        self._editing = False
+        same_model = before is not None and (before.path, before.context) == (choice.path, choice.context)
+        async with self._opening:
+            if self._choice is not choice or (same_model and self._talk.main is not None):
+                return
+            console = self.console
+            measurement = Measurement(choice, console.jobs, console.store, console.services.begin)
+            self._measurement = measurement
+            await self._talk.open(choice)
+            self._show()
+            await measurement.look_up()
+        self._show()
+
+    async def _make_room(self) -> None:
+        """Nothing competes with an answer for the device."""
+        if self._measurement is not None:
+            await self._measurement.hold()
+
+    # jobs
+
+    def job_events(self, message: JobEvents) -> None:
+        measured = self._measurement is not None and self._measurement.take(message.job, message.events)
+        if message.job.kind == "session" and self._talk.take(message.job, message.events):
+            self._go_on()
+        if self.is_current and (measured or message.job.kind == "session"):
+            self._show()
+
+    def job_changed(self, message: JobChanged) -> None:
+        if message.job.kind == "session":
+            self._talk.job_changed(message.job)
+            self._go_on()
+        elif self._measurement is not None:
+            self._measurement.job_changed(message.job)
+        self._show()
+
+    @work(group="session-step", exit_on_error=False)
+    async def _go_on(self) -> None:
+        """The next question, or when there is none, what waited for the device."""
+        await self._talk.advance()
+        measurement = self._measurement
+        if measurement is not None and not self._talk.busy:
+            if measurement.state == "held":
+                await measurement.go_on()
+            elif self._measures_by_itself(measurement):
+                await measurement.start()
+        self._show()
+
+    def _measures_by_itself(self, measurement: Measurement) -> bool:
+        """A built-in model is measured in seconds: after the first answer, once, where nothing else runs."""
+        return (
+            measurement.looked_up
+            and measurement.possible
+            and measurement.state == "none"
+            and not measurement.active
+            and measurement.choice.model_id in self.console.services.summaries()
+            and self._talk.latest("a") is not None
+            and not any(job.kind != "session" for job in self.console.jobs.active)
+        )
+
+    # showing
+
+    def _show(self) -> None:
+        talk, panel = self._talk, self.query_one(SessionPanel)
+        self.set_class(talk.comparing, "-comparing")
+        self._prompt.disabled = self._choice is None
+        if self._choice is None:
+            latest = (
+                f"\n\n⏎ talks to {one_line(self._latest.label)} again, made last." if self._latest else ""
+            )
+            panel.show_empty(NOTHING_LOADED + latest)
+        else:
+            panel.show(talk)
+        self.query_one(BalancePanel).show_balance(self._measurement, talk)
+        write = self.query_one("#session-write", Panel)
+        write.border_title = "Prompt · in place of the last" if self._editing else "Prompt"
+        write.border_subtitle = session_view.settings_words(talk)
+        self._prompt.placeholder = "Write the next prompt" if talk.turns else "Write a prompt"
+        self.refresh_footer()
+
+    def footer_entries(self) -> list[tuple[Action, str]]:
+        if self._choice is None:
+            ids = ["everywhere.help", "everywhere.models", "everywhere.palette", "everywhere.quit"]
+            entries = [(action(name), action(name).label) for name in ids]
+            return [(action("session.send"), "open the latest"), *entries] if self._latest else entries
+        talk = self._talk
+        idle = bool(talk.turns) and not talk.busy
+        words = {
+            "everywhere.back": "stop" if self._stoppable else "back",
+            "session.compare": "alone" if talk.comparing else "A/B",
+            "session.again": "again" if idle else "",
+            "session.edit": "edit" if idle else "",
+        }
+        entries = [(item, words.get(item.id, label)) for item, label in super().footer_entries()]
+        return [(item, word) for item, word in entries if word]
+
+    @property
+    def _stoppable(self) -> bool:
+        measurement = self._measurement
+        return self._talk.busy or (measurement is not None and measurement.active)
+
+    # what the operator does
+
+    async def action_send(self) -> None:
+        if self._choice is None:
+            if self._latest is not None:
+                self.post_message(SessionWanted(self._latest))
+            return
+        text = self._prompt.text
+        if not text.strip():
+            self._prompt.focus()
+            self.notify("Write a prompt first; F5 answers the last one again.")
+        elif self._talk.busy:
+            self.notify("The answer before is not written yet; esc stops it.")
+        else:
+            self._prompt.write("")
+            editing, self._editing = self._editing, False
+            self._ask(text, in_place_of_last=editing)
+
+    @work(group="session-ask", exit_on_error=False)
+    async def _ask(self, text: str, *, in_place_of_last: bool) -> None:
+        await self._talk.ask(text, in_place_of_last=in_place_of_last)
+        self._go_on()
+
+    def action_newline(self) -> None:
+        if self._prompt.has_focus:
+            self._prompt.insert("\n")
+
+    @work(group="session-ask", exit_on_error=False)
+    async def action_again(self) -> None:
+        await self._talk.again()
+        self._go_on()
+
+    def action_edit(self) -> None:
+        if self._talk.turns and not self._talk.busy:
+            self._editing = True
+            self._prompt.write(self._talk.turns[-1].prompt)
+            self._prompt.focus()
+            self._show()
+
+    @work(group="session-stop", exit_on_error=False)
+    async def action_stop(self) -> None:
+        asked = await self._talk.stop()
+        if asked and not self._prompt.text:
+            self._prompt.write(asked)
+        self._go_on()
+
+    def shows_job(self, job: JobHandle) -> bool:
+        """The measurement stands here, so that its end needs no note."""
+        return self._measurement is not None and self._measurement.follows(job)
+
+    def go_back(self) -> bool:
+        """Esc: stop the answer, else the measurement, else leave the prompt, else go back."""
+        measurement = self._measurement
+        if self._talk.busy:
+            self.action_stop()
+        elif measurement is not None and measurement.active:
+            self.action_measure()
+        elif self._editing:
+            self._editing = False
+            self._prompt.write("")
+        elif self._prompt.has_focus:
+            self.query_one(SessionPanel).transcript.focus()
+        else:
+            return False
+        self._show()
+        return True
+
+    @work(group="session-compare", exit_on_error=False)
+    async def action_compare(self) -> None:
+        measurement = self._measurement
+        if self._choice is None or measurement is None:
+            return
+        if self._talk.comparing:
+            if not self._talk.busy:
+                await self._talk.compare_no_more()
+        elif measurement.possible and measurement.origin.reference_path is not None:
+            reference = session_choices.sixteen_bit(self._choice, measurement.origin.reference_path)
+            await self._talk.compare_with(reference)
+        else:
+            self._find_others(self._choice)
+        self._show()
+
+    def action_compare_with(self) -> None:
+        if self._choice is not None and not self._talk.busy:
+            self._find_others(self._choice)
+
+    @work(thread=True, exclusive=True, group="session-others", exit_on_error=False)
+    def _find_others(self, main: SessionChoice) -> None:
+        try:
+            choices = session_choices.comparable(self.console.services, main)
+        except Exception as error:  # noqa: BLE001 - an unreadable folder is a sentence, no crash
+            self.post_message(ChoicesFound([], sentence(error)))
+            return
+        self.post_message(ChoicesFound(choices))
+
+    @on(ChoicesFound)
+    def _pick_other(self, message: ChoicesFound) -> None:
+        names = {one_line(f"{choice.label}  {choice.path}"): choice for choice in message.choices}
+        if not names:
+            problem = message.problem or "No other model is on this machine."
+            self.notify(problem, severity="warning", markup=False)
+            return
+
+        async def picked(name: str | None) -> None:
+            if name:
+                await self._talk.compare_with(names[name])
+                self._show()
+
+        self.console.push_screen(PickOne("What shall stand beside it?", list(names)), picked)
+
+    def action_rendered(self) -> None:
+        started = [a.started for t in self._talk.turns for a in t.answers.values() if a.started]
+        if not started:
+            self.notify("Send a prompt first; then F3 shows it as the model saw it.")
+            return
+        ready = self._talk.main.ready if self._talk.main else None
+        title = f"The prompt as the model sees it · {session_view.template_words(ready)}"
+        self.console.push_screen(Explanation(title, visible(started[-1].rendered).split("\n")))
+
+    def action_sampling(self) -> None:
+        talk = self._talk
+        template = talk.main is not None and talk.main.ready is not None and talk.main.ready.has_chat_template
+
+        def use(sampling: Sampling, system: str) -> None:
+            talk.sampling, talk.system = sampling, system
+            self._show()
+
+        self.console.push_screen(SamplingDialog(talk.sampling, talk.system if template else None, use))
+
+    @work(group="session-measure", exit_on_error=False)
+    async def action_measure(self) -> None:
+        measurement = self._measurement
+        if measurement is None or not measurement.possible:
+            self.notify("There is no 16-bit original to measure against.", severity="warning")
+        elif measurement.active:
+            await measurement.cancel()
+        elif self._talk.busy:
+            self.notify("The answer before is not written yet; esc stops it.")
+        else:
+            await measurement.start()
+        self._show()
+
+    def action_copy(self) -> None:
+        answer = next((a for t in reversed(self._talk.turns) for a in t.answers.values() if a.text), None)
+        if answer is not None:
+            self.console.copy_to_clipboard(visible(answer.text))
+            self.notify("The answer is in the clipboard.")
+
+    def action_start_over(self) -> None:
+        self._talk.start_over()
+        self._show()
+
+    @work(group="session-open", exit_on_error=False)
+    async def action_unload(self) -> None:
+        """The dialogue ends; Enter loads the model again."""
+        async with self._opening:
+            await self._talk.unload()
+        self._show()

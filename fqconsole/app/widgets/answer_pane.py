@@ -1,0 +1,47 @@
+"""One model's side of the dialogue: its letter where there are two, the text, the speeds below."""
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from fqconsole.app.widgets.transcript import Passage, Transcript
+from fqconsole.app.wrapping import cut, flowed
+
+
+class AnswerPane(Vertical):
+    """`show` takes ready words."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._head = ""
+        self._meters: tuple[str, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield Static(classes="head", markup=False)
+        yield Transcript()
+        yield Static(classes="meters", markup=False)
+
+    @property
+    def transcript(self) -> Transcript:
+        return self.query_one(Transcript)
+
+    def show(self, head: str, passages: Sequence[Passage], meters: Sequence[str], *, labels: bool) -> None:
+        """`head` is empty for a single pane; `labels` says whether the passages carry names."""
+        self._head, self._meters = head, tuple(meters)
+        self.transcript.labels = labels
+        self.transcript.show(passages)
+        self.query_one(".head").display = bool(head)
+        self._show_lines()
+
+    def on_resize(self) -> None:
+        self._show_lines()
+
+    def _show_lines(self) -> None:
+        width = self.content_size.width
+        if self._head:
+            name = cut(self._head, max(4, width - 6))
+            self.query_one(".head", Static).update(Content(f"── {name} ".ljust(width, "─")))
+        self.query_one(".meters", Static).update(Content("\n".join(flowed(self._meters, width))))

@@ -1,0 +1,30 @@
+"""Where a prompt is written: its screen binds Enter and the new line."""
+
+from typing import ClassVar
+
+from textual.events import Key
+from textual.widgets import TextArea
+
+
+class PromptField(TextArea):
+    """Grows with its text up to what the style sheet allows."""
+
+    HELP: ClassVar[str] = (
+        "Write what the model shall answer or continue. Enter sends it, ctrl+j begins a new line, esc leaves "
+        "the field so that 1 to 6 switch screens; tab comes back."
+    )
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, compact=True, show_line_numbers=False, highlight_cursor_line=False)
+
+    def write(self, text: str) -> None:
+        """Replace what stands there; the cursor goes to the end."""
+        self.load_text(text)
+        self.move_cursor(self.document.end)
+
+    async def _on_key(self, event: Key) -> None:
+        # Enter belongs to the screen; where that doesn't take it, it must not become a new line by surprise.
+        if event.key == "enter":
+            event.prevent_default()
+            return
+        await super()._on_key(event)
