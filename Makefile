@@ -34,7 +34,7 @@ run: $(READY)
 # torch in each of several processes: one thread apiece, or they fight for the cores.
 test: $(READY)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest \
-	  $$($(PY) -c 'import xdist' 2>/dev/null && echo "-n $(JOBS) --dist loadfile") $(ARGS)
+	  $$($(PY) -c 'import xdist' 2>/dev/null && echo "-n $(JOBS) --dist worksteal") $(ARGS)
 
 lint: $(READY)
 	$(PY) -m ruff check .
