@@ -114,7 +114,7 @@ class FqConsole(App[None], inherit_bindings=False):
 
     def _after_first_paint(self) -> None:
         if not self.is_headless:
-            # What start-up made lives to the end: looking through it at every collection costs pauses of 0.1 s.
+            # What start-up made lives to the end: to look through it at every collection costs 0.1 s each.
             gc.freeze()
         self.open_store()
         self.watch_gpus()

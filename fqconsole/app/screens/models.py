@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.message import Message
-from textual.widgets import DataTable, Input, Static
+from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
 from fqconsole.app import model_rows
@@ -176,8 +176,8 @@ class ModelsScreen(ModeScreen):
         shown = self._arranged()
         table = self.query_one(RecordTable)
         table.show_records([(row.key, model_rows.cells(row)) for row in shown])
-        if select is not None and any(row.key == select for row in shown):
-            table.move_cursor(row=[row.key for row in shown].index(select), animate=False)
+        if select is not None:
+            table.move_to_key(select)
         table.display = bool(shown)
         empty = self.query_one("#models-empty", Static)
         empty.display = not shown
@@ -203,7 +203,7 @@ class ModelsScreen(ModeScreen):
         key = self.query_one(RecordTable).current
         return next((row for row in self._rows or [] if row.key == key), None)
 
-    @on(DataTable.RowHighlighted)
+    @on(RecordTable.Highlighted)
     def _show_details(self) -> None:
         row = self._current()
         panel = self.query_one("#models-detail", Panel)
@@ -257,7 +257,7 @@ class ModelsScreen(ModeScreen):
         self.query_one(RecordTable).focus()
         return True
 
-    @on(DataTable.RowSelected)
+    @on(RecordTable.Opened)
     def action_open(self) -> None:
         row = self._current()
         if row is None:

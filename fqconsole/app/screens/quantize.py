@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.message import Message
-from textual.widgets import DataTable, Log, Static
+from textual.widgets import Log, Static
 
 from fqconsole.app import formatting, quantize_estimate, quantize_requests, quantize_view
 from fqconsole.app.actions import Action, bindings_of
@@ -246,7 +246,7 @@ class QuantizeScreen(ModeScreen):
         self.query_one("#quantize-worst", Panel).border_title = f"Worst matrices{by}"
         self._show_reason()
 
-    @on(DataTable.RowHighlighted)
+    @on(RecordTable.Highlighted)
     def _show_reason(self) -> None:
         name = self.query_one(RecordTable).current
         event = next((item for item in self._state.matrices if item.name == name), None)
