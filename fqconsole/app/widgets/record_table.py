@@ -60,7 +60,6 @@ class RecordTable(ScrollView, can_focus=True, inherit_bindings=False):
     under the cursor posts `Opened`.
     """
 
-    ALLOW_MAXIMIZE = False
     HELP: ClassVar[str] = "j and k or the arrow keys move, g and G jump to the first and the last row."
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "record-table--header",
@@ -156,6 +155,13 @@ class RecordTable(ScrollView, can_focus=True, inherit_bindings=False):
         self.refresh()
         if self.current != kept:
             self.post_message(self.Highlighted(self, self.current))
+
+    def show_columns(self, columns: Sequence[ColumnSpec]) -> None:
+        """Take other columns; the records must be shown again, with values for these."""
+        self._specs = tuple(columns)
+        self._records = []
+        self._places = {}
+        self.refresh()
 
     def change(self, key: str, column: str, value: Value) -> None:
         """Change one value; a record that is not shown (any more) is ignored."""
