@@ -55,6 +55,7 @@ class _Measure(msgspec.Struct, frozen=True):
     label: str
     unit: Unit
     better: Better
+    of_the_job: bool = False  # says something about this kind of job, not about the model it worked on
 
 
 _MEASURES = (
@@ -69,9 +70,9 @@ _MEASURES = (
     _Measure("decode_tok_s", "tok/s", "tok/s", "higher"),
     _Measure("prefill_tok_s", "prefill tok/s", "tok/s", "higher"),
     _Measure("ttft_ms", "TTFT", "ms", "lower"),
-    _Measure("peak_bytes", "peak memory", "bytes", "lower"),
+    _Measure("peak_bytes", "peak memory", "bytes", "lower", of_the_job=True),
     _Measure("load_seconds", "load time", "s", "lower"),
-    _Measure("seconds", "time", "s", "lower"),
+    _Measure("seconds", "time", "s", "lower", of_the_job=True),
     _Measure("tokens", "tokens scored", "count", ""),
     _Measure("tokens_in", "prompt tokens", "count", ""),
     _Measure("tokens_out", "new tokens", "count", ""),
@@ -186,23 +187,27 @@ def _measures(runs: list[Run], found: list[dict[str, Sample]]) -> list[Compariso
     lines = []
     for measure in _MEASURES:
         column = [known.get(measure.name) for known in found]
-        if any(sample is not None for sample in column):
-            cells = [
-                _cell(measure, sample, column[0], first=place == 0) for place, sample in enumerate(column)
-            ]
-            lines.append(
-                ComparisonRow(
-                    name=measure.name,
-                    label=measure.label,
-                    unit=measure.unit,
-                    better=measure.better,
-                    cells=tuple(cells),
-                )
+        if all(sample is None for sample in column):
+            continue
+        cells = [_cell(measure, sample) for sample in column]
+        for place, (run, sample) in enumerate(zip(runs, column, strict=True)):
+            # How long an evaluation took is no worse than how long a quantize did: it is another job.
+            comparable = not measure.of_the_job or run.row.kind == runs[0].row.kind
+            if place and comparable and sample is not None and column[0] is not None:
+                cells[place] = _against(measure, cells[place], sample, column[0])
+        lines.append(
+            ComparisonRow(
+                name=measure.name,
+                label=measure.label,
+                unit=measure.unit,
+                better=measure.better,
+                cells=tuple(cells),
             )
+        )
     return lines
 
 
-def _cell(measure: _Measure, sample: Sample | None, base: Sample | None, *, first: bool) -> Cell:
+def _cell(measure: _Measure, sample: Sample | None) -> Cell:
     if sample is None:
         return Cell(text=UNKNOWN)
     text = show(sample.mean, measure.unit)
@@ -210,17 +215,17 @@ def _cell(measure: _Measure, sample: Sample | None, base: Sample | None, *, firs
         # The unit is said once, but bytes may come in two: 1.2 GiB ±300 MiB.
         spread = show(sample.spread, measure.unit)
         text += f" ±{spread if measure.unit == 'bytes' else spread.split()[0]} (n={sample.n})"
-    change = None
-    if base is not None and not first and base.mean:
-        change = (sample.mean - base.mean) / abs(base.mean)
-    return Cell(
-        text=text,
-        value=sample.mean,
-        spread=sample.spread,
-        n=sample.n,
+    return Cell(text=text, value=sample.mean, spread=sample.spread, n=sample.n)
+
+
+def _against(measure: _Measure, cell: Cell, sample: Sample, base: Sample) -> Cell:
+    """The cell with its change from the baseline and what that means."""
+    change = (sample.mean - base.mean) / abs(base.mean) if base.mean else None
+    return msgspec.structs.replace(
+        cell,
         change=change,
         change_text=show_change(change),
-        verdict="" if first or base is None else verdict(sample, base, measure.better),
+        verdict=verdict(sample, base, measure.better),
     )
 
 

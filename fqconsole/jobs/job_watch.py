@@ -64,7 +64,9 @@ class JobWatch:
         )
 
     def retotal(self, total: float) -> None:
-        """The size of the present phase became known only now."""
+        """The size of the present phase became known only now: what went before was preparation."""
+        if not self._total:
+            self._pace = Pace()
         self._total = total
 
     def matrix(self, result: MatrixResult) -> None:

@@ -63,6 +63,18 @@ def test_a_new_phase_starts_counting_anew(desk):
     assert (said[-1].phase, said[-1].rate, said[-1].note) == ("quantize", None, "first")
 
 
+def test_preparation_before_the_size_is_known_does_not_count(desk):
+    watch, said, clock, _ = desk
+    watch.phase("load", 0, "B")
+    clock.now += 60
+    watch.retotal(1000)
+    watch.progress(100)
+    clock.now += 1
+    watch.progress(200)
+    assert (said[-1].rate, said[-1].eta_seconds) == (100.0, 8.0)
+    assert said[-1].total == 1000
+
+
 def test_a_matrix_becomes_an_event_with_all_that_is_known(desk):
     watch, said, _, _ = desk
     matrix = msgspec.structs.replace(PLAN.matrices[0], statistic={"64": 0.5, "32": math.inf})

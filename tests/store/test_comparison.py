@@ -189,6 +189,10 @@ def test_better_one_way_is_worse_the_other_and_noise_is_noise_both_ways(mean, ba
         assert lower in ("better", "worse")
 
 
-def test_times_of_runs_are_compared(store, add):
-    runs = [add(started=T), add(started=T)]
-    assert line(store.compare(runs, everything=True), "seconds").cells[1].text == "1 min 00 s"
+def test_times_are_compared_between_jobs_of_one_kind_only(store, add):
+    runs = [add(started=T), add("evaluate", started=T, end=None), add(started=T)]
+    store.finish_run(runs[1], "done", ended=T + 30)
+    cells = line(store.compare(runs), "seconds").cells
+    assert [cell.text for cell in cells] == ["1 min 00 s", "30.0 s", "1 min 00 s"]
+    assert [cell.verdict for cell in cells] == ["", "", "same"]
+    assert cells[1].change is None
