@@ -47,9 +47,9 @@ BENCH ?= $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py))
 bench: $(READY)
 	@for name in $(BENCH); do echo "== benchmarks.$$name"; $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
 
-# The picture in the README.
+# The picture in the README: the preview of the first built-in model.
 shot: $(READY)
-	$(FQ) shot models -o docs/console.svg $(ARGS)
+	$(FQ) shot models --press enter --columns 100 --lines 32 --out docs/console.svg $(ARGS)
 
 setup: $(READY)
 
