@@ -51,11 +51,17 @@ def with_prompt(services: Services, choice: SessionChoice) -> SessionChoice:
     """The choice with its model's suggested prompt, where it has none. Reads files: not on the event loop."""
     if choice.suggested_prompt:
         return choice
-    try:
-        about = services.describe(ModelEntry(choice.path, "folder", choice.path))
-    except Exception:  # noqa: BLE001 - opening the session says better what is wrong with the folder
-        return choice
-    return replace(choice, suggested_prompt=about.suggested_prompt or "")
+    entries = [ModelEntry(choice.path, "folder", choice.path)]
+    if choice.model_id in services.summaries():
+        entries.append(ModelEntry(choice.model_id, "builtin", None))
+    for entry in entries:
+        try:
+            prompt = services.describe(entry).suggested_prompt
+        except Exception:  # noqa: BLE001, S112 - opening the session says better what is wrong with the folder
+            continue
+        if prompt:
+            return replace(choice, suggested_prompt=prompt)
+    return choice
 
 
 def sixteen_bit(choice: SessionChoice, reference_path: str) -> SessionChoice:

@@ -112,7 +112,7 @@ def state_passages(session: ModelSession) -> list[Passage]:
         case "loading":
             return [Passage("", session.loading_line, "quiet")]
         case "ready":
-            return [Passage("", "Ready. ⏎ sends the prompt below.", "quiet")]
+            return [Passage("", "Ready. Write a prompt below; ⏎ sends it.", "quiet")]
         case "failed":
             problem = f"✗ {visible(session.problem)}"
             return [Passage("", problem, "problem"), Passage("", "⏎ tries again.", "quiet")]

@@ -1,24 +1,389 @@
-"""The Runs screen."""
+"""The Runs screen: everything that was ever done, to find, compare, annotate and go on from."""
 
-from typing import ClassVar
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
 
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Static
+from textual.containers import Horizontal
+from textual.events import Resize
+from textual.widgets import Input, Static
 
-from fqconsole.app.actions import bindings_of
+from fqconsole.app import run_rows
+from fqconsole.app.actions import Action, action, bindings_of
+from fqconsole.app.messages import FitChanged, JobChanged, JobEvents, ModelChosen, SessionWanted
+from fqconsole.app.run_again import next_step
+from fqconsole.app.run_export import FORMATS, write_export
+from fqconsole.app.run_rows import ORDERS
+from fqconsole.app.screens.dialogs import PickOne, Question
 from fqconsole.app.screens.mode_screen import ModeScreen
+from fqconsole.app.screens.run_dialogs import NoteDialog, OutputsDialog
+from fqconsole.app.store_thread import sentence
+from fqconsole.app.stored_answer import stored_answers
 from fqconsole.app.widgets.panel import Panel
+from fqconsole.app.widgets.record_table import RecordTable
+from fqconsole.app.widgets.run_panel import RunPanel
+from fqconsole.jobs.messages import EvaluationDone, GenerationDone, JobDone, JobFailed
+
+if TYPE_CHECKING:
+    from store import RunRow, Store
+
+PAGE = 500  # runs read at once; more follow at the end of the list
+NEAR_END = 50  # rows from the end of what is read
+NO_RUNS = "No runs yet. Press 1, choose a model and press ⏎: what you quantize, ask and measure is kept here."
 
 
 class RunsScreen(ModeScreen):
-    """Not built yet: says so."""
+    """Reads pages of rows in the store's thread; the panel below follows the cursor and the marks."""
 
     MODE = "runs"
-    FOOTER = ("everywhere.help", "everywhere.palette", "everywhere.quit")
-    HELP = "This screen is not built yet."
+    FOOTER = (
+        "everywhere.help",
+        "runs.again",
+        "runs.mark",
+        "runs.baseline",
+        "runs.outputs",
+        "runs.export",
+        "runs.note",
+        "runs.delete",
+    )
+    HELP = (
+        "Every quantizing, answer, measurement and download is a run. Space marks runs (●); marked ones are "
+        "compared below, against the baseline (◆) of their model where there is one. The filter takes terms "
+        "that must all hold: bits<=4, model:qwen, kind:generate, status:done, ppl<12, tag:demo, age<7d; a "
+        "minus before a term turns it round, other words are looked for in prompts, answers and notes. GiB "
+        "is the peak memory that was measured, vs plan how far that lies from what the preview promised."
+    )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("runs")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: list[RunRow] = []
+        self._total = 0
+        self._read_once = False
+        self._problem = ""
+        self._marks: list[str] = []  # in the order of marking
+        self._order = ORDERS[0]
+        self._everything = False
+        self._details = False
+        self._specs = run_rows.columns(80)
 
     def compose_body(self) -> ComposeResult:
         with Panel(title="Runs", id="runs-panel"):
-            yield Static("This screen is not built yet. Press 1 for the models.")
+            with Horizontal(id="runs-top"):
+                yield Input(placeholder="/ filter: bits<=4 model:qwen, or words", id="runs-filter")
+                yield Static(id="runs-order", markup=False)
+            yield Static(id="runs-problem", classes="bad", markup=False)
+            yield RecordTable(self._specs, id="runs-table")
+            yield Static("Reading the runs …", id="runs-empty", classes="empty", markup=False)
+        yield RunPanel(title="Run", id="runs-detail")
+
+    def on_mount(self) -> None:
+        self.query_one(RecordTable).focus()
+
+    @on(Resize)
+    def _fit_columns(self, event: Resize) -> None:
+        specs = run_rows.columns(event.size.width)
+        if specs != self._specs:
+            self._specs = specs
+            self.query_one(RecordTable).show_columns(specs)
+            self._show()
+
+    # reading
+
+    def workspace_changed(self, what: str) -> None:
+        if what == "shown":
+            self._read()
+
+    def job_changed(self, message: JobChanged) -> None:
+        if self.is_current:
+            self._read()
+
+    def job_events(self, message: JobEvents) -> None:
+        news = (JobDone, JobFailed, GenerationDone, EvaluationDone)
+        if self.is_current and any(isinstance(event, news) for event in message.events):
+            self._read()
+
+    @property
+    def _filter(self) -> str:
+        return self.query_one("#runs-filter", Input).value.strip()
+
+    @work(exclusive=True, group="runs-read", exit_on_error=False)
+    async def _read(self, *, more: bool = False) -> None:
+        """Read what is listed again, or the page after it; a filter that can't be read leaves the list."""
+        words, sort = self._filter, self._order.sort
+        offset = len(self._rows) if more else 0
+        limit = PAGE if more else max(PAGE, len(self._rows))
+
+        def page(store: "Store") -> "tuple[list[RunRow], int]":
+            return store.list_runs(words, limit=limit, offset=offset, sort=sort), store.count_runs(words)
+
+        try:
+            rows, self._total = await self.console.store.call(page)
+        except Exception as error:  # noqa: BLE001 - a wrong filter or a database out of reach is a sentence
+            self._problem = sentence(error)
+        else:
+            self._problem = ""
+            self._rows = [*self._rows, *rows] if more else rows
+        self._read_once = True
+        self._show()
+
+    # showing
+
+    def _show(self) -> None:
+        table, now = self.query_one(RecordTable), self.console.services.clock()
+        table.show_records(
+            [
+                (row.run_id, run_rows.cells(row, self._specs, now=now, marked=row.run_id in self._marks))
+                for row in self._rows
+            ]
+        )
+        table.display = bool(self._rows)
+        empty, problem = self.query_one("#runs-empty", Static), self.query_one("#runs-problem", Static)
+        empty.display = not self._rows
+        empty.update(self._empty_words())
+        problem.display = bool(self._problem and (self._rows or self._filter))
+        problem.update(self._problem)
+        panel = self.query_one("#runs-panel", Panel)
+        marked = f" · {len(self._marks)} marked" if self._marks else ""
+        panel.border_title = f"Runs · {self._total:,}{marked}" if self._read_once else "Runs"
+        more = self._total > len(self._rows) and self._rows
+        panel.border_subtitle = f"{len(self._rows):,} read; the rest follows at the end" if more else ""
+        self.query_one("#runs-order", Static).update(f"s sort: {self._order.word}")
+        self._show_run()
+        self.refresh_footer()
+
+    def _empty_words(self) -> str:
+        if not self._read_once:
+            return "Reading the runs …"
+        if self._filter:
+            return "No run matches. Esc shows all." if not self._problem else "Esc shows all runs."
+        return self._problem or NO_RUNS
+
+    @on(RecordTable.Highlighted)
+    def _moved(self) -> None:
+        self._show_run()
+        at_end = self.query_one(RecordTable).cursor_row >= len(self._rows) - NEAR_END
+        if at_end and len(self._rows) < self._total and not self._problem:
+            self._read(more=True)
+
+    def _current(self) -> "RunRow | None":
+        key = self.query_one(RecordTable).current
+        return next((row for row in self._rows if row.run_id == key), None)
+
+    def _compared(self, current: "RunRow") -> list[str]:
+        """The runs that the panel compares; fewer than two: it shows the details of one."""
+        if self._details:
+            return []
+        if len(self._marks) >= 2:
+            return self._marks
+        if self._marks:
+            return list(dict.fromkeys([*self._marks, current.run_id]))
+        same = (row for row in self._rows if (row.model, row.kind) == (current.model, current.kind))
+        baseline = next((row.run_id for row in same if row.baseline), current.run_id)
+        failed = current.status not in ("done", "running")
+        return [] if failed else list(dict.fromkeys([baseline, current.run_id]))
+
+    @work(exclusive=True, group="runs-detail", exit_on_error=False)
+    async def _show_run(self) -> None:
+        panel, current = self.query_one(RunPanel), self._current()
+        if current is None:
+            panel.show_nothing("What is known of a run stands here.")
+            return
+        compared, everything = self._compared(current), self._everything
+        call = self.console.store.call
+        try:
+            if len(compared) > 1:
+                comparison = await call(lambda store: store.compare(compared, everything=everything))
+                panel.show_comparison(comparison, everything=everything)
+            else:
+                panel.show_details(await call(lambda store: store.run(current.run_id)))
+        except Exception as error:  # noqa: BLE001 - a run that was deleted meanwhile is a sentence
+            panel.show_nothing(sentence(error))
+
+    # finding
+
+    def footer_entries(self) -> list[tuple[Action, str]]:
+        if not self._rows:
+            ids = [
+                "everywhere.help",
+                "runs.filter",
+                "everywhere.models",
+                "everywhere.palette",
+                "everywhere.quit",
+            ]
+            return [(action(name), action(name).label) for name in ids]
+        return super().footer_entries()
+
+    def action_filter(self) -> None:
+        self.query_one("#runs-filter", Input).focus()
+
+    @on(Input.Changed, "#runs-filter")
+    def _filtered(self) -> None:
+        self._rows = self._rows[:PAGE]
+        self._read()
+
+    @on(Input.Submitted, "#runs-filter")
+    def _filter_done(self) -> None:
+        if self._rows:
+            self.query_one(RecordTable).focus()
+
+    def action_sort(self) -> None:
+        self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)]
+        self.query_one(RecordTable).move_to(0)
+        self._read()
+
+    def go_back(self) -> bool:
+        box = self.query_one("#runs-filter", Input)
+        if box.value or box.has_focus:
+            box.value = ""
+            self.query_one(RecordTable).focus()
+        elif self._marks:
+            self.action_unmark()
+        else:
+            return False
+        return True
+
+    # comparing
+
+    def action_mark(self) -> None:
+        current = self._current()
+        if current is None:
+            return
+        if current.run_id in self._marks:
+            self._marks.remove(current.run_id)
+        else:
+            self._marks.append(current.run_id)
+        table = self.query_one(RecordTable)
+        self._show()
+        table.move_to(table.cursor_row + 1)
+
+    def action_unmark(self) -> None:
+        self._marks.clear()
+        self._show()
+
+    def action_everything(self) -> None:
+        self._everything = not self._everything
+        self._show_run()
+
+    def action_details(self) -> None:
+        self._details = not self._details
+        self._show_run()
+
+    def action_baseline(self) -> None:
+        row = self._current()
+        if row is not None:
+            self._change(lambda store: store.set_baseline(row.run_id, not row.baseline))
+
+    @property
+    def _chosen(self) -> list[str]:
+        """The marked runs, or the one under the cursor."""
+        current = self._current()
+        return list(self._marks) or ([current.run_id] if current else [])
+
+    @work(group="runs-outputs", exit_on_error=False)
+    async def action_outputs(self) -> None:
+        chosen = self._chosen
+        try:
+            answers = await self.console.store.call(lambda store: stored_answers(store, chosen))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._say(sentence(error))
+            return
+        if answers:
+            self.console.push_screen(OutputsDialog(answers))
+        else:
+            self._say("There is no stored answer. Mark runs that generated text, or ⏎ to talk to this one.")
+
+    # keeping in order
+
+    @work(group="runs-change", exit_on_error=False)
+    async def _change(self, change: "Callable[[Store], object]") -> None:
+        """Change something in the store, then read the list again."""
+        try:
+            await self.console.store.call(change)
+        except Exception as error:  # noqa: BLE001 - a run that still runs can't be deleted: a sentence
+            self._say(sentence(error))
+        self._read()
+
+    def _say(self, words: str) -> None:
+        self.notify(words, severity="warning", markup=False)
+
+    def action_note(self) -> None:
+        row = self._current()
+        if row is None:
+            return
+
+        def write(note: str, tags: str) -> None:
+            def change(store: "Store") -> None:
+                store.set_note(row.run_id, note)
+                store.set_tags(row.run_id, tags.replace("#", " ").split())
+
+            self._change(change)
+
+        self.console.push_screen(NoteDialog(row.run_id, row.note, row.tags, write))
+
+    def action_delete(self) -> None:
+        chosen = self._chosen
+        if not chosen:
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer == "go":
+                self._marks = [run_id for run_id in self._marks if run_id not in chosen]
+                self._change(lambda store: [store.delete_run(run_id) for run_id in chosen])
+
+        what = f"run {chosen[0]}" if len(chosen) == 1 else f"{len(chosen)} runs"
+        text = (
+            f"Forget {', '.join(chosen[:12])}{' …' if len(chosen) > 12 else ''} and all that was measured? "
+        )
+        text += "Checkpoints stay on the disk."
+        question = Question(f"Delete {what}?", text, safe="Cancel", go="Delete")
+        self.console.push_screen(question, answered)
+
+    def action_export(self) -> None:
+        chosen = list(self._marks) or [row.run_id for row in self._rows]
+        if not chosen:
+            return
+        what = f"{len(chosen)} marked" if self._marks else f"all {len(chosen)} listed"
+
+        def picked(form: str | None) -> None:
+            if form:
+                self._export(chosen, form)
+
+        self.console.push_screen(PickOne(f"Export {what} runs as …", list(FORMATS)), picked)
+
+    @work(group="runs-export", exit_on_error=False)
+    async def _export(self, chosen: list[str], form: str) -> None:
+        now = self.console.services.clock()
+        try:
+            path = await self.console.store.call(lambda store: write_export(store, chosen, form, now=now))
+        except Exception as error:  # noqa: BLE001 - a full disk is a sentence
+            self._say(sentence(error))
+        else:
+            self.notify(str(path), title="Written", timeout=20, markup=False)
+
+    # going on
+
+    @on(RecordTable.Opened)
+    def _opened(self) -> None:
+        self.action_again()
+
+    @work(exclusive=True, group="runs-again", exit_on_error=False)
+    async def action_again(self) -> None:
+        row, console = self._current(), self.console
+        if row is None:
+            return
+        try:
+            run = await console.store.call(lambda store: store.run(row.run_id))
+            step = await asyncio.to_thread(next_step, console.services, run, console.workspace.choice)
+        except Exception as error:  # noqa: BLE001 - its folder is gone: a sentence says what to do
+            self._say(sentence(error))
+            return
+        if step.session is not None:
+            self.post_message(SessionWanted(step.session))
+        elif step.entry is not None and step.description is not None:
+            self.post_message(ModelChosen(step.entry, step.description))
+            if step.choice is not None:
+                self.post_message(FitChanged(step.choice))

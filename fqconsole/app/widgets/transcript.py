@@ -61,8 +61,10 @@ class Transcript(ScrollView, can_focus=True):
         Binding("pageup", "page_up", "page up", show=False),
     ]
 
-    def __init__(self, *, labels: bool = True, id: str | None = None) -> None:
+    def __init__(self, *, labels: bool = True, follow: bool = True, id: str | None = None) -> None:
+        """`follow` False: the text is whole and read from its beginning."""
         super().__init__(id=id)
+        self._growing = follow
         self._labels = labels
         self._passages: tuple[Passage, ...] = ()
         self._lines: list[_Line] = []
@@ -104,7 +106,7 @@ class Transcript(ScrollView, can_focus=True):
         self._keep_end_in_view()
 
     def _keep_end_in_view(self) -> None:
-        if self._follow:
+        if self._follow and self._growing:
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
