@@ -105,7 +105,7 @@ def details_title(run: "Run") -> str:
     return f"{row.run_id} · {row.kind} · {one_line(short_model(row.model))}{precision}"
 
 
-def comparison_title(comparison: Comparison, *, everything: bool) -> str:
+def comparison_title(comparison: "Comparison", *, everything: bool) -> str:
     """`r0042 against baseline r0038 · only what differs`."""
     others = ", ".join(run_id for run_id in comparison.run_ids if run_id != comparison.baseline)
     what = "all lines" if everything else "only what differs"

@@ -65,7 +65,7 @@ class RunPanel(Panel):
         self._show(run_view.details_title(run), "", Content("\n").join(lines), wrap=True)
         self._run = run
 
-    def show_comparison(self, comparison: Comparison, *, everything: bool) -> None:
+    def show_comparison(self, comparison: "Comparison", *, everything: bool) -> None:
         same = f"{comparison.same} more lines are the same: d" if comparison.same else ""
         title = run_view.comparison_title(comparison, everything=everything)
         self._show(title, same, run_view.comparison_lines(comparison), wrap=False)
