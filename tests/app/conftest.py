@@ -10,21 +10,23 @@ from textual.widgets import Input, TextArea
 from fqconsole.app.console import FqConsole
 
 SNAPSHOT_PYTHON = (3, 11)
+CALM = 3  # rounds without work: a mount asks for a layout, which resizes, which paints
 
 
 async def settled(pilot: Pilot) -> None:
     """Wait until nothing is under way: workers, the store's thread, job events, the paint."""
     app = pilot.app
     assert isinstance(app, FqConsole)
-    await pilot.pause()
-    while True:
+    quiet = 0
+    while quiet < CALM:
         busy = list(app.workers)
         await app.workers.wait_for_complete(busy)
         await app.store.call(lambda _store: None)
         await app.jobs.flush_all()
-        await pilot.pause()
-        if not busy and not any(job.pending for job in app.jobs.handles):
-            return
+        await pilot.pause(0)
+        calm = not busy and not any(job.pending for job in app.jobs.handles)
+        quiet = quiet + 1 if calm else 0
+    await pilot.pause()
 
 
 @pytest.fixture(autouse=True)

@@ -54,9 +54,10 @@ HOST = FakeCapacity("this machine's memory", int(23.4 * GIB), int(20.3 * GIB), "
 
 
 def capacity_here(snapshots: tuple[Any, ...]) -> FakeCapacity:
-    if not snapshots:
+    known = [item for item in snapshots if item.memory_free is not None]
+    if not known:
         return HOST
-    worst = min(snapshots, key=lambda item: item.memory_free)
+    worst = min(known, key=lambda item: item.memory_free)
     return FakeCapacity("H100 80GB", worst.memory_total, worst.memory_free, "gpu")
 
 
