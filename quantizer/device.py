@@ -14,7 +14,7 @@ GPU_BLOCK = 1 << 24
 
 
 def resolve_device(word: str) -> torch.device:
-    """The device of a word; `auto` is the first GPU or else the CPU. Raises UsageError."""
+    """The device of a word, a GPU with its number; `auto`: the first GPU, else the CPU. Raises UsageError."""
     if word == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
@@ -27,7 +27,8 @@ def resolve_device(word: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise UsageError(f"There is no device {word}: torch sees {count} GPUs.", "Use --device cpu.")
-    elif device.type != "cpu":
+        return torch.device("cuda", device.index or 0)
+    if device.type != "cpu":
         raise UsageError(f"{word} is not supported.", "Use auto, cpu, cuda or cuda:<number>.")
     return device
 

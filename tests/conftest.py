@@ -1,6 +1,11 @@
 """Fixtures for every room: each test gets places of its own and never sees the operator's."""
 
+import os
+
 import pytest
+
+# The hub's library reads this once, when it is imported, which may be before the first fixture.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """One model scored against another on a text: the reference first, then the checkpoint, window by window.
 
-Convention: token-level, non-overlapping windows, every token but a window's first is scored; the mean is over
-all scored tokens of both models alike.
+Convention: token-level; each token of the text is scored once, in windows that begin with an eighth of
+context from the one before; the mean is over all scored tokens of both models alike.
 """
 
 import time
@@ -18,7 +18,7 @@ from fqconsole import paths
 from fqconsole.errors import OperatorError, UsageError
 from fqconsole.evaluation.measures import Totals, agreement_count, divergence_sum, log_probabilities, loss_sum
 from fqconsole.evaluation.spool import COMFORTABLE_BYTES, Spool, check_disk, spool_bytes
-from fqconsole.evaluation.windows import batches, cut_windows, scored_tokens, tokenize
+from fqconsole.evaluation.windows import Window, batches, cut_windows, scored_tokens, tokenize
 from fqconsole.generation.device import resolve_device
 from fqconsole.generation.prompt import load_tokenizer
 from fqconsole.generation.session import Session, open_session
@@ -96,7 +96,7 @@ def evaluate(
 class _Job:
     """The passes over the windows, with their progress."""
 
-    def __init__(self, windows: list[list[int]], watch: Watch, device: torch.device) -> None:
+    def __init__(self, windows: list[Window], watch: Watch, device: torch.device) -> None:
         self.windows = windows
         self.watch = watch
         self.device = device
@@ -127,7 +127,7 @@ class _Job:
     def spool_reference(self, session: Session, spool: Spool) -> None:
         """First pass: the reference's own perplexity, and its log-probabilities to disk."""
 
-        def take(tokens: Tensor, logp: Tensor, targets: Tensor) -> str:
+        def take(tokens: Tensor, given: int, logp: Tensor, targets: Tensor) -> str:
             self.reference.loss += loss_sum(logp, targets)
             self.reference.tokens += targets.numel()
             spool.write(logp)
@@ -140,7 +140,7 @@ class _Job:
         spool.rewind()
         totals = Totals()
 
-        def take(tokens: Tensor, logp: Tensor, targets: Tensor) -> str:
+        def take(tokens: Tensor, given: int, logp: Tensor, targets: Tensor) -> str:
             _add(totals, spool.read(tuple(logp.shape), logp.device), logp, targets)
             return _note(totals)
 
@@ -151,26 +151,26 @@ class _Job:
         """Both models at once, window by window."""
         totals = Totals()
 
-        def take(tokens: Tensor, logp: Tensor, targets: Tensor) -> str:
+        def take(tokens: Tensor, given: int, logp: Tensor, targets: Tensor) -> str:
             self.reference.loss += loss_sum(logp, targets)
             self.reference.tokens += targets.numel()
-            _add(totals, logp, _predict(second, tokens), targets)
+            _add(totals, logp, _predict(second, tokens, given), targets)
             return _note(totals)
 
         self._pass("evaluate", first, take)
         return totals
 
-    def _pass(self, phase: str, session: Session, take: Callable[[Tensor, Tensor, Tensor], str]) -> None:
-        """Run `session` over all windows; `take(tokens, logp, targets)` returns the note."""
+    def _pass(self, phase: str, session: Session, take: Callable[[Tensor, int, Tensor, Tensor], str]) -> None:
+        """Run `session` over all windows; `take(tokens, given, logp, targets)` returns the note."""
         self.watch.phase(phase, self.count, "tokens")
-        longest = max(len(piece) for piece in self.windows)
+        longest = max(len(piece.tokens) for piece in self.windows)
         size = max(1, BATCH_BYTES // (longest * session.vocab_size * 4))
         done = 0
-        for tokens in batches(self.windows, size):
+        for tokens, given in batches(self.windows, size):
             self.watch.checkpoint()
-            logp = _predict(session, tokens)
-            targets = tokens[:, 1:].to(logp.device)
-            note = take(tokens, logp, targets)
+            logp = _predict(session, tokens, given)
+            targets = tokens[:, given:].to(logp.device)
+            note = take(tokens, given, logp, targets)
             done += targets.numel()
             self.watch.progress(done, note=note, device_bytes=self._device_bytes())
 
@@ -178,9 +178,9 @@ class _Job:
         return torch.cuda.memory_allocated(self.device) if self.device.type == "cuda" else None
 
 
-def _predict(session: Session, tokens: Tensor) -> Tensor:
-    """Log-probabilities float32 `[B, T-1, V]` of every token after the first, for windows int64 `[B, T]`."""
-    logits = session.logits(tokens)[:, :-1]
+def _predict(session: Session, tokens: Tensor, given: int) -> Tensor:
+    """Log-probabilities float32 `[B, T-given, V]` of the tokens after the given ones, of int64 `[B, T]`."""
+    logits = session.logits(tokens)[:, given - 1 : -1]
     if bool(logits.isnan().any()):
         raise OperatorError(
             f"The output of {session.path} is not a number (NaN).",

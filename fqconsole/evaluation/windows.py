@@ -1,7 +1,8 @@
-"""A text cut into windows: each is scored on its own, every token but its first is predicted once."""
+"""A text cut into windows: each is read on its own, and every token is scored in one of them."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,20 +20,34 @@ def tokenize(tokenizer: Any, text: str) -> tuple[list[int], int | None]:
     return ids, bos if starts_with_bos else None
 
 
-def cut_windows(ids: Sequence[int], window: int, bos: int | None = None) -> list[list[int]]:
-    """Non-overlapping windows of `window` tokens; the last may be shorter but never a single token.
+class Window(NamedTuple):
+    """A stretch of text; the first `given` tokens are context and are not scored (never none of them)."""
 
-    With `bos`, each window begins with it and holds one token of the text less, as the model was trained to
-    see a text. Raises UsageError when the window or the text is too short to predict anything.
+    tokens: list[int]
+    given: int
+
+
+def cut_windows(ids: Sequence[int], window: int, bos: int | None = None) -> list[Window]:
+    """Windows of at most `window` tokens in which each token of the text is scored once, in order.
+
+    After the first, a window begins with the last `window // 8` tokens of the one before as context: a window
+    that begins in the middle of a sentence with nothing before it would measure the cut and not the model.
+    With `bos`, each window begins with it; without, the text's first token is not scored. Raises UsageError
+    when the window or the text is too short to predict anything.
     """
     if window < 2:
         raise UsageError(
             f"A window of {window} tokens predicts nothing.", "Use a window of at least 2 tokens."
         )
     head = [] if bos is None else [bos]
-    step = window - len(head)
-    windows = [head + list(ids[at : at + step]) for at in range(0, len(ids), step)]
-    windows = [piece for piece in windows if len(piece) > 1]
+    overlap = max(window // 8, 1 - len(head))
+    windows = []
+    at = 1 - len(head)
+    while at < len(ids):
+        given = head + list(ids[max(0, at - overlap) : at])
+        body = list(ids[at : at + window - len(given)])
+        windows.append(Window(given + body, len(given)))
+        at += len(body)
     if not windows:
         raise UsageError(
             f"The text has {len(ids)} tokens, too few to evaluate on.",
@@ -41,18 +56,14 @@ def cut_windows(ids: Sequence[int], window: int, bos: int | None = None) -> list
     return windows
 
 
-def batches(windows: Sequence[Sequence[int]], size: int) -> Iterator[Tensor]:
-    """Windows of equal length together, at most `size` at a time: int64 `[B, T]`, in order."""
-    batch: list[Sequence[int]] = []
-    for piece in windows:
-        if batch and (len(batch) == size or len(piece) != len(batch[0])):
-            yield torch.tensor(batch)
-            batch = []
-        batch.append(piece)
-    if batch:
-        yield torch.tensor(batch)
+def batches(windows: Sequence[Window], size: int) -> Iterator[tuple[Tensor, int]]:
+    """Windows of one shape together, at most `size` at a time and in order: int64 `[B, T]` and `given`."""
+    for (given, _), alike in groupby(windows, key=lambda piece: (piece.given, len(piece.tokens))):
+        pieces = [piece.tokens for piece in alike]
+        for at in range(0, len(pieces), size):
+            yield torch.tensor(pieces[at : at + size]), given
 
 
-def scored_tokens(windows: Sequence[Sequence[int]]) -> int:
-    """How many tokens are predicted: all but the first of each window."""
-    return sum(len(piece) - 1 for piece in windows)
+def scored_tokens(windows: Sequence[Window]) -> int:
+    """How many tokens are predicted."""
+    return sum(len(piece.tokens) - piece.given for piece in windows)

@@ -10,25 +10,32 @@ from fqconsole.generation.prompt import load_tokenizer
 from tests.generation.tiny_models import write_tokenizer
 
 
-@given(st.lists(st.integers(0, 99), min_size=2, max_size=60), st.integers(2, 16), st.none() | st.just(7))
-def test_every_token_is_in_one_window(ids, window, bos):
+@given(st.lists(st.integers(0, 99), min_size=2, max_size=60), st.integers(2, 24), st.none() | st.just(7))
+def test_every_token_is_scored_in_one_window(ids, window, bos):
     windows = cut_windows(ids, window, bos)
-    bodies = [piece if bos is None else piece[1:] for piece in windows]
-    joined = [token for body in bodies for token in body]
-    assert joined == ids[: len(joined)]
-    assert len(ids) - len(joined) <= (1 if bos is None else 0)  # a single token left over predicts nothing
-    assert all(2 <= len(piece) <= window for piece in windows)
-    assert bos is None or all(piece[0] == bos for piece in windows)
-    assert scored_tokens(windows) == len(joined) - (len(windows) if bos is None else 0)
+    scored = [token for piece in windows for token in piece.tokens[piece.given :]]
+    assert scored == (ids if bos is not None else ids[1:])
+    assert scored_tokens(windows) == len(scored)
+    assert all(1 <= piece.given < len(piece.tokens) <= window for piece in windows)
+    assert bos is None or all(piece.tokens[0] == bos for piece in windows)
 
 
-@given(st.integers(2, 40), st.integers(2, 9), st.integers(1, 5))
-def test_batches_keep_the_order_and_never_mix_lengths(count, window, size):
+def test_a_window_begins_with_the_end_of_the_one_before():
+    first, second, *_ = cut_windows(list(range(100)), 16, bos=None)
+    assert first == (list(range(16)), 1)
+    assert second == (list(range(14, 30)), 2)
+    first, second, *_ = cut_windows(list(range(100)), 16, bos=777)
+    assert first == ([777, *range(15)], 1)
+    assert second == ([777, *range(13, 28)], 3)
+
+
+@given(st.integers(2, 90), st.integers(2, 20), st.integers(1, 5))
+def test_batches_keep_the_order_and_never_mix_shapes(count, window, size):
     windows = cut_windows(list(range(count)), window)
     seen = []
-    for batch in batches(windows, size):
+    for batch, context in batches(windows, size):
         assert batch.shape[0] <= size
-        seen += batch.tolist()
+        seen += [(row, context) for row in batch.tolist()]
     assert seen == windows
 
 
