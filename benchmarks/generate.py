@@ -20,10 +20,11 @@ import torch
 from benchmarks._synthetic import SHAPES, synthetic_inputs
 from benchmarks._table import hardware, table
 from fqconsole.demo import heldout_text
-from fqconsole.generation import open_session, resolve_device
+from fqconsole.generation import open_session
 from fqconsole.generation.decoding import DecodeInputs, Generation, generate_tokens
 from fqconsole.generation.options import Sampling
 from fqconsole.models import describe, resolve_model
+from quantizer.device import resolve_device
 from quantizer.engine import analyse, quantize
 
 PROMPT, NEW, RUNS = 128, 128, 5

@@ -16,9 +16,9 @@ from typing import Literal
 from benchmarks._table import hardware, table
 from fqconsole.demo import builtin_models, heldout_text
 from fqconsole.evaluation import evaluate
-from fqconsole.generation import resolve_device
 from fqconsole.models import describe, resolve_model
 from quantizer.base import GroupSize
+from quantizer.device import resolve_device
 from quantizer.engine import analyse, quantize
 from quantizer.plan import Granularity
 from quantizer.watch import SilentWatch

@@ -19,9 +19,9 @@ from fqconsole.errors import OperatorError, UsageError
 from fqconsole.evaluation.measures import Totals, agreement_count, divergence_sum, log_probabilities, loss_sum
 from fqconsole.evaluation.spool import COMFORTABLE_BYTES, Spool, check_disk, spool_bytes
 from fqconsole.evaluation.windows import Window, batches, cut_windows, scored_tokens, tokenize
-from fqconsole.generation.device import resolve_device
 from fqconsole.generation.prompt import load_tokenizer
 from fqconsole.generation.session import Session, open_session
+from quantizer.device import resolve_device
 from quantizer.watch import Watch
 
 BATCH_BYTES = (

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fqconsole.generation.compare import Comparison, compare
     from fqconsole.generation.decoding import Generation
-    from fqconsole.generation.device import resolve_device
     from fqconsole.generation.session import Session, open_session
 
-__all__ = ["Comparison", "Generation", "Session", "compare", "open_session", "resolve_device"]
+__all__ = ["Comparison", "Generation", "Session", "compare", "open_session"]
 
 _HOME = {
     "Comparison": "compare",
@@ -21,7 +20,6 @@ _HOME = {
     "Generation": "decoding",
     "Session": "session",
     "open_session": "session",
-    "resolve_device": "device",
 }
 
 

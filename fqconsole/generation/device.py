@@ -10,16 +10,8 @@ from typing import Any
 
 import torch
 
-from quantizer import device as devices
-
 ONE_THREAD_BYTES = 64 << 20
 _DTYPE_WORDS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
-
-
-def resolve_device(word: str) -> torch.device:
-    """The device that "auto", "cpu", "cuda" or "cuda:1" means here, with its number. Raises UsageError."""
-    device = devices.resolve_device(word)
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def compute_dtype(stored: torch.dtype, device: torch.device) -> torch.dtype:

@@ -13,10 +13,11 @@ from torch import Tensor
 from fqconsole.errors import OperatorError, UsageError
 from fqconsole.generation import options
 from fqconsole.generation.decoding import DecodeInputs, Generation, OnTokens, generate_tokens, warm_up
-from fqconsole.generation.device import fitting_threads, release, resolve_device
+from fqconsole.generation.device import fitting_threads, release
 from fqconsole.generation.loading import BytesProgress, LoadedModel, load_model
 from fqconsole.generation.prompt import Message, has_chat_template, load_tokenizer, render
 from fqconsole.generation.wide_head import wide_head
+from quantizer.device import resolve_device
 
 DEFAULT_CONTEXT = 8192
 PLAIN_WARM_UP = (16,)

@@ -1,9 +1,7 @@
 """Devices, dtypes, threads and memory readings."""
 
-import pytest
 import torch
 
-from fqconsole.errors import UsageError
 from fqconsole.generation.device import (
     ONE_THREAD_BYTES,
     Stopwatch,
@@ -12,19 +10,10 @@ from fqconsole.generation.device import (
     fitting_threads,
     peak_bytes,
     reset_peak,
-    resolve_device,
     work_dtype,
 )
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
-
-
-def test_words_for_devices():
-    assert resolve_device("cpu") == CPU
-    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    for word in ("mps", "nonsense", "cuda:99"):
-        with pytest.raises(UsageError):
-            resolve_device(word)
 
 
 def test_a_cpu_that_lacks_a_dtype_computes_in_float32(monkeypatch):
