@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from store import RunRow
 
 STATUS_STYLES = {"failed": "bad", "interrupted": "tight", "cancelled": "quiet", "running": "ok"}
-MARKED, BASELINE = "●", "◆"
+MARKED, BASELINE = "●", "◆"  # a marked baseline is named in the panel below
 
 
 class Order(NamedTuple):
@@ -33,7 +33,7 @@ _NARROW = (
     ColumnSpec("run", " run", 7),
     ColumnSpec("when", "when", 6, right=True),
     ColumnSpec("kind", " kind", 9),
-    ColumnSpec("model", " model", 14, flexible=True),
+    ColumnSpec("model", " model", 12, flexible=True),
     ColumnSpec("bits", "bits", 7, right=True),
     ColumnSpec("perplexity", "ppl", 6, right=True),
     ColumnSpec("speed", "tok/s", 7, right=True),
@@ -46,8 +46,9 @@ _ESTIMATE = ColumnSpec("estimate", "vs plan", 9, right=True)
 _KL = ColumnSpec("kl", "KL", 8, right=True)
 _WIDTH = ColumnSpec("bits_per_weight", "bits/w", 8, right=True)
 _SIZE = ColumnSpec("size", "size", 10, right=True)
-_NOTE = ColumnSpec("note", "  note and tags", 30)
-NORMAL, WIDE = 100, 140  # cells of the screen from which more columns fit
+_WIDE_MODEL = ColumnSpec("model", " model", 28)
+_NOTE = ColumnSpec("note", "  note and tags", 20, flexible=True)
+NORMAL, WIDE = 100, 170  # cells of the screen from which more columns fit
 
 
 def columns(width: int) -> tuple[ColumnSpec, ...]:
@@ -58,7 +59,7 @@ def columns(width: int) -> tuple[ColumnSpec, ...]:
     if width < WIDE:
         return (run, when, kind, model, bits, _GROUP, perplexity, tok_s, _TTFT, peak, status)
     return (
-        run, when, kind, model, bits, _GROUP, _WIDTH, _SIZE, perplexity, _KL, tok_s, _TTFT, peak, _ESTIMATE,
+        run, when, kind, _WIDE_MODEL, bits, _GROUP, _WIDTH, _SIZE, perplexity, _KL, tok_s, _TTFT, peak, _ESTIMATE,
         status, _NOTE,
     )  # fmt: skip
 

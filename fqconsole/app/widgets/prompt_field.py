@@ -2,17 +2,29 @@
 
 from typing import ClassVar
 
+from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.events import Key
 from textual.widgets import TextArea
 
+from fqconsole.app.visible_text import pictured
 
-class PromptField(TextArea):
+CONSOLE_KEYS = {"f6", "f7"}  # the text area would select with them
+
+
+class PromptField(TextArea, inherit_bindings=False):
     """Grows with its text up to what the style sheet allows."""
 
     HELP: ClassVar[str] = (
         "Write what the model shall answer or continue. Enter sends it, ctrl+j begins a new line, esc leaves "
         "the field so that 1 to 6 switch screens; tab comes back."
     )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding
+        for binding in TextArea.BINDINGS
+        if not (isinstance(binding, Binding) and binding.key in CONSOLE_KEYS)
+    ]
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, compact=True, show_line_numbers=False, highlight_cursor_line=False)
@@ -21,6 +33,11 @@ class PromptField(TextArea):
         """Replace what stands there; the cursor goes to the end."""
         self.load_text(text)
         self.move_cursor(self.document.end)
+
+    def get_line(self, line_index: int) -> Text:
+        """A line as it is drawn: a pasted control character is a sign, and is sent as it is."""
+        line = super().get_line(line_index)
+        return Text(pictured(line.plain), end="") if line.plain != pictured(line.plain) else line
 
     async def _on_key(self, event: Key) -> None:
         # Enter belongs to the screen; where that doesn't take it, it must not become a new line by surprise.

@@ -1,0 +1,415 @@
+"""The Session screen: what keys do, what workers are asked, what the runs keep, what failures look like."""
+
+import msgspec
+import pytest
+from textual.widgets import Input
+
+from fqconsole.app.widgets.balance_panel import BalancePanel
+from fqconsole.app.widgets.prompt_field import PromptField
+from fqconsole.app.widgets.session_panel import SessionPanel
+from fqconsole.jobs.messages import (
+    GenerationDone,
+    GenerationStarted,
+    JobDone,
+    Pause,
+    Resume,
+    Send,
+    StartEvaluate,
+    StartSession,
+    Stop,
+    TokensGenerated,
+)
+from tests.app.conftest import settled
+from tests.app.fakes import NOW
+from tests.app.session_fakes import (
+    PROMPT,
+    SIXTEEN,
+    RecordedMeasurement,
+    RecordedSession,
+    SessionStage,
+    failure,
+)
+
+STORY = "One snowy morning"
+
+
+class Driver:
+    """A stage and the pilot on it."""
+
+    def __init__(self, stage, pilot):
+        self.stage, self.pilot, self.app = stage, pilot, stage.app
+
+    async def keys(self, *names):
+        for name in names:
+            await self.pilot.press(name)
+            await settled(self.pilot)
+
+    async def settle(self):
+        await settled(self.pilot)
+
+    @property
+    def screen(self):
+        return self.app.screen
+
+    @property
+    def prompt(self):
+        return self.app.screen.query_one(PromptField).text
+
+    def text(self, side="a"):
+        return "\n".join(self.screen.query_one(f"#session-{side}").transcript.text_lines)
+
+    def words(self, side="a"):
+        """The text as one line, wherever it was wrapped."""
+        return " ".join(self.text(side).split())
+
+    def meters(self, side="a"):
+        return str(self.screen.query_one(f"#session-{side} .meters").render())
+
+    @property
+    def balance(self):
+        panel = self.screen.query_one(BalancePanel)
+        return str(panel.query_one("#session-balance-lines").render()) if panel.display else ""
+
+    @property
+    def footer(self):
+        return {item.id: word for item, word in self.screen.footer_entries()}
+
+    def run(self, run_id):
+        with self.stage.open_store() as store:
+            return store.run(run_id)
+
+
+@pytest.fixture
+def on_stage(tmp_path):
+    """`async with on_stage(first=…) as driver`: the Session is open on the checkpoint."""
+
+    class Opened:
+        def __init__(self, size=(80, 24), *, open_session=True, **options):
+            self.stage = SessionStage(tmp_path, **options)
+            self.size, self.open_session = size, open_session
+
+        async def __aenter__(self):
+            self.running = self.stage.app.run_test(size=self.size)
+            pilot = await self.running.__aenter__()
+            await settled(pilot)
+            if self.open_session:
+                self.stage.open_session()
+                await settled(pilot)
+            return Driver(self.stage, pilot)
+
+        async def __aexit__(self, *error):
+            await self.running.__aexit__(*error)
+
+    return Opened
+
+
+async def test_enter_sends_the_suggested_prompt_and_the_answer_is_a_run(on_stage):
+    async with on_stage() as driver:
+        assert driver.prompt == PROMPT
+        await driver.keys("enter")
+        assert f"you {PROMPT} int4 {STORY}" in driver.words()
+        assert driver.prompt == ""
+        assert "TTFT" in driver.meters() and "tok/s" in driver.meters() and "r0002" in driver.meters()
+        (sent,) = driver.stage.first.sends
+        assert sent.prompt == PROMPT and sent.messages is None and sent.sampling.seed is not None
+    run = driver.run("r0002")
+    assert (run.row.status, run.row.parent, run.generation.prompt) == ("done", "r0001", PROMPT)
+    assert run.generation.output.startswith(f" {STORY}")
+
+
+async def test_a_prompt_sent_while_the_model_loads_waits_for_it(on_stage):
+    async with on_stage(first=RecordedSession(hold_opening=3)) as driver:
+        assert "Loading demo int4" in driver.text()
+        await driver.keys("enter")
+        assert "Loading demo int4" in driver.text() and driver.stage.first.sends == []
+        driver.stage.first.release()
+        await driver.settle()
+        assert STORY in driver.text()
+
+
+async def test_esc_stops_keeps_the_text_and_gives_the_prompt_back(on_stage):
+    async with on_stage(first=RecordedSession(hold_answer=3)) as driver:
+        await driver.keys("enter")
+        assert driver.footer["everywhere.back"] == "stop"
+        assert "decode" in driver.meters() and "peak" not in driver.meters()
+        await driver.keys("escape")
+        assert any(isinstance(request, Stop) for request in driver.stage.first.asked)
+        assert STORY in driver.text() and "stopped by you" in driver.meters()
+        assert driver.prompt == PROMPT
+        assert driver.app.current_mode == "session"
+    assert driver.run("r0002").generation.stop_reason == "stopped"
+
+
+async def test_while_an_answer_is_written_enter_sends_nothing(on_stage):
+    async with on_stage(first=RecordedSession(hold_answer=3)) as driver:
+        await driver.keys("enter")
+        driver.screen.query_one(PromptField).write("another")
+        await driver.keys("enter")
+        assert len(driver.stage.first.sends) == 1
+        assert driver.prompt == "another"
+
+
+async def test_f5_answers_again_and_f6_edits_the_last(on_stage):
+    async with on_stage() as driver:
+        await driver.keys("enter", "f5")
+        first, second = driver.stage.first.sends
+        assert first.prompt == second.prompt and first.sampling.seed != second.sampling.seed
+        assert driver.words().count("you Once") == 1
+        await driver.keys("f6")
+        assert driver.prompt == PROMPT
+        await driver.keys("!", "enter")
+        assert driver.stage.first.sends[-1].prompt == PROMPT + "!"
+        assert driver.words().count("you Once") == 1
+
+
+async def test_f2_asks_the_original_the_same_with_the_same_seed_after_the_first(on_stage):
+    async with on_stage(first=RecordedSession(hold_answer=3)) as driver:
+        await driver.keys("enter", "f2")
+        assert driver.stage.second.sends == []
+        driver.stage.first.release()
+        await driver.settle()
+        (mine,), (its,) = driver.stage.first.sends, driver.stage.second.sends
+        assert (mine.prompt, mine.sampling) == (its.prompt, its.sampling)
+        assert STORY in driver.text("a") and STORY in driver.text("b")
+        assert "tok/s" in driver.meters("a") and "tok/s" in driver.meters("b")
+        assert "→" in driver.balance.split("won")[1]
+        await driver.keys("f2")
+        assert not driver.screen.query_one("#session-b").display
+    assert driver.run("r0003").row.bits in (16, None)
+
+
+async def test_a_built_in_model_is_measured_by_itself_after_the_first_answer(on_stage):
+    async with on_stage() as driver:
+        assert driver.balance == ""
+        await driver.keys("enter")
+        started = [request for request in driver.stage.workers.started if isinstance(request, StartEvaluate)]
+        assert len(started) == 1 and started[0].reference_path.endswith("demo")
+        assert "measuring" in driver.balance
+        driver.stage.measurement.release()
+        await driver.settle()
+        assert "perplexity 1.885 → 1.880" in driver.balance and "3.1 times smaller" in driver.balance
+        await driver.keys("f5")
+        assert len(driver.stage.workers.started) == 2
+    assert driver.run("r0003").row.kind == "evaluate"
+
+
+async def test_another_model_is_measured_only_when_asked(on_stage):
+    async with on_stage(model_id="org/[big] model") as driver:
+        await driver.keys("enter")
+        assert "F10 measures it" in driver.balance
+        await driver.keys("f10")
+        assert "measuring" in driver.balance
+
+
+async def test_measuring_is_held_while_an_answer_is_written_and_goes_on_after(on_stage):
+    async with on_stage() as driver:
+        await driver.keys("enter")
+        driver.screen.query_one(PromptField).write("more")
+        await driver.keys("enter")
+        asked = [type(request) for request in driver.stage.measurement.asked]
+        assert asked == [Pause, Resume]
+        assert len(driver.stage.first.sends) == 2
+
+
+async def test_esc_ends_measuring_then_leaves_the_prompt_then_goes_back(on_stage):
+    async with on_stage() as driver:
+        await driver.keys("enter", "escape")
+        assert driver.stage.measurement.cancelled
+        assert "stopped; F10" in driver.balance
+        assert driver.screen.query_one(PromptField).has_focus
+        await driver.keys("escape")
+        assert driver.screen.query_one(SessionPanel).transcript.has_focus
+        await driver.keys("escape")
+        assert driver.app.current_mode == "models"
+
+
+async def test_what_was_measured_before_is_shown_without_measuring_again(on_stage):
+    async with on_stage() as driver:
+        with driver.stage.open_store() as store:
+            number = store.begin_run(
+                "evaluate", "demo", path=driver.stage.choice.path, options={}, host={}, pid=1, pid_started=0,
+                parent="r0001", bits=4,
+            )  # fmt: skip
+            store.add_metrics(
+                number,
+                {"perplexity": 2.1, "reference_perplexity": 2.0, "kl_divergence": 0.01, "top1_agreement": 0.9,
+                 "tokens": 100},
+            )  # fmt: skip
+            store.finish_run(number, "done")
+        await driver.screen._measurement.look_up()
+        await driver.keys("enter")
+        assert "perplexity 2.000 → 2.100 (+5.0 %)" in driver.balance
+        assert not any(isinstance(request, StartEvaluate) for request in driver.stage.workers.started)
+
+
+async def test_a_model_that_can_not_be_loaded_is_a_sentence_and_enter_tries_again(on_stage):
+    broken = RecordedSession(opening=[failure("The shard is truncated.", "Copy it again.")])
+    async with on_stage(first=broken) as driver:
+        assert "✗ The shard is truncated. Copy it again." in driver.words()
+        driver.stage.workers.sessions[driver.stage.choice.path] = RecordedSession()
+        await driver.keys("enter")
+        assert STORY in driver.text()
+
+
+async def test_a_worker_that_dies_is_a_sentence_and_the_next_prompt_loads_again(on_stage):
+    async with on_stage(first=RecordedSession(hold_answer=3)) as driver:
+        await driver.keys("enter")
+        driver.stage.workers.sessions[driver.stage.choice.path] = RecordedSession()
+        driver.stage.first.die()
+        await driver.settle()
+        assert STORY in driver.text() and "✗ The session has ended." in driver.words()
+        driver.screen.query_one(PromptField).write("again")
+        await driver.keys("enter")
+        starts = [request for request in driver.stage.workers.started if isinstance(request, StartSession)]
+        assert len(starts) == 2
+        assert driver.words().count(STORY) == 2
+
+
+async def test_an_answer_that_fails_is_a_sentence_and_the_model_stays(on_stage):
+    error = failure("The prompt has 2000 tokens and the context is 1024.", "Shorten it.", run_id="x")
+    async with on_stage(first=RecordedSession(answers=[[error]])) as driver:
+        await driver.keys("enter")
+        assert "✗ The prompt has 2000 tokens and the context is 1024. Shorten it." in driver.words()
+        await driver.keys("f5")
+        assert STORY in driver.text()
+    assert driver.run("r0002").row.status == "failed"
+
+
+async def test_control_codes_and_markup_are_shown_not_obeyed(on_stage):
+    nasty = "\x1b[2J[bold red]hello[/] [link=x]\u202e"
+    answer = [
+        GenerationStarted(t=NOW, run_id="x", prompt_tokens=3, rendered=nasty, seed=1),
+        TokensGenerated(t=NOW, run_id="x", text=nasty, count=3, tok_s=None),
+        GenerationDone(
+            t=NOW, run_id="x", text=nasty, token_ids=(1, 2, 3), prompt_tokens=3, ttft_ms=1.0,
+            prefill_tok_s=1.0, decode_tok_s=None, peak_bytes=1, stop_reason="end",
+        ),
+        JobDone(t=NOW, run_id="x", status="done"),
+    ]  # fmt: skip
+    async with on_stage(
+        first=RecordedSession(answers=[answer]), model_id="org/[red]m", prompt=nasty
+    ) as driver:
+        await driver.keys("enter")
+        shown = "\\x1b[2J[bold red]hello[/] [link=x]\\u202e"
+        assert driver.words().count(shown) == 2
+        title = str(driver.screen.query_one(SessionPanel)._border_title)
+        assert title == "Session · [red]m int4"
+        await driver.keys("f3")
+        assert shown in str(driver.screen.query("Static").last().render())
+
+
+async def test_with_a_chat_template_the_conversation_is_sent(on_stage):
+    async with on_stage(first=RecordedSession(has_chat_template=True)) as driver:
+        await driver.keys("f4")
+        driver.screen.query_one("#sampling-system", Input).value = "Be brief."
+        await driver.keys("enter", "enter")
+        driver.screen.query_one(PromptField).write("And then?")
+        await driver.keys("enter")
+        answer = driver.run("r0002").generation.output
+        assert driver.stage.first.sends[-1].messages == (
+            ("system", "Be brief."), ("user", PROMPT), ("assistant", answer), ("user", "And then?"),
+        )  # fmt: skip
+        await driver.keys("ctrl+n")
+        assert "you" not in driver.text().split()
+
+
+async def test_models_that_do_not_fit_together_are_loaded_in_turns(on_stage):
+    full = RecordedSession(opening=[failure("The GPU is full.", "Use fewer bits.", exit_code=4)])
+    async with on_stage(second=full) as driver:
+        await driver.keys("enter")
+        paths = driver.stage.workers.sessions
+        original = str(driver.stage.original)
+        kept = driver.stage.first
+        roomy = RecordedSession(SIXTEEN)
+
+        async def start(request, plain=driver.stage.workers.__call__):
+            job = await plain(request)
+            if getattr(request, "model_path", "") == original:
+                paths[original] = roomy
+            return job
+
+        driver.app.jobs._services = msgspec_replace(driver.app.services, start_job=start)
+        await driver.keys("f2")
+        assert kept._ended
+        assert STORY in driver.text("b")
+
+
+def msgspec_replace(services, **changes):
+    from dataclasses import replace
+
+    return replace(services, **changes)
+
+
+async def test_settings_are_typed_checked_and_shown(on_stage):
+    async with on_stage() as driver:
+        await driver.keys("f4")
+        driver.screen.query_one("#sampling-top_p", Input).value = "2"
+        await driver.keys("enter")
+        problem = str(driver.screen.query_one("#sampling-problem").render())
+        assert problem == "top_p is 2; it must be above 0 and at most 1 (1 = off)."
+        await driver.keys("ctrl+g", "enter", "enter")
+        assert driver.stage.first.sends[0].sampling.greedy
+        assert driver.stage.first.sends[0].sampling.seed is None
+
+
+async def test_a_reader_who_scrolled_up_is_left_there(on_stage):
+    async with on_stage(size=(80, 24), first=RecordedSession(hold_answer=9)) as driver:
+        await driver.keys("enter")
+        transcript = driver.screen.query_one(SessionPanel).transcript
+        transcript.focus()
+        await driver.settle()
+        assert transcript.near_end
+        await driver.keys("g")
+        driver.stage.first.release()
+        await driver.settle()
+        assert transcript.scroll_offset.y == 0
+        await driver.keys("G")
+        assert transcript.near_end
+
+
+async def test_without_a_model_enter_opens_the_latest_checkpoint(on_stage):
+    async with on_stage(open_session=False) as driver:
+        await driver.keys("4")
+        assert "⏎ talks to demo int4 again" in str(driver.screen.query_one("#session-empty").render())
+        await driver.keys("enter")
+        assert any(isinstance(request, StartSession) for request in driver.stage.workers.started)
+        assert "Ready" in driver.text()
+
+
+async def test_unloading_gives_the_memory_back_and_enter_loads_again(on_stage):
+    async with on_stage() as driver:
+        driver.stage.workers.sessions[driver.stage.choice.path] = RecordedSession()
+        await driver.app.run_action("unload", driver.screen)
+        await driver.settle()
+        assert driver.stage.first._ended and "Not loaded" in driver.text()
+        await driver.keys("enter")
+        assert STORY in driver.text()
+
+
+async def test_the_measurement_of_another_screen_is_taken_over(on_stage):
+    async with on_stage(measurement=RecordedMeasurement()) as driver:
+        stage = driver.stage
+        await driver.app.jobs.start(
+            StartEvaluate(run_id="", checkpoint_path=stage.choice.path, reference_path=str(stage.original)),
+            kind="evaluate",
+            title="measuring",
+        )
+        await driver.settle()
+        assert "perplexity 1.885 → 1.880" in driver.balance
+
+
+async def test_every_send_names_its_run(on_stage):
+    async with on_stage() as driver:
+        await driver.keys("enter", "f5", "f5")
+        sends = driver.stage.first.sends
+        assert len({send.run_id for send in sends}) == 3
+        assert all(isinstance(send, Send) for send in sends)
+
+
+def test_the_recorded_lines_are_whole():
+    from tests.app.session_fakes import recorded
+
+    for name in ("session_int4", SIXTEEN, "evaluate"):
+        events = recorded(name)
+        assert isinstance(events[-1], JobDone)
+        assert msgspec.json.encode(events[0])
