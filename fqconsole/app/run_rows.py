@@ -59,8 +59,8 @@ def columns(width: int) -> tuple[ColumnSpec, ...]:
     if width < WIDE:
         return (run, when, kind, model, bits, _GROUP, perplexity, tok_s, _TTFT, peak, status)
     return (
-        run, when, kind, _WIDE_MODEL, bits, _GROUP, _WIDTH, _SIZE, perplexity, _KL, tok_s, _TTFT, peak, _ESTIMATE,
-        status, _NOTE,
+        run, when, kind, _WIDE_MODEL, bits, _GROUP, _WIDTH, _SIZE, perplexity, _KL, tok_s, _TTFT, peak,
+        _ESTIMATE, status, _NOTE,
     )  # fmt: skip
 
 

@@ -24,3 +24,13 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """`visible`, with newlines written as ⏎: for names, titles and cells of a table."""
     return visible(text).replace("\n", "⏎")
+
+
+def pictured(text: str) -> str:
+    """`text` with one sign for each control character, where places must stay: ␛ for escape, else �."""
+    return _DANGEROUS.sub(_picture, text)
+
+
+def _picture(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    return chr(0x2400 + number) if number < 0x20 else "␡" if number == 0x7F else "�"
