@@ -1,5 +1,6 @@
 """Devices, dtypes, threads and memory readings."""
 
+import pytest
 import torch
 
 from fqconsole.generation.device import (
