@@ -138,6 +138,8 @@ def _shown(model: "ModelDescription") -> str:
         facts["license"] = model.license
     if model.suggested_prompt:
         facts["try"] = model.suggested_prompt
+    for note in model.notes:
+        facts["note"] = f"{facts['note']} {note}" if "note" in facts else note
     return "\n".join([one_line(model.id), *(f"  {name:13} {one_line(fact)}" for name, fact in facts.items())])
 
 

@@ -246,5 +246,9 @@ def _environment() -> dict[str, str]:
     # A progress bar in a log file is noise, and the worker tells its progress as events.
     environment.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Threads that spin while they wait take the cores from those with work.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What loading frees goes back to the system at once, so that a packed model takes what the preview says.
+    environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(16 << 20))
     environment["PYTHONUNBUFFERED"] = "1"
     return environment
