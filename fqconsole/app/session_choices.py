@@ -75,10 +75,14 @@ def sixteen_bit(choice: SessionChoice, reference_path: str) -> SessionChoice:
 
 
 def comparable(services: Services, main: SessionChoice) -> list[SessionChoice]:
-    """Everything on this machine that could stand beside `main`. Reads files: not on the event loop."""
-    found = []
+    """Everything on this machine that could stand beside `main`, versions of the same model first.
+
+    Reads files: not on the event loop.
+    """
+    related: list[SessionChoice] = []
+    others: list[SessionChoice] = []
     for entry in services.list_models():
-        if entry.path is None or entry.problem:
+        if entry.source == "hub" or entry.problem:
             continue
         try:
             about = services.describe(entry)
@@ -86,14 +90,10 @@ def comparable(services: Services, main: SessionChoice) -> list[SessionChoice]:
             continue
         bits = (about.quantization.bits if about.quantization else SIXTEEN) or SIXTEEN
         path = about.path or entry.path
-        if path != main.path:
-            found.append(
-                SessionChoice(
-                    path=path,
-                    model_id=about.id,
-                    label=label_of(entry.id, bits),
-                    bits=bits,
-                    context=main.context,
-                )
-            )
-    return found
+        if path is None or path == main.path:
+            continue
+        made_from = about.quantization.source_model if about.quantization else about.id
+        label = label_of(entry.id, bits)
+        choice = SessionChoice(path=path, model_id=about.id, label=label, bits=bits, context=main.context)
+        (related if made_from == main.model_id else others).append(choice)
+    return [*related, *others]

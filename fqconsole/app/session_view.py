@@ -42,7 +42,7 @@ def meters(answer: Answer, context: int | None, *, narrow: bool = False) -> list
     `narrow` leaves out what a pane beside another has no room for: the bar, an ordinary end, the run.
     """
     result = answer.result
-    if answer.status in ("waiting", "sent"):
+    if answer.started is None:
         return []
     end = ENDS.get(result.stop_reason, result.stop_reason) if result else ""
     if result is not None:
