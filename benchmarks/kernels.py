@@ -134,11 +134,11 @@ def cublas_times(rows: Sequence[int]) -> dict[tuple[str, int], float]:
 
 
 def chosen_tile(matrix: Any, m: int) -> dict[str, int]:
-    from kernels.tiles import FUSED_ROWS, choose_tile
+    from kernels.tiles import choose_tile, fused_rows
 
-    if m > FUSED_ROWS:
-        return {}
     packed = matrix.packed
+    if m > fused_rows(packed.bits):
+        return {}
     return asdict(choose_tile(packed.bits, packed.group_size, m, packed.n, packed.k, gpu=matrix.gpu))
 
 
@@ -174,7 +174,7 @@ def other_tiles(matrix: Any, m: int) -> list[Any]:
 def try_tiles(points: list[Point], seconds: float) -> list[Point]:
     """The same points with other tiles, smallest number of rows first, until the time is over."""
     from kernels.gpu import multiply_dequantized
-    from kernels.matmul import matmul
+    from kernels.matmul import MatmulPlan
     from kernels.tiles import Tile
 
     end = time.monotonic() + seconds
@@ -195,7 +195,8 @@ def try_tiles(points: list[Point], seconds: float) -> list[Point]:
                 if tile is None:
                     calls = [lambda w=w, x=x: multiply_dequantized(x, w.packed, None) for w in matrices]
                 else:
-                    calls = [lambda w=w, x=x, t=tile: matmul(x, w.packed, None, t) for w in matrices]
+                    plans = [MatmulPlan(w.packed, tile) for w in matrices]
+                    calls = [lambda p=plan, x=x: p.multiply(x, None) for plan in plans]
                 taken = microseconds_of(calls, replays=9)
             except Exception as error:  # noqa: BLE001 — a tile that does not fit this GPU is skipped, with the reason
                 print(f"  {tile}: {type(error).__name__}", file=sys.stderr)

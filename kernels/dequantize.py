@@ -2,7 +2,7 @@
 # ruff: noqa: PLR0917 — Triton compiles one branch of an `if` and takes many arguments
 """Packed rows → 16-bit rows, for long prompts: unpack once, then let the vendor's matmul run.
 
-    out[n, k] = round(code[n, k] * scale[n, k // group])          [rows, K]
+    out[i, k] = round(code[first + i, k] * scale[first + i, k // group])          [rows, K]
 
 One program writes BLOCK neighbours of one row. Each thread computes the place of its own code, so all bit
 widths share the kernel; neighbours read the same word and the cache answers. Writing the 16-bit rows is what
@@ -20,11 +20,12 @@ from kernels.packed_matrix import PackedMatrix
 BLOCK = 1024
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_row"])
 def dequantize_kernel(
     codes_ptr,
     scales_ptr,
     out_ptr,
+    first_row,
     K,
     stride_codes,
     stride_scales,
@@ -34,7 +35,8 @@ def dequantize_kernel(
     BLOCK: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
-    row = tl.program_id(0).to(tl.int64)  # the first axis may be longer than 65535
+    out_row = tl.program_id(0).to(tl.int64)  # the first axis may be longer than 65535
+    row = first_row + out_row
     k = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = k < K
     word = k * BITS // 32
@@ -49,13 +51,13 @@ def dequantize_kernel(
     group = k * 0 if GROUP == 0 else k // GROUP
     scale = tl.load(scales_ptr + row * stride_scales + group * stride_group, mask=inside, other=0.0)
     weight = code.to(tl.float32) * scale.to(tl.float32)
-    tl.store(out_ptr + row * K + k, round_to(weight, out_ptr.dtype.element_ty, INTERPRET), mask=inside)
+    tl.store(out_ptr + out_row * K + k, round_to(weight, out_ptr.dtype.element_ty, INTERPRET), mask=inside)
 
 
-def dequantize_rows(w: PackedMatrix, out: Tensor) -> Tensor:
-    """The weights of `w` `[N, K]` into `out` `[N, K]`, float16 or bfloat16, contiguous, on a CUDA device."""
-    dequantize_kernel[(w.n, triton.cdiv(w.k, BLOCK))](
-        w.codes, w.scales, out, w.k, w.codes.stride(0), w.scales.stride(0), w.scales.stride(1),
+def dequantize_rows(w: PackedMatrix, out: Tensor, first_row: int = 0) -> Tensor:
+    """Rows of `w` `[N, K]` from `first_row` into `out` `[rows, K]`, 16-bit, contiguous, on a CUDA device."""
+    dequantize_kernel[(out.shape[0], triton.cdiv(w.k, BLOCK))](
+        w.codes, w.scales, out, first_row, w.k, w.codes.stride(0), w.scales.stride(0), w.scales.stride(1),
         BITS=w.bits, GROUP=w.group_size or 0, BLOCK=BLOCK, INTERPRET=triton.knobs.runtime.interpret,
     )  # fmt: skip
     return out

@@ -1,16 +1,23 @@
 """The CUDA path: which kernel multiplies, and what a matrix becomes on a GPU."""
 
+from __future__ import annotations
+
 import importlib.util
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix, rows_of_slice
-from kernels.tiles import FUSED_ROWS, Gpu, choose_expert_tile, choose_tile, supports_group
+from kernels.tiles import Gpu, choose_expert_tile, choose_tile, fused_rows, row_bucket, supports_group
+
+if TYPE_CHECKING:
+    from kernels.matmul import MatmulPlan
 
 OLDEST_CAPABILITY = 80  # bfloat16 in the matrix unit, asynchronous copies
+WHOLE_TILES = 256  # rows: a multiple of every tile of cuBLAS
 FUSED_DTYPES = (torch.float16, torch.bfloat16)
 
 
@@ -45,6 +52,8 @@ class TritonMatrix(PreparedMatrix):
         self.gpu = gpu
         self.n = packed.n
         self.k = packed.k
+        self.fused_rows = fused_rows(packed.bits)
+        self.plans: dict[int, MatmulPlan] = {}  # of each `row_bucket` met so far
 
     @property
     def bytes(self) -> int:
@@ -55,13 +64,20 @@ class TritonMatrix(PreparedMatrix):
             return DequantizedMatrix(self.packed).multiply(x, bias)
         m = x.shape[0]
         with on_device(x.device):
-            if m > FUSED_ROWS:
+            if m > self.fused_rows:
                 return multiply_dequantized(x, self.packed, bias)
-            from kernels.matmul import matmul  # triton is loaded with the first use on a GPU
+            bucket = row_bucket(m)
+            plan = self.plans.get(bucket) or self.plan_for(bucket)
+            return plan.multiply(x, bias)
 
-            packed = self.packed
-            tile = choose_tile(packed.bits, packed.group_size, m, packed.n, packed.k, gpu=self.gpu)
-            return matmul(x, packed, bias, tile)
+    def plan_for(self, bucket: int) -> MatmulPlan:
+        """The plan for so many rows of x, made once."""
+        from kernels.matmul import MatmulPlan  # triton is loaded with the first use on a GPU
+
+        packed = self.packed
+        tile = choose_tile(packed.bits, packed.group_size, bucket, packed.n, packed.k, gpu=self.gpu)
+        self.plans[bucket] = MatmulPlan(packed, tile)
+        return self.plans[bucket]
 
     def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:
         if x.dtype not in FUSED_DTYPES:
@@ -75,16 +91,26 @@ class TritonMatrix(PreparedMatrix):
             return expert_matmul(x, packed, expert, tile)
 
 
+def slice_rows(k: int) -> int:
+    """Rows of `k` weights to dequantize at a time: whole tiles of cuBLAS.
+
+    Every slice of the result then starts at a 16-byte boundary, which the fast kernels of cuBLAS ask for.
+    """
+    rows = rows_of_slice(k, "cuda")
+    return max(WHOLE_TILES, rows - rows % WHOLE_TILES)
+
+
 def multiply_dequantized(x: Tensor, w: PackedMatrix, bias: Tensor | None) -> Tensor:
     """x `[M, K]` times `w`: our kernel unpacks a slice of rows, cuBLAS multiplies it while it lies in L2."""
     from kernels.dequantize import dequantize_rows
 
-    rows = min(w.n, rows_of_slice(w.k, "cuda"))
-    buffer = torch.empty((rows, w.k), dtype=x.dtype, device=x.device)
-    out = torch.empty((x.shape[0], w.n), dtype=x.dtype, device=x.device)
-    for start in range(0, w.n, rows):
-        stop = min(start + rows, w.n)
-        weights = dequantize_rows(w.row_slice(start, stop), buffer[: stop - start]).mT
+    n = w.n
+    rows = min(n, slice_rows(w.k))
+    buffer = x.new_empty((rows, w.k))
+    out = x.new_empty((x.shape[0], n))
+    for start in range(0, n, rows):
+        stop = min(start + rows, n)
+        weights = dequantize_rows(w, buffer[: stop - start], start).mT
         if bias is None:
             torch.mm(x, weights, out=out[:, start:stop])
         else:

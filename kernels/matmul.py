@@ -35,10 +35,10 @@ def matmul_kernel(
     bias_ptr,
     out_ptr,
     M,
+    stride_x,
     N,
     K,
     row_length,
-    stride_x,
     stride_codes,
     stride_scales,
     stride_group,
@@ -99,28 +99,52 @@ def units_of(codes: Tensor, bits: int) -> Tensor:
     return codes if bits == 3 else codes.view(torch.int16)
 
 
+class MatmulPlan:
+    """Everything of a launch that one matrix `[N, K]` and one tile decide, so that a call decides nothing.
+
+    Holds views of the matrix's tensors, no memory of its own.
+    """
+
+    def __init__(self, w: PackedMatrix, tile: Tile) -> None:
+        units = units_of(w.codes, w.bits)
+        steps = triton.cdiv(w.k, step_of(w.bits, tile.columns))
+        per_part = triton.cdiv(steps, tile.split)
+        self.n = w.n
+        self.rows = tile.rows
+        self.n_tiles = triton.cdiv(w.n, tile.outputs)
+        self.parts = triton.cdiv(steps, per_part)
+        self.units = units
+        self.scales = w.scales
+        self.sizes = (w.n, w.k, units.shape[-1], units.stride(0), *w.scales.stride(), per_part)
+        interpret = triton.knobs.runtime.interpret
+        self.constants = constants_of(w.bits, w.group_size, w.k, tile) | {
+            "PARTIAL": self.parts > 1,
+            "INTERPRET": interpret,
+            "num_warps": tile.warps,
+            "num_stages": tile.stages,
+        }
+        self.sum_constants = {"BLOCK": SUM_BLOCK, "INTERPRET": interpret}
+
+    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x `[M, K]` with contiguous rows → `[M, N]`, on the matrix's device, the current one; M ≥ 1."""
+        m = x.shape[0]
+        out = x.new_empty((m, self.n))
+        target = out if self.parts == 1 else x.new_empty((self.parts, m, self.n), dtype=torch.float32)
+        matmul_kernel[(self.n_tiles * -(-m // self.rows), self.parts)](
+            x, self.units, self.scales, bias, target, m, x.stride(0), *self.sizes,
+            HAS_BIAS=bias is not None, **self.constants,
+        )  # fmt: skip
+        if self.parts > 1:
+            size = m * self.n
+            sum_parts_kernel[(-(-size // SUM_BLOCK),)](
+                target, bias, out, self.n, size, self.parts, HAS_BIAS=bias is not None, **self.sum_constants
+            )
+        return out
+
+
 def matmul(x: Tensor, w: PackedMatrix, bias: Tensor | None, tile: Tile) -> Tensor:
     """x `[M, K]` with contiguous rows times `w` `[N, K]` → `[M, N]`, all on one CUDA device; M ≥ 1."""
-    m, k = x.shape
-    n = w.n
-    units = units_of(w.codes, w.bits)
-    steps = triton.cdiv(k, step_of(w.bits, tile.columns))
-    per_part = triton.cdiv(steps, tile.split)
-    parts = triton.cdiv(steps, per_part)
-    out = torch.empty((m, n), dtype=x.dtype, device=x.device)
-    target = out if parts == 1 else torch.empty((parts, m, n), dtype=torch.float32, device=x.device)
-    matmul_kernel[(triton.cdiv(n, tile.outputs) * triton.cdiv(m, tile.rows), parts)](
-        x, units, w.scales, bias, target, m, n, k, units.shape[-1], x.stride(0), units.stride(0),
-        w.scales.stride(0), w.scales.stride(1), per_part,
-        **constants_of(w.bits, w.group_size, k, tile), PARTIAL=parts > 1, HAS_BIAS=bias is not None,
-        INTERPRET=triton.knobs.runtime.interpret, num_warps=tile.warps, num_stages=tile.stages,
-    )  # fmt: skip
-    if parts > 1:
-        sum_parts_kernel[(triton.cdiv(m * n, SUM_BLOCK),)](
-            target, bias, out, n, m * n, parts,
-            HAS_BIAS=bias is not None, BLOCK=SUM_BLOCK, INTERPRET=triton.knobs.runtime.interpret,
-        )  # fmt: skip
-    return out
+    return MatmulPlan(w, tile).multiply(x, bias)
 
 
 def matmul_reference(x: Tensor, w: PackedMatrix, bias: Tensor | None) -> Tensor:

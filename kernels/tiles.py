@@ -1,10 +1,13 @@
 """Which tile a matmul uses: pure functions of bits, group, shape and GPU. The table is short and stands here.
 
-The entries are derived from the register and shared-memory limits that the compile tests check for sm_80,
-sm_89, sm_90 and sm_100; `python -m benchmarks.kernels --tiles 60` measures others on the GPU at hand.
+Measured on an NVIDIA H200 (torch 2.11.0+cu130, triton 3.6.0) by `python -m benchmarks.kernels --tiles 60`, on
+the linears of an 8B Llama in bfloat16: the tiles and splits of int4-64, int8-channel and int3-64 at 1 and 16
+rows, of int4-64 at 64 rows (qkv alone), and that int3 with 64 rows is better dequantized for cuBLAS.
+Derived from those: every other number of rows and group size, the other limits of `fused_rows`, and other
+GPUs, for which the compile tests check registers and shared memory (sm_80, sm_89, sm_90 and sm_100).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,33 @@ class Gpu:
     multiprocessors: int = 132  # H100, H200
 
 
+@dataclass(frozen=True)
+class Shape:
+    """One entry of the table: a tile without the parts that depend on the matrix."""
+
+    outputs: int
+    warps: int
+    stages: int
+    programs: int  # a multiprocessor: K is split until there are about so many
+
+
 CODES_PER_COLUMN = {8: 2, 4: 4, 3: 32}
-FUSED_ROWS = (
-    256  # with more rows, unpacking once for a 16-bit matmul is cheaper than unpacking in every row tile
-)
 SMALLEST_GROUP = 16
+LARGEST_SPLIT = 8  # more was not measured
+# (bits, rows of a tile)
+SHAPES = {
+    (4, 8): Shape(64, 4, 3, 7),
+    (4, 16): Shape(64, 2, 4, 7),
+    (4, 32): Shape(64, 4, 4, 3),
+    (4, 64): Shape(64, 4, 3, 3),
+    (8, 8): Shape(64, 4, 4, 3),
+    (8, 16): Shape(64, 4, 4, 3),
+    (8, 32): Shape(64, 4, 4, 3),
+    (8, 64): Shape(64, 4, 3, 2),
+    (3, 8): Shape(64, 4, 2, 3),
+    (3, 16): Shape(64, 4, 2, 3),
+    (3, 32): Shape(64, 4, 2, 3),
+}
 
 
 def step_of(bits: int, columns: int) -> int:
@@ -71,35 +96,43 @@ def choose_columns(bits: int, group_size: int | None) -> int:
     return max(16, min(widest, group_size // CODES_PER_COLUMN[bits]))
 
 
+def fused_rows(bits: int) -> int:
+    """Most rows of x for the fused kernels; with more, unpacking once for a 16-bit matmul is faster."""
+    return {8: 256, 4: 128, 3: 32}[bits]
+
+
+def row_bucket(m: int) -> int:
+    """`m` rounded up to a power of two from 8: one choice, and one compilation, serves all that share it."""
+    return max(8, 1 << (m - 1).bit_length())
+
+
 def choose_split(steps: int, shortest: int, tiles: int, slots: int, affordable: int) -> int:
     """Parts of K so that `tiles` programs become about `slots`, none shorter than `shortest` steps."""
-    return max(1, min(slots // tiles, affordable, steps // shortest, 16))
+    return max(1, min(slots // tiles, affordable, steps // shortest, LARGEST_SPLIT))
 
 
 def choose_tile(bits: int, group_size: int | None, m: int, n: int, k: int, *, gpu: Gpu) -> Tile:
-    """The tile for x `[m, k]` times a matrix `[n, k]`."""
+    """The tile for x `[m, k]` times a matrix `[n, k]`; the same for every m of a `row_bucket`."""
+    m = row_bucket(m)
     columns = choose_columns(bits, group_size)
-    if bits == 3:  # a step is 512 codes of K: more rows would not fit into registers and shared memory
-        rows, outputs, warps, stages, per_processor = (16, 64, 4, 3, 3) if m <= 16 else (32, 64, 4, 2, 2)
-    elif m <= 16:
-        rows, outputs, warps, stages, per_processor = 16, 64, 4, 4, 4
-    elif m <= 32:
-        rows, outputs, warps, stages, per_processor = 32, 64, 4, 4, 3
-    elif m <= 64:
-        rows, outputs, warps, stages, per_processor = 64, 64, 4, 3, 2
-    else:
-        rows, outputs, warps, stages, per_processor = 64, 128, 8, 3, 2
+    # A step of int3 is 512 codes of K: more than 32 rows would not fit into registers and shared memory.
+    rows = min(m, 32 if bits == 3 else 64)
+    shape = SHAPES[bits, rows]
+    if bits == 8 and m > 64:
+        shape = Shape(128, 8, 3, 2)
+    if group_size is not None and group_size < step_of(bits, columns):
+        shape = replace(shape, warps=max(4, shape.warps))  # several scales a step: 2 warps would spill
     if gpu.capability >= 100:
         # 64 outputs would go through tensor memory, where the planes of int3 do not fit (the kernel comes out
         # empty) and every plane waits for the one before it; 32 outputs take the register path.
-        outputs, warps = 32, 4
-    tiles = -(-n // outputs) * -(-m // rows)
-    # Partial sums are written and read once in float32; they may cost a quarter of the weights' bytes.
-    affordable = k * bits // 8 // (4 * 8 * m)
+        shape = replace(shape, outputs=32, warps=4)
+    tiles = -(-n // shape.outputs) * -(-m // rows)
+    # Partial sums are written and read once in float32, mostly in L2: as many bytes as the weights at most.
+    affordable = k * bits // 8 // (8 * m)
     steps = -(-k // step_of(bits, columns))
-    slots = per_processor * gpu.multiprocessors
+    slots = shape.programs * gpu.multiprocessors
     split = choose_split(steps, 2 if bits == 3 else 4, tiles, slots, affordable)
-    return Tile(rows, outputs, columns, split, warps, stages)
+    return Tile(rows, shape.outputs, columns, split, shape.warps, shape.stages)
 
 
 def choose_expert_tile(bits: int, group_size: int | None, rows_per_expert: float, gpu: Gpu) -> Tile:

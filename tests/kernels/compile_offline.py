@@ -66,6 +66,7 @@ def launch_of(case: Case) -> tuple[Any, dict[str, Any], dict[str, Any], Tile | N
         return sum_parts_kernel, arguments, {"HAS_BIAS": True, "BLOCK": SUM_BLOCK}, None
     if case.kernel == "dequantize":
         arguments = {"codes_ptr": "*i32", "scales_ptr": pointer, "out_ptr": pointer, "K": case.k}
+        arguments["first_row"] = 0
         arguments |= matrix | {"stride_codes": words}
         constants = {"BITS": case.bits, "GROUP": case.group_size or 0, "BLOCK": BLOCK}
         return dequantize_kernel, arguments, constants, None

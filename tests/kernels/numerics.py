@@ -94,4 +94,6 @@ def check_dequantize(
     w = random_matrix((37, k), bits, group_size, torch.bfloat16, device=device)
     with poisoned_memory():
         out = dequantize_rows(w, torch.empty((37, k), dtype=dtype, device=device))
+        part = dequantize_rows(w, torch.empty((9, k), dtype=dtype, device=device), 20)
     assert torch.equal(out, w.dequantize(dtype))
+    assert torch.equal(part, out[20:29])

@@ -10,7 +10,7 @@ from kernels import expert_linear, linear, path_name, prepare
 from kernels.experts import expert_matmul_reference
 from kernels.gpu import TritonMatrix, gpu_of
 from kernels.matmul import matmul_reference
-from kernels.tiles import FUSED_ROWS, Gpu
+from kernels.tiles import Gpu, fused_rows
 from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
 
 pytestmark = [
@@ -20,7 +20,7 @@ pytestmark = [
 
 GROUPS = (None, 16, 32, 64, 128, 256)
 DTYPES = (torch.float16, torch.bfloat16)
-ROWS = (1, 3, 16, 17, 64, 256)
+ROWS = (1, 9, 16, 17, 64, 256)  # every tile
 # Multiples of no tile, and of no step where the group allows; odd for channel.
 RAGGED_K = {None: 1003, 16: 1040, 32: 1056, 64: 1088, 128: 1152, 256: 1280}
 
@@ -90,11 +90,18 @@ def test_dequantize(bits, numerics):
             numerics.check_dequantize(bits, group_size, dtype, k, device="cuda")
 
 
-@pytest.mark.parametrize("m", [1, FUSED_ROWS, FUSED_ROWS + 1, 700])
+@pytest.mark.parametrize("rows", ["one", "last fused", "first sliced", "many"])
 @pytest.mark.parametrize(("bits", "group_size"), [(4, 64), (8, None), (3, 32), (4, 48)])
-def test_the_way_in(bits, group_size, m, monkeypatch):
+def test_the_way_in(bits, group_size, rows, monkeypatch):
     """Fused, sliced for long prompts, and dequantized for a group that the kernels do not know."""
-    monkeypatch.setattr("kernels.prepared.SLICE_BYTES", {"cuda": 64 * 768 * 2})
+    monkeypatch.setattr("kernels.gpu.slice_rows", lambda k: 64)
+    # x is [2, m, K], so it has an even number of rows.
+    m = {
+        "one": 1,
+        "last fused": fused_rows(bits) // 2,
+        "first sliced": fused_rows(bits) // 2 + 1,
+        "many": 700,
+    }[rows]
     w = random_matrix((200, 768), bits, group_size, torch.float16, device="cuda")
     x = random_rows((2, m, 768), torch.float16, device="cuda")
     bias = random_rows((200,), torch.float16, device="cuda")
