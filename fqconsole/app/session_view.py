@@ -162,7 +162,7 @@ def loaded_words(ready: SessionReady | None) -> str:
     """`int4 on cpu · cpu int4 op · weights 4.4 MiB · loaded in 4.8 s`."""
     if ready is None:
         return ""
-    way = "" if ready.path == ready.precision else f"{ready.path} · "
+    way = "" if ready.path in (ready.precision, "16-bit") else f"{ready.path} · "
     return (
         f"{ready.precision} on {ready.device} · {way}weights {formatting.memory(ready.weights_bytes)} · "
         f"loaded in {formatting.took(ready.load_seconds)}"

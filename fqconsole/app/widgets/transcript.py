@@ -95,6 +95,7 @@ class Transcript(ScrollView, can_focus=True):
     def show(self, passages: Sequence[Passage]) -> None:
         new, old = tuple(passages), self._passages
         if new == old:
+            self._keep_end_in_view()
             return
         self._follow = self._follow or len(new) != len(old)
         self._passages = new
@@ -109,10 +110,43 @@ class Transcript(ScrollView, can_focus=True):
         if self._follow and self._growing:
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Only scrolling decides whether the view follows: text and size change without it."""
-        super().watch_scroll_y(old_value, new_value)
-        self._follow = self.near_end
+    # Only the reader's own scrolling decides whether the view follows: layouts move it too.
+
+    def _reader_moved(self) -> None:
+        self._follow = self.scroll_target_y >= self.max_scroll_y - NEAR
+
+    def action_scroll_down(self) -> None:
+        super().action_scroll_down()
+        self._reader_moved()
+
+    def action_scroll_up(self) -> None:
+        super().action_scroll_up()
+        self._reader_moved()
+
+    def action_scroll_home(self) -> None:
+        super().action_scroll_home()
+        self._reader_moved()
+
+    def action_scroll_end(self) -> None:
+        super().action_scroll_end()
+        self._follow = True
+
+    def action_page_down(self) -> None:
+        super().action_page_down()
+        self._reader_moved()
+
+    def action_page_up(self) -> None:
+        super().action_page_up()
+        self._reader_moved()
+
+    def on_mouse_scroll_down(self) -> None:
+        self.call_next(self._reader_moved)
+
+    def on_mouse_scroll_up(self) -> None:
+        self.call_next(self._reader_moved)
+
+    def on_scroll_to(self) -> None:
+        self.call_next(self._reader_moved)
 
     @staticmethod
     def _grown(old: tuple[Passage, ...], new: tuple[Passage, ...]) -> bool:
@@ -129,7 +163,8 @@ class Transcript(ScrollView, can_focus=True):
 
     @property
     def _width(self) -> int:
-        return max(4, self.scrollable_content_region.width - self._indent)
+        """Cells for the text: a place is kept for the scrollbar, so that its coming changes no line."""
+        return max(4, self.size.width - self.styles.scrollbar_size_vertical - self._indent)
 
     def _wrap_all(self) -> None:
         self._wrapped_to = self._width
@@ -158,7 +193,7 @@ class Transcript(ScrollView, can_focus=True):
     def on_resize(self, _event: Resize) -> None:
         if self._wrapped_to != self._width:
             self._wrap_all()
-        self._keep_end_in_view()
+        self.call_after_refresh(self._keep_end_in_view)
 
     def _drawn(self, line: _Line) -> str:
         label = set_cell_size(line.label, LABEL - 1) + " " if self._labels else ""
