@@ -21,6 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.accumulate import accumulate, round_to
+from kernels.launch import Launch, kind_of
 from kernels.packed_matrix import PackedMatrix
 from kernels.tiles import Tile, constants_of, step_of
 
@@ -117,28 +118,39 @@ class MatmulPlan:
         self.scales = w.scales
         self.sizes = (w.n, w.k, units.shape[-1], units.stride(0), *w.scales.stride(), per_part)
         interpret = triton.knobs.runtime.interpret
-        self.constants = constants_of(w.bits, w.group_size, w.k, tile) | {
-            "PARTIAL": self.parts > 1,
-            "INTERPRET": interpret,
-            "num_warps": tile.warps,
-            "num_stages": tile.stages,
+        options = {"num_warps": tile.warps, "num_stages": tile.stages}
+        constants = constants_of(w.bits, w.group_size, w.k, tile) | {"PARTIAL": int(self.parts > 1)}
+        self.launches = {
+            has_bias: Launch(
+                matmul_kernel, constants | {"HAS_BIAS": has_bias, "INTERPRET": interpret}, options
+            )
+            for has_bias in (False, True)
         }
-        self.sum_constants = {"BLOCK": SUM_BLOCK, "INTERPRET": interpret}
+        self.sums = {
+            has_bias: Launch(
+                sum_parts_kernel, {"HAS_BIAS": has_bias, "BLOCK": SUM_BLOCK, "INTERPRET": interpret}, {}
+            )
+            for has_bias in (False, True)
+        }
 
     def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x `[M, K]` with contiguous rows → `[M, N]`, on the matrix's device, the current one; M ≥ 1."""
         m = x.shape[0]
         out = x.new_empty((m, self.n))
         target = out if self.parts == 1 else x.new_empty((self.parts, m, self.n), dtype=torch.float32)
-        matmul_kernel[(self.n_tiles * -(-m // self.rows), self.parts)](
+        of_bias = kind_of(bias)
+        self.launches[bias is not None](
+            (self.n_tiles * -(-m // self.rows), self.parts, 1),
+            (kind_of(x), of_bias),
             x, self.units, self.scales, bias, target, m, x.stride(0), *self.sizes,
-            HAS_BIAS=bias is not None, **self.constants,
         )  # fmt: skip
         if self.parts > 1:
             size = m * self.n
-            sum_parts_kernel[(-(-size // SUM_BLOCK),)](
-                target, bias, out, self.n, size, self.parts, HAS_BIAS=bias is not None, **self.sum_constants
-            )
+            self.sums[bias is not None](
+                (-(-size // SUM_BLOCK), 1, 1),
+                (x.dtype, of_bias),
+                target, bias, out, self.n, size, self.parts,
+            )  # fmt: skip
         return out
 
 
