@@ -203,7 +203,8 @@ class FqConsole(App[None], inherit_bindings=False):
         elif screen.focused is not None:
             screen.maximize(screen.focused)
 
-    def action_jump(self) -> None:
+    async def action_jump(self) -> None:
+        """Waits for the dialog, so that a letter typed at once goes to it and not into a prompt."""
         screen = self.screen
         if not isinstance(screen, ModeScreen):
             return
@@ -213,7 +214,7 @@ class FqConsole(App[None], inherit_bindings=False):
             for panel in screen.query("Panel")
             if panel.id and (panel.can_focus or panel.query("*:can-focus"))
         ]
-        self.push_screen(JumpDialog(panels, [(str(m.digit), m.title) for m in MODES]), self._jump)
+        await self.push_screen(JumpDialog(panels, [(str(m.digit), m.title) for m in MODES]), self._jump)
 
     def _jump(self, target: str | None) -> None:
         kind, _, name = (target or "").partition(":")
@@ -226,7 +227,7 @@ class FqConsole(App[None], inherit_bindings=False):
 
     async def action_quit(self) -> None:
         """Quit; a running job is asked about once."""
-        jobs = [job for job in self.jobs.active if job.kind != "session"]
+        jobs = [job for job in self.jobs.active if job.kind != "session" and not job.unasked]
         if not jobs:
             self.exit()
         elif not isinstance(self.screen, Question):

@@ -45,6 +45,7 @@ class JobHandle:
     progress: Progress | None = None
     failure: JobFailed | None = None
     ended: float | None = None
+    unasked: bool = False  # the console began it by itself, so that quitting asks nothing about it
     job: RunningJob | None = None
     answering: str = ""  # in a session: the run of the answer under way
     pending: deque[AnyEvent] = field(default_factory=deque)
@@ -126,17 +127,21 @@ class JobRunner:
     def active(self) -> list[JobHandle]:
         return [handle for handle in self.handles if handle.active]
 
-    async def begin(self, make_request: Callable[[Any], Request], *, kind: str, title: str) -> JobHandle:
+    async def begin(
+        self, make_request: Callable[[Any], Request], *, kind: str, title: str, unasked: bool = False
+    ) -> JobHandle:
         """Make the request (and the row of its run) in the store's thread, then start the worker.
 
         `make_request(store)` is a call of `services.begin.begin_quantize` and the like.
         """
         request = await self._store.call(make_request)
-        return await self.start(request, kind=kind, title=title)
+        return await self.start(request, kind=kind, title=title, unasked=unasked)
 
-    async def start(self, request: Request, *, kind: str, title: str) -> JobHandle:
+    async def start(self, request: Request, *, kind: str, title: str, unasked: bool = False) -> JobHandle:
         """Start a worker; its events arrive as JobEvents, its changes of status as JobChanged."""
-        handle = JobHandle(len(self.handles) + 1, kind, title, request, self._services.clock())
+        handle = JobHandle(
+            len(self.handles) + 1, kind, title, request, self._services.clock(), unasked=unasked
+        )
         self.handles.append(handle)
         self._tell(JobChanged, handle)
         task = asyncio.create_task(self._follow(handle), name=f"job {handle.number}")

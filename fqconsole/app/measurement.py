@@ -74,8 +74,8 @@ class Measurement:
         self.quality = self.quality or self.origin.quality
         self.looked_up = True
 
-    async def start(self) -> None:
-        """Begin to measure, unless that is under way."""
+    async def start(self, *, unasked: bool = False) -> None:
+        """Begin to measure, unless that is under way; `unasked`: nobody pressed a key for it."""
         reference = self.origin.reference_path
         if self.active or reference is None:
             return
@@ -88,6 +88,7 @@ class Measurement:
                 ),
                 kind="evaluate",
                 title=f"measuring {choice.label}",
+                unasked=unasked,
             )
             self.problem = ""
             self._follow(job)

@@ -10,9 +10,10 @@ from fqconsole.app.screens.dialogs import HelpDialog, JumpDialog, LogDrawer, Que
 from fqconsole.app.widgets.gpu_strip import GpuStrip
 from fqconsole.app.widgets.header_strip import HeaderStrip
 from fqconsole.errors import OperatorError
+from fqconsole.jobs.messages import JobDone, StartEvaluate
 from tests.app.conftest import settled
 from tests.app.fake_plan import quantize_events
-from tests.app.fakes import DEMO, FakeGpu, FakeGpus, FakeJob, JobScripts, fake_services
+from tests.app.fakes import DEMO, NOW, FakeGpu, FakeGpus, FakeJob, JobScripts, fake_services
 
 
 def running_quantize(hold=20):
@@ -91,6 +92,20 @@ async def test_quitting_with_a_job_asks_and_the_safe_answer_has_the_focus():
         await pilot.pause()
     assert job.cancelled
     assert app.return_code == 0
+
+
+async def test_quitting_asks_nothing_about_a_job_that_nobody_asked_for():
+    job = FakeJob((), hold=0)
+    job.script = [JobDone(NOW, "r0009", "done")]
+    app = FqConsole(fake_services(jobs=JobScripts(evaluate=job)))
+    request = StartEvaluate(run_id="r0009", checkpoint_path="/c", reference_path="/m")
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await app.jobs.start(request, kind="evaluate", title="measuring demo", unasked=True)
+        await pilot.press("q")
+        await pilot.pause()
+        assert not isinstance(app.screen, Question)
+    assert job.cancelled
 
 
 async def test_the_tab_shows_the_progress_of_a_job_on_every_screen():

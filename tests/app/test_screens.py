@@ -1,5 +1,7 @@
 """Models, Fit, Quantize and GPUs by keys: what they show and ask for, how they take what goes wrong."""
 
+import threading
+
 import msgspec
 import pytest
 from textual.widgets import Input, Static
@@ -126,6 +128,24 @@ async def test_an_unusable_model_says_why_and_is_not_chosen():
         assert notes(app) == [BROKEN.problem]
         assert app.current_mode == "models"
     assert chosen == []
+
+
+async def test_enter_before_a_description_is_read_opens_the_model_when_it_is():
+    gate = threading.Event()
+
+    def describe(item):
+        gate.wait(10)
+        return DEMO
+
+    app = FqConsole(fake_services(entries=[entry(DEMO)], describe=describe))
+    async with app.run_test() as pilot:
+        while app.screen.query_one(RecordTable).row_count == 0:
+            await pilot.pause()
+        await pilot.press("enter")
+        assert app.current_mode == "models"
+        gate.set()
+        await settled(pilot)
+        assert app.current_mode == "fit"
 
 
 async def test_a_model_whose_description_fails_stays_in_the_list_with_its_problem():

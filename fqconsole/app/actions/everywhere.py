@@ -26,7 +26,14 @@ ACTIONS = (
         palette=False,
         priority=True,
     ),
-    Action("everywhere.jump", ("ctrl+o",), "app.jump", "jump", "Jump to a panel or a screen from anywhere"),
+    Action(
+        "everywhere.jump",
+        ("ctrl+o",),
+        "app.jump",
+        "jump",
+        "Jump to a panel or a screen from anywhere",
+        priority=True,
+    ),
     Action("everywhere.log", ("f8",), "app.log_drawer", "log", "Open or close the log of this console"),
     Action("everywhere.screenshot", ("f7",), "app.shoot", "screenshot", "Save this screen as an SVG picture"),
     Action(

@@ -74,6 +74,7 @@ class ModelsScreen(ModeScreen):
         self._rows: list[ModelRow] | None = None  # None: not looked for yet
         self._order: Order = "listed"
         self._reading = False
+        self._awaited: str | None = None  # Enter was pressed on this row before its description was read
 
     def compose_body(self) -> ComposeResult:
         with Panel(title="Models", id="models-panel"):
@@ -154,6 +155,9 @@ class ModelsScreen(ModeScreen):
             self._show_details()
         else:
             self._show()
+        if message.row.key == self._awaited == self.query_one(RecordTable).current and self.is_current:
+            self._awaited = None
+            self.action_open()
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="models-hub")
     def _look_up(self, model_id: str, readings: tuple[object, ...]) -> None:
@@ -265,7 +269,7 @@ class ModelsScreen(ModeScreen):
         if row.problem:
             self.notify(row.problem, title=f"{row.entry.id} can't be used", severity="warning", markup=False)
         elif row.description is None:
-            self.notify("Its description is still being read.", title=row.entry.id, markup=False)
+            self._awaited = row.key
         elif row.description.quantization is not None and row.entry.path:
             self.post_message(SessionWanted(session_of(row.entry, row.description)))
         else:

@@ -172,7 +172,7 @@ class SessionScreen(ModeScreen):
             if measurement.state == "held":
                 await measurement.go_on()
             elif self._measures_by_itself(measurement):
-                await measurement.start()
+                await measurement.start(unasked=True)
         self._show()
 
     def _measures_by_itself(self, measurement: Measurement) -> bool:
