@@ -39,7 +39,7 @@ def test_limits(bits, group_size, m, n, k, capability):
     step = step_of(bits, tile.columns)
     if group_size is not None:  # a group is a whole number of steps, or a step a whole number of groups
         assert step % group_size == 0 or group_size % step == 0
-    assert 1 <= tile.split <= 8
+    assert tile.split in (1, 2, 4, 8)
     if tile.split > 1:
         assert k >= step * tile.split
         assert tile.split * 8 * m <= k * bits / 8  # float32 partial sums, written and read
@@ -56,6 +56,7 @@ def test_limits(bits, group_size, m, n, k, capability):
         (4, 64, 64, 6144, 4096, (64, 64, 16, 4, 4, 3)),
         (8, None, 1, 6144, 4096, (8, 64, 64, 4, 4, 4)),
         (8, None, 16, 28672, 4096, (16, 64, 64, 1, 4, 4)),
+        (8, None, 16, 4096, 14336, (16, 64, 64, 4, 4, 4)),
         (3, 64, 1, 4096, 4096, (8, 64, 16, 4, 4, 2)),
         (3, 64, 16, 28672, 4096, (16, 64, 16, 1, 4, 2)),
     ],
