@@ -2,10 +2,12 @@
 
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
+from textual.worker import WorkerCancelled
 
 from fqconsole.app.console import FqConsole
 
@@ -20,7 +22,8 @@ async def settled(pilot: Pilot) -> None:
     quiet = 0
     while quiet < CALM:
         busy = list(app.workers)
-        await app.workers.wait_for_complete(busy)
+        with suppress(WorkerCancelled):  # an exclusive worker makes way for the next of its kind
+            await app.workers.wait_for_complete(busy)
         await app.store.call(lambda _store: None)
         await app.jobs.flush_all()
         await pilot.pause(0)

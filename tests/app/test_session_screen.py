@@ -2,6 +2,8 @@
 
 import msgspec
 import pytest
+from textual.geometry import Offset
+from textual.selection import Selection
 from textual.widgets import Input
 
 from fqconsole.app.widgets.balance_panel import BalancePanel
@@ -365,6 +367,17 @@ async def test_a_reader_who_scrolled_up_is_left_there(on_stage):
         assert transcript.scroll_offset.y == 0
         await driver.keys("G")
         assert transcript.near_end
+
+
+async def test_text_marked_with_the_mouse_is_drawn_and_copied(on_stage):
+    async with on_stage() as driver:
+        await driver.keys("enter")
+        transcript = driver.screen.query_one(SessionPanel).transcript
+        spans = [((8, 0), (12, 0)), ((70, 0), (90, 1)), ((0, 0), (0, 3)), ((3, 1), (5, 2))]
+        for first, last in spans:
+            driver.screen.selections = {transcript: Selection(Offset(*first), Offset(*last))}
+            await driver.settle()
+        assert transcript.get_selection(Selection(Offset(8, 0), Offset(12, 0)))[0] == "Once"
 
 
 async def test_without_a_model_enter_opens_the_latest_checkpoint(on_stage):

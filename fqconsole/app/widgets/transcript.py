@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from rich.cells import cell_len, set_cell_size
-from rich.segment import Segment
+from rich.cells import set_cell_size
 from rich.style import Style
+from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.geometry import Size
@@ -195,9 +195,12 @@ class Transcript(ScrollView, can_focus=True):
             self._wrap_all()
         self.call_after_refresh(self._keep_end_in_view)
 
+    @staticmethod
+    def _label(line: _Line) -> str:
+        return set_cell_size(line.label, LABEL - 1) + " "
+
     def _drawn(self, line: _Line) -> str:
-        label = set_cell_size(line.label, LABEL - 1) + " " if self._labels else ""
-        return label + line.text
+        return (self._label(line) if self._labels else "") + line.text
 
     def render_line(self, y: int) -> Strip:
         row = y + self.scroll_offset.y
@@ -206,28 +209,20 @@ class Transcript(ScrollView, can_focus=True):
         if row >= len(self._lines):
             return Strip.blank(width, base)
         line = self._lines[row]
-        segments = []
+        text = Text(no_wrap=True, end="")
         if self._labels:
-            label = set_cell_size(line.label, LABEL - 1) + " "
-            segments.append(Segment(label, base + self._style("label")))
-        segments.append(Segment(line.text, base + self._style(line.kind)))
-        strip = Strip(segments, self._indent + cell_len(line.text))
-        strip = self._with_selection(strip, row)
+            text.append(self._label(line), base + self._style("label"))
+        text.append(line.text, base + self._style(line.kind))
+        span = self.text_selection.get_span(row) if self.text_selection is not None else None
+        if span is not None:
+            start, end = span
+            chosen = self.screen.get_component_rich_style("screen--selection")
+            text.stylize(chosen, start, len(text) if end == -1 else end)
+        strip = Strip(text.render(self.app.console), text.cell_len)
         return strip.crop_extend(0, width, base).apply_offsets(0, row)
 
     def _style(self, part: str) -> Style:
         return self.get_component_rich_style(f"transcript--{part}", partial=True)
-
-    def _with_selection(self, strip: Strip, row: int) -> Strip:
-        selection = self.text_selection
-        span = selection.get_span(row) if selection is not None else None
-        if span is None:
-            return strip
-        start, end = span
-        end = strip.cell_length if end == -1 else end
-        style = self.screen.get_component_rich_style("screen--selection")
-        before, inside, after = strip.divide([start, min(end, strip.cell_length), strip.cell_length])
-        return Strip.join([before, inside.apply_style(style), after])
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         return selection.extract("\n".join(self.text_lines)), "\n"
