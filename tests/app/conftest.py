@@ -41,6 +41,13 @@ def still_cursors(monkeypatch):
     time.tzset()
 
 
+@pytest.fixture(autouse=True)
+def short_naps(monkeypatch):
+    """Pilot naps 20 ms after every key to see whether the process is idle; `settled` knows better what goes on."""
+    monkeypatch.setattr("textual._wait.SLEEP_GRANULARITY", 0.004)
+    monkeypatch.setattr("textual._wait.SLEEP_IDLE", 0.002)
+
+
 @pytest.fixture
 def snapshot(snap_compare):
     """`snap_compare`, skipped with the reason where the pictures were not made."""
