@@ -79,6 +79,8 @@ def quality_phrases(measurement: Measurement) -> tuple[list[str], list[str]]:
             return lost_phrases(measurement.quality)
         case "cancelled":
             return ["the measurement was stopped; F10 measures perplexity and KL"], []
+        case "none" if measurement.by_itself:
+            return ["measured by itself after the answer"], []
         case _:
             return ["F10 measures it: perplexity, KL divergence, same top token"], []
 

@@ -18,8 +18,12 @@ HOLD_WAIT = 1.5  # seconds an answer waits for the window under way to end
 class Measurement:
     """Of one checkpoint. Finds what was measured before, here or in another console."""
 
-    def __init__(self, choice: SessionChoice, jobs: JobRunner, store: StoreThread, begin: Any) -> None:
+    def __init__(
+        self, choice: SessionChoice, jobs: JobRunner, store: StoreThread, begin: Any, *, by_itself: bool
+    ) -> None:
+        """`by_itself`: it takes seconds, and begins after the first answer without being asked for."""
         self.choice = choice
+        self.by_itself = by_itself
         self.origin = Origin(reference_path=choice.reference_path)
         self.quality: Quality | None = None
         self.problem = ""

@@ -1,25 +1,35 @@
-"""A console process in a real pseudo-terminal: keys go in, what is drawn comes out."""
+"""A console process in a real pseudo-terminal: keys go in, what a person would read comes out."""
 
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
 import termios
 import time
 
+import pyte
+
 OPEN = "import sys; from fqconsole.app import run_console; sys.exit(run_console())"
 LEAVE_ALTERNATE_SCREEN = b"\x1b[?1049l"
 STOP_MOUSE = b"\x1b[?1000l"
+UNKNOWN_TO_PYTE = re.compile(rb"\x1b\[[<>=?][\d;]*u")  # asks for other key codes; pyte would print the u
 WAIT = 30.0  # seconds; a loaded machine is slow, a broken console never answers
 
 
+LINES, COLUMNS = 24, 80
+
+
 class Terminal:
-    """A console process whose three streams are one pseudo-terminal of 24 lines and 80 columns."""
+    """A console process whose three streams are one pseudo-terminal of 24 lines and 80 columns.
+
+    `output` holds every byte that came, `text` what stands on the screen now.
+    """
 
     def __init__(self, *, stderr=None):
         self.master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (24, 80))
+        termios.tcsetwinsize(slave, (LINES, COLUMNS))
         self.before = termios.tcgetattr(slave)
         self.process = subprocess.Popen(
             [sys.executable, "-c", OPEN],
@@ -32,14 +42,36 @@ class Terminal:
         self.slave = slave
         self.output = b""
         self._seen = 0
+        self._screen = pyte.Screen(COLUMNS, LINES)
+        self._stream = pyte.ByteStream(self._screen)
+
+    def _read(self, wait: float) -> bool:
+        """Take what was drawn; False when nothing came."""
+        if not select.select([self.master], [], [], wait)[0]:
+            return False
+        new = os.read(self.master, 65536)
+        self.output += new
+        self._stream.feed(UNKNOWN_TO_PYTE.sub(b"", new))
+        return True
+
+    @property
+    def text(self) -> str:
+        """The lines on the screen."""
+        return "\n".join(self._screen.display)
+
+    def wait_for(self, words: str, wait: float = WAIT) -> str:
+        """Read until `words` stand on the screen; returns all that stands there."""
+        deadline = time.monotonic() + wait
+        while words not in self.text:
+            self._read(0.2)
+            assert time.monotonic() < deadline, f"{words!r} is not there:\n{self.text}"
+        return self.text
 
     def read_until(self, words: bytes, wait: float = WAIT) -> None:
         """Read what is drawn until `words` were drawn; what was read before does not count again."""
         deadline = time.monotonic() + wait
         while words not in self.output[self._seen :]:
-            ready, _, _ = select.select([self.master], [], [], 0.2)
-            if ready:
-                self.output += os.read(self.master, 65536)
+            self._read(0.2)
             assert time.monotonic() < deadline, (words, self.output[-3000:])
         self._seen = self.output.index(words, self._seen) + len(words)
 
@@ -50,12 +82,10 @@ class Terminal:
         """The exit code; reads on meanwhile, because a full pseudo-terminal would hold the process up."""
         deadline = time.monotonic() + WAIT
         while self.process.poll() is None:
-            ready, _, _ = select.select([self.master], [], [], 0.05)
-            if ready:
-                self.output += os.read(self.master, 65536)
+            self._read(0.05)
             assert time.monotonic() < deadline
-        while select.select([self.master], [], [], 0.1)[0]:
-            self.output += os.read(self.master, 65536)
+        while self._read(0.1):
+            pass
         return self.process.returncode
 
     def close(self) -> None:

@@ -1,12 +1,16 @@
 """The console in a real pseudo-terminal: however it ends, the terminal is in order, the code tells why."""
 
 import os
+import re
 import signal
 import termios
 
 import pytest
 
 from tests.app.terminal import LEAVE_ALTERNATE_SCREEN, STOP_MOUSE, Terminal
+
+ENTER, CTRL_O, CTRL_Q = b"\r", b"\x0f", b"\x11"
+LONG = 120.0  # seconds for a step that loads torch on a machine that does other things too
 
 
 @pytest.fixture
@@ -57,23 +61,35 @@ def test_it_refuses_to_draw_where_stderr_is_no_terminal(terminal, tmp_path):
 
 @pytest.mark.slow
 def test_the_five_steps_by_keys_on_the_built_in_model(terminal, home):
-    """Models, fit, quantize, session, runs: Enter alone as far as the text, then 5; all of it real."""
+    """Models, fit, quantize, session, runs: Enter alone as far as text and comparison; all of it real."""
     shown = terminal()
-    shown.read_until(b"demo-outliers")
-    shown.send(b"\r")
-    shown.read_until(b"Every option at context")
-    shown.read_until("✓ FITS".encode())
-    shown.send(b"\r")
-    shown.read_until("Press ⏎ to start.".encode())
-    shown.send(b"\r")
-    shown.read_until(b"to talk to it.", wait=120)
-    shown.send(b"\r")
-    shown.read_until(b"Ready.", wait=120)
-    shown.send(b"\r")
-    shown.read_until(b"decode", wait=120)
-    shown.read_until(b"r0002", wait=120)
-    shown.send(b"\x0f5")  # ctrl+o, then 5
-    shown.read_until(b"r0001")
-    shown.send(b"\x11")  # ctrl+q
+    shown.wait_for("demo-outliers")
+    shown.send(ENTER)
+    shown.wait_for("✓ FITS")
+    shown.send(ENTER)
+    shown.wait_for("Press ⏎ to start.")
+    shown.send(ENTER)
+    shown.wait_for("to talk to it.", wait=LONG)
+    shown.send(ENTER)
+    assert "[4 Session]" in shown.wait_for("Once there was a brave girl named Mira.")
+    shown.send(ENTER)  # waits for the model, should that not be loaded yet
+    talked = shown.wait_for("kept as r0002", wait=LONG)
+    assert "TTFT" in talked and "decode" in talked
+    story = " ".join(line.strip("│ \n") for line in talked.splitlines()[3:13])
+    assert len(story.split()) > 40, talked
+    compared = shown.wait_for("r0003 · ", wait=LONG)
+    assert re.search(
+        r"lost +perplexity \d\.\d+ → \d\.\d+ .* KL 0\.\d+ .* same top token \d\d\.\d %", compared
+    )
+    assert "times smaller" in compared
+
+    shown.send(CTRL_O + b"5")
+    listed = shown.wait_for("r0001").splitlines()
+    kinds = {
+        words[0]: words[2:] for line in listed if (words := line.strip("│▌ ").split()) and "r000" in words[0]
+    }
+    assert kinds["r0001"][0] == "quantize" and kinds["r0002"][0] == "generate", listed
+    assert kinds["r0003"][0] == "evaluate" and all(words[-1] == "done" for words in kinds.values()), listed
+    shown.send(CTRL_Q)
     assert shown.ended() == 0
     assert list((home / "data" / "checkpoints").iterdir())

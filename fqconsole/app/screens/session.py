@@ -134,7 +134,9 @@ class SessionScreen(ModeScreen):
             if self._choice is not choice or (same_model and self._talk.main is not None):
                 return
             console = self.console
-            measurement = Measurement(choice, console.jobs, console.store, console.services.begin)
+            services = console.services
+            built_in = choice.model_id in services.summaries()
+            measurement = Measurement(choice, console.jobs, console.store, services.begin, by_itself=built_in)
             self._measurement = measurement
             await self._talk.open(choice)
             self._show()
@@ -176,13 +178,13 @@ class SessionScreen(ModeScreen):
         self._show()
 
     def _measures_by_itself(self, measurement: Measurement) -> bool:
-        """A built-in model is measured in seconds: after the first answer, once, where nothing else runs."""
+        """After the first answer, once, where nothing else runs."""
         return (
-            measurement.looked_up
+            measurement.by_itself
+            and measurement.looked_up
             and measurement.possible
             and measurement.state == "none"
             and not measurement.active
-            and measurement.choice.model_id in self.console.services.summaries()
             and self._talk.latest("a") is not None
             and not any(job.kind != "session" for job in self.console.jobs.active)
         )
