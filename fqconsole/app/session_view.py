@@ -120,6 +120,15 @@ def state_passages(session: ModelSession) -> list[Passage]:
             return [Passage("", "Not loaded. ⏎ loads it and sends the prompt.", "quiet")]
 
 
+def lost_since(session: ModelSession, last: Answer, *, comparing: bool) -> bool:
+    """The model went away after its last answer: by itself, or unloaded by the operator."""
+    if not last.over:
+        return False
+    if session.state == "failed":
+        return last.problem != session.problem
+    return session.state == "closed" and not comparing
+
+
 def waiting_line(answer: Answer, session: ModelSession | None) -> str:
     """Why there is no text yet."""
     if answer.status == "reading":

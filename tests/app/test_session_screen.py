@@ -6,103 +6,30 @@ from textual.geometry import Offset
 from textual.selection import Selection
 from textual.widgets import Input
 
-from fqconsole.app.widgets.balance_panel import BalancePanel
 from fqconsole.app.widgets.prompt_field import PromptField
 from fqconsole.app.widgets.session_panel import SessionPanel
 from fqconsole.jobs.messages import (
     GenerationDone,
     GenerationStarted,
     JobDone,
-    Pause,
-    Resume,
     Send,
-    StartEvaluate,
     StartSession,
     Stop,
     TokensGenerated,
 )
-from tests.app.conftest import settled
 from tests.app.fakes import NOW
+from tests.app.session_driver import STORY, stage_in
 from tests.app.session_fakes import (
     PROMPT,
     SIXTEEN,
-    RecordedMeasurement,
     RecordedSession,
-    SessionStage,
     failure,
 )
-
-STORY = "One snowy morning"
-
-
-class Driver:
-    """A stage and the pilot on it."""
-
-    def __init__(self, stage, pilot):
-        self.stage, self.pilot, self.app = stage, pilot, stage.app
-
-    async def keys(self, *names):
-        for name in names:
-            await self.pilot.press(name)
-            await settled(self.pilot)
-
-    async def settle(self):
-        await settled(self.pilot)
-
-    @property
-    def screen(self):
-        return self.app.screen
-
-    @property
-    def prompt(self):
-        return self.app.screen.query_one(PromptField).text
-
-    def text(self, side="a"):
-        return "\n".join(self.screen.query_one(f"#session-{side}").transcript.text_lines)
-
-    def words(self, side="a"):
-        """The text as one line, wherever it was wrapped."""
-        return " ".join(self.text(side).split())
-
-    def meters(self, side="a"):
-        return str(self.screen.query_one(f"#session-{side} .meters").render())
-
-    @property
-    def balance(self):
-        panel = self.screen.query_one(BalancePanel)
-        return str(panel.query_one("#session-balance-lines").render()) if panel.display else ""
-
-    @property
-    def footer(self):
-        return {item.id: word for item, word in self.screen.footer_entries()}
-
-    def run(self, run_id):
-        with self.stage.open_store() as store:
-            return store.run(run_id)
 
 
 @pytest.fixture
 def on_stage(tmp_path):
-    """`async with on_stage(first=…) as driver`: the Session is open on the checkpoint."""
-
-    class Opened:
-        def __init__(self, size=(80, 24), *, open_session=True, **options):
-            self.stage = SessionStage(tmp_path, **options)
-            self.size, self.open_session = size, open_session
-
-        async def __aenter__(self):
-            self.running = self.stage.app.run_test(size=self.size)
-            pilot = await self.running.__aenter__()
-            await settled(pilot)
-            if self.open_session:
-                self.stage.open_session()
-                await settled(pilot)
-            return Driver(self.stage, pilot)
-
-        async def __aexit__(self, *error):
-            await self.running.__aexit__(*error)
-
-    return Opened
+    return stage_in(tmp_path)
 
 
 async def test_enter_sends_the_suggested_prompt_and_the_answer_is_a_run(on_stage):
@@ -180,70 +107,6 @@ async def test_f2_asks_the_original_the_same_with_the_same_seed_after_the_first(
     assert driver.run("r0003").row.bits in (16, None)
 
 
-async def test_a_built_in_model_is_measured_by_itself_after_the_first_answer(on_stage):
-    async with on_stage() as driver:
-        assert driver.balance == ""
-        await driver.keys("enter")
-        started = [request for request in driver.stage.workers.started if isinstance(request, StartEvaluate)]
-        assert len(started) == 1 and started[0].reference_path.endswith("demo")
-        assert "measuring" in driver.balance
-        driver.stage.measurement.release()
-        await driver.settle()
-        assert "perplexity 1.885 → 1.880" in driver.balance and "3.1 times smaller" in driver.balance
-        await driver.keys("f5")
-        assert len(driver.stage.workers.started) == 2
-    assert driver.run("r0003").row.kind == "evaluate"
-
-
-async def test_another_model_is_measured_only_when_asked(on_stage):
-    async with on_stage(model_id="org/[big] model") as driver:
-        await driver.keys("enter")
-        assert "F10 measures it" in driver.balance
-        await driver.keys("f10")
-        assert "measuring" in driver.balance
-
-
-async def test_measuring_is_held_while_an_answer_is_written_and_goes_on_after(on_stage):
-    async with on_stage() as driver:
-        await driver.keys("enter")
-        driver.screen.query_one(PromptField).write("more")
-        await driver.keys("enter")
-        asked = [type(request) for request in driver.stage.measurement.asked]
-        assert asked == [Pause, Resume]
-        assert len(driver.stage.first.sends) == 2
-
-
-async def test_esc_ends_measuring_then_leaves_the_prompt_then_goes_back(on_stage):
-    async with on_stage() as driver:
-        await driver.keys("enter", "escape")
-        assert driver.stage.measurement.cancelled
-        assert "stopped; F10" in driver.balance
-        assert driver.screen.query_one(PromptField).has_focus
-        await driver.keys("escape")
-        assert driver.screen.query_one(SessionPanel).transcript.has_focus
-        await driver.keys("escape")
-        assert driver.app.current_mode == "models"
-
-
-async def test_what_was_measured_before_is_shown_without_measuring_again(on_stage):
-    async with on_stage() as driver:
-        with driver.stage.open_store() as store:
-            number = store.begin_run(
-                "evaluate", "demo", path=driver.stage.choice.path, options={}, host={}, pid=1, pid_started=0,
-                parent="r0001", bits=4,
-            )  # fmt: skip
-            store.add_metrics(
-                number,
-                {"perplexity": 2.1, "reference_perplexity": 2.0, "kl_divergence": 0.01, "top1_agreement": 0.9,
-                 "tokens": 100},
-            )  # fmt: skip
-            store.finish_run(number, "done")
-        await driver.screen._measurement.look_up()
-        await driver.keys("enter")
-        assert "perplexity 2.000 → 2.100 (+5.0 %)" in driver.balance
-        assert not any(isinstance(request, StartEvaluate) for request in driver.stage.workers.started)
-
-
 async def test_a_model_that_can_not_be_loaded_is_a_sentence_and_enter_tries_again(on_stage):
     broken = RecordedSession(opening=[failure("The shard is truncated.", "Copy it again.")])
     async with on_stage(first=broken) as driver:
@@ -265,6 +128,14 @@ async def test_a_worker_that_dies_is_a_sentence_and_the_next_prompt_loads_again(
         starts = [request for request in driver.stage.workers.started if isinstance(request, StartSession)]
         assert len(starts) == 2
         assert driver.words().count(STORY) == 2
+
+
+async def test_a_worker_that_dies_between_prompts_is_told_below_the_answer(on_stage):
+    async with on_stage() as driver:
+        await driver.keys("enter", "escape")
+        driver.stage.first.die()
+        await driver.settle()
+        assert STORY in driver.text() and driver.words().endswith("✗ The session has ended. ⏎ tries again.")
 
 
 async def test_an_answer_that_fails_is_a_sentence_and_the_model_stays(on_stage):
@@ -397,18 +268,6 @@ async def test_unloading_gives_the_memory_back_and_enter_loads_again(on_stage):
         assert driver.stage.first._ended and "Not loaded" in driver.text()
         await driver.keys("enter")
         assert STORY in driver.text()
-
-
-async def test_the_measurement_of_another_screen_is_taken_over(on_stage):
-    async with on_stage(measurement=RecordedMeasurement()) as driver:
-        stage = driver.stage
-        await driver.app.jobs.start(
-            StartEvaluate(run_id="", checkpoint_path=stage.choice.path, reference_path=str(stage.original)),
-            kind="evaluate",
-            title="measuring",
-        )
-        await driver.settle()
-        assert "perplexity 1.885 → 1.880" in driver.balance
 
 
 async def test_every_send_names_its_run(on_stage):

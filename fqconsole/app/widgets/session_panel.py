@@ -73,6 +73,7 @@ class SessionPanel(Panel):
                 passages.append(Passage("you", visible(turn.prompt), "said"))
             if side in turn.answers:
                 passages += session_view.passages(turn.answers[side], session, session.precision)
-        if not talk.turns or side not in talk.turns[-1].answers:
+        last = talk.turns[-1].answers.get(side) if talk.turns else None
+        if last is None or session_view.lost_since(session, last, comparing=talk.comparing):
             passages += session_view.state_passages(session)
         return passages
