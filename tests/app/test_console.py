@@ -228,6 +228,8 @@ async def test_a_terminal_that_is_too_small_is_told_in_one_line(size, small):
         assert app.screen.query_one("#too-small").display is small
         assert app.screen.query_one("#body").display is not small
         await pilot.resize_terminal(100, 30)
+        while app.screen.size != (100, 30):
+            await pilot.pause()
         await settled(pilot)
         assert app.screen.query_one("#body").display
 
