@@ -25,6 +25,10 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.slow,
     pytest.mark.skipif(not open_gpus().available, reason="there is no GPU here"),
+    pytest.mark.skipif(
+        "PYTEST_XDIST_WORKER" in os.environ,
+        reason="measures the whole GPU, which other tests use at the same time: run it without -n",
+    ),
 ]
 
 BACK_SECONDS = 3.0

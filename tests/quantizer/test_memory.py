@@ -32,7 +32,8 @@ def memory(word):
 description = describe_folder(Path(sys.argv[1]), id="big", source="folder")
 before = memory("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
-quantize(description, analyse(description, bits=4), Path(sys.argv[2]))
+plan = analyse(description, bits=4, device="cpu")
+quantize(description, plan, Path(sys.argv[2]), device="cpu")
 print(memory("VmHWM") - before)
 """
 
