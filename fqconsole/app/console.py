@@ -27,6 +27,7 @@ from fqconsole.app.messages import (
     PreviewReady,
     SessionWanted,
     StoreReady,
+    TerminalGone,
     WorkspaceChanged,
 )
 from fqconsole.app.modes import MODES
@@ -42,6 +43,7 @@ from fqconsole.app.screens.runs import RunsScreen
 from fqconsole.app.screens.session import SessionScreen
 from fqconsole.app.services import Services, real_services
 from fqconsole.app.store_thread import StoreThread, sentence
+from fqconsole.app.terminal_watch import TerminalWatch
 from fqconsole.app.theme import THEME
 from fqconsole.app.workspace import Workspace
 from fqconsole.jobs.messages import Request
@@ -128,6 +130,10 @@ class FqConsole(App[None], inherit_bindings=False):
             screen.post_message(StoreReady(problem))
         if problem:
             self.notify(problem, title="Runs can't be recorded", severity="error", timeout=20, markup=False)
+
+    @on(TerminalGone)
+    def _terminal_gone(self) -> None:
+        self.exit(return_code=ENDED_BY[signal.SIGHUP])
 
     async def on_unmount(self) -> None:
         await self.jobs.end_all()
@@ -315,5 +321,10 @@ def run_console(services: Services | None = None) -> int:
         )
         return 2
     app = FqConsole(services)
-    app.run()
+    watch = TerminalWatch(sys.stderr.fileno(), lambda: app.post_message(TerminalGone()))
+    watch.start()
+    try:
+        app.run()
+    finally:
+        watch.stop()
     return app.return_code or 0

@@ -85,3 +85,7 @@ class StoreReady(Message, bubble=False):
     def __init__(self, problem: str) -> None:
         super().__init__()
         self.problem = problem
+
+
+class TerminalGone(Message):
+    """Nobody looks any more: the terminal was closed."""

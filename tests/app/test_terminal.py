@@ -51,6 +51,15 @@ def test_the_key_q_ends_it_with_zero(terminal):
     assert LEAVE_ALTERNATE_SCREEN in shown.output
 
 
+@pytest.mark.slow
+def test_it_ends_when_its_terminal_is_gone_though_no_signal_told_it(terminal):
+    shown = terminal()
+    shown.read_until(b"demo-outliers")
+    os.close(shown.master)
+    assert shown.process.wait(timeout=30) == 129
+    shown.master = os.open(os.devnull, os.O_RDONLY)
+
+
 def test_it_refuses_to_draw_where_stderr_is_no_terminal(terminal, tmp_path):
     with (tmp_path / "log").open("wb") as log:
         shown = terminal(stderr=log)
