@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fqconsole.errors import OperatorError
 from fqconsole.generation.device import Stopwatch, peak_bytes, release, reset_peak
@@ -76,6 +77,10 @@ def warm_up(model: Any, device: torch.device, lengths: Sequence[int]) -> None:
     release(device)
 
 
+# Without cuDNN's: it plans anew for each length of the cache, 40 ms for every token of a first answer (H200).
+ATTENTION_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
 class Steps:
     """A model and the KV cache of one text: the cache is of the kind that the model makes for itself."""
 
@@ -88,7 +93,8 @@ class Steps:
 
         Raises OperatorError for a model that keeps its state in another way than the rest.
         """
-        out = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        with sdpa_kernel(ATTENTION_BACKENDS):
+            out = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
         self._cache = getattr(out, "past_key_values", None)
         if self._cache is None:
             raise OperatorError(
