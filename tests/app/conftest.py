@@ -43,7 +43,7 @@ def still_cursors(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def short_naps(monkeypatch):
-    """Pilot naps 20 ms after every key to see whether the process is idle; `settled` knows better what goes on."""
+    """Pilot naps 20 ms after every key to see whether the process is idle; `settled` knows better."""
     monkeypatch.setattr("textual._wait.SLEEP_GRANULARITY", 0.004)
     monkeypatch.setattr("textual._wait.SLEEP_IDLE", 0.002)
 
