@@ -8,12 +8,11 @@ import numpy as np
 import torch
 
 from fqconsole.models.description import TensorInfo
-from kernels.packing import pack_codes
+from quantizer.blocks import quantize_rows
 from quantizer.device import block_rows
 from quantizer.journal import MatrixSums, WrittenShard
 from quantizer.parts import Part, Piece
 from quantizer.plan import Plan
-from quantizer.rounding import SCALE_DTYPES, absmax_scales, dequantize, round_to_codes, squared_norms
 from quantizer.shards import ShardWriter
 from quantizer.source import TensorFile, as_bytes
 from quantizer.tally import merge_sums
@@ -69,8 +68,6 @@ def _quantize(
     device: torch.device,
     on_block: OnBlock,
 ) -> MatrixSums:
-    scheme = plan.matrices[piece.matrix].scheme
-    scale_dtype = SCALE_DTYPES[plan.scale_dtype]
     shape = np.array([piece.rows, piece.k], dtype=np.int64)
     writer.write(f"{piece.module}.weight_shape", shape.view(np.uint8))
     step = block_rows(device, piece.k)
@@ -79,13 +76,11 @@ def _quantize(
     packed_at = scales_at = 0
     for first in range(0, piece.rows, step):
         count = min(step, piece.rows - first)
-        rows = source.rows(piece.tensor, piece.first_row + first, count).to(device).float()
-        scales = absmax_scales(rows, scheme.bits, scheme.group_size, scale_dtype, piece.module)
-        codes = round_to_codes(rows, scales, scheme.bits)
-        error, norm = squared_norms(rows, dequantize(codes, scales))
-        squared_error += error
-        squared_norm += norm
-        packed_bytes, scale_bytes = as_bytes(pack_codes(codes, scheme.bits)), as_bytes(scales)
+        rows = source.rows(piece.tensor, piece.first_row + first, count).to(device)
+        block = quantize_rows(rows, plan.matrices[piece.matrix], plan, piece.module)
+        squared_error += block.squared_error
+        squared_norm += block.squared_norm
+        packed_bytes, scale_bytes = as_bytes(block.packed), as_bytes(block.scales)
         writer.write(f"{piece.module}.weight_packed", packed_bytes, packed_at)
         writer.write(f"{piece.module}.weight_scale", scale_bytes, scales_at)
         packed_at += len(packed_bytes)
