@@ -10,8 +10,9 @@ filled with zeros:
             word 1: | top bit of q10, q11 ... q20, low bit of q21 |
             word 2: | top 2 bits of q21, q22 ... q31 |
 
-Both directions walk over the codes of one such block and treat all blocks at once, so the temporaries are a
-fraction 1/4, 1/8 or 1/32 of the codes and every step is one vectorised operation on any device.
+Packing folds neighbours together in lanes of 16 and 64 bits, unpacking takes them apart: every step is one
+vectorised operation over all codes, on any device. Both read words as bytes, so they need a little-endian
+machine, as safetensors does.
 """
 
 import math
@@ -41,25 +42,42 @@ def pack_codes(codes: Tensor, bits: int) -> Tensor:
 
     Raises ValueError for other bits, another dtype or a code out of range.
     """
-    block_codes, block_words = block_shape(bits)
+    block_codes, _ = block_shape(bits)
     half = 1 << (bits - 1)
     if codes.dtype != torch.int8:
         raise ValueError(f"codes must be int8, not {codes.dtype}")
-    if codes.numel() and not -half <= int(codes.min()) <= int(codes.max()) < half:
+    if bits < 8 and codes.numel() and not -half <= int(codes.min()) <= int(codes.max()) < half:
         raise ValueError(f"a code lies outside [{-half}, {half - 1}]")
     k = codes.shape[-1]
-    blocks = math.ceil(k / block_codes)
-    # A missing code of the last block is stored as zero bits, which is the code -half.
-    padded = torch.nn.functional.pad(codes, (0, blocks * block_codes - k), value=-half)
-    padded = padded.unflatten(-1, (blocks, block_codes))
-    words = codes.new_zeros((*codes.shape[:-1], blocks, block_words), dtype=torch.int32)
-    for i in range(block_codes):
-        stored = padded[..., i].to(torch.int32) + half
-        word, bit = divmod(i * bits, WORD_BITS)
-        words[..., word] |= stored << bit
-        if bit + bits > WORD_BITS:
-            words[..., word + 1] |= stored >> (WORD_BITS - bit)
-    return words.flatten(-2)[..., : words_per_row(k, bits)].contiguous()
+    whole = math.ceil(k / block_codes) * block_codes
+    stored = codes + half if bits < 8 else codes ^ -half  # an int8 holds all but +128
+    if whole > k:  # a missing code of the last block is stored as zero bits
+        stored = torch.nn.functional.pad(stored, (0, whole - k))
+    stored = stored.contiguous()
+    if bits == 8:
+        words = stored.view(torch.int32)
+    elif bits == 4:
+        words = _fold(stored.view(torch.int16), 4).to(torch.uint8).view(torch.int32)
+    else:
+        words = _pack_threes(stored)
+    return words[..., : words_per_row(k, bits)].contiguous()
+
+
+def _pack_threes(stored: Tensor) -> Tensor:
+    """uint3 in bytes `[..., 32 n]` → int32 words `[..., 3 n]`: 2, 4, 8 neighbours become 6, 12, 24 bits."""
+    runs = stored.view(torch.int64)
+    runs = _fold(runs, 5) & 0x003F003F003F003F
+    runs = _fold(runs, 10) & 0x00000FFF00000FFF
+    runs = (_fold(runs, 20) & 0xFFFFFF).unflatten(-1, (-1, 4))  # 24 bits each: 4 runs fill 3 words
+    a, b, c, d = runs.unbind(-1)
+    return torch.stack((a | b << 24, b >> 8 | c << 16, c >> 16 | d << 8), dim=-1).to(torch.int32).flatten(-2)
+
+
+def _fold(lanes: Tensor, shift: int) -> Tensor:
+    """Each lane's upper half moved down beside its lower half."""
+    folded = lanes >> shift
+    folded |= lanes
+    return folded
 
 
 def unpack_codes(packed: Tensor, bits: int, k: int) -> Tensor:
@@ -83,14 +101,12 @@ def unpack_codes(packed: Tensor, bits: int, k: int) -> Tensor:
         return (stored - half).view(torch.int8)  # uint8 wraps round below zero
     blocks = math.ceil(k / block_codes)
     padded = torch.nn.functional.pad(packed, (0, blocks * block_words - packed.shape[-1]))
-    padded = padded.unflatten(-1, (blocks, block_words))
-    codes = packed.new_empty((*packed.shape[:-1], blocks, block_codes), dtype=torch.int8)
-    for i in range(block_codes):
-        word, bit = divmod(i * bits, WORD_BITS)
-        low_bits = min(bits, WORD_BITS - bit)
-        # The shift is arithmetic; the mask drops the copies of the sign bit.
-        stored = (padded[..., word] >> bit) & ((1 << low_bits) - 1)
-        if low_bits < bits:
-            stored |= (padded[..., word + 1] & ((1 << (bits - low_bits)) - 1)) << low_bits
-        codes[..., i] = stored - half
-    return codes.flatten(-2)[..., :k].contiguous()
+    a, b, c = (padded.unflatten(-1, (blocks, block_words)).to(torch.int64) & 0xFFFFFFFF).unbind(-1)
+    runs = torch.stack(
+        (a & 0xFFFFFF, a >> 24 | (b & 0xFFFF) << 8, b >> 16 | (c & 0xFF) << 16, c >> 8), dim=-1
+    )
+    runs = (runs | runs << 20) & 0x00000FFF00000FFF
+    runs = (runs | runs << 10) & 0x003F003F003F003F
+    runs = (runs | runs << 5) & 0x0707070707070707
+    stored = runs.flatten(-2).view(torch.int8)[..., :k]
+    return stored - half

@@ -2,16 +2,20 @@
 and files: what rounds lives behind it, what reads, schedules and writes lies before it.
 """
 
-import msgspec
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from kernels.packing import pack_codes
+from quantizer.device import block_rows
 from quantizer.plan import MatrixPlan, Plan
-from quantizer.rounding import SCALE_DTYPES, absmax_scales, dequantize, round_to_codes, squared_norms
+from quantizer.rounding import SCALE_DTYPES, absmax_scales, round_in_place
+from quantizer.scheme import words_per_row
 
 
-class Block(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Block:
     """`[n, K]` rows of one matrix, quantized."""
 
     packed: Tensor  # int32 [n, words]
@@ -24,11 +28,22 @@ def quantize_rows(rows: Tensor, matrix: MatrixPlan, plan: Plan, name: str) -> Bl
     """Quantize rows `[n, K]` of any float dtype, on the device where they lie.
 
     Rows are independent of each other: any cut of a matrix into blocks gives the same codes and scales.
-    Raises OperatorError, naming the tensor, for weights that are not finite.
+    Inside, a few rows are worked on at a time, so that what is made of them stays in the caches. Raises
+    OperatorError, naming the tensor, for weights that are not finite.
     """
-    scheme = matrix.scheme
-    wide = rows.to(torch.float32)
-    scales = absmax_scales(wide, scheme.bits, scheme.group_size, SCALE_DTYPES[plan.scale_dtype], name)
-    codes = round_to_codes(wide, scales, scheme.bits)
-    error, norm = squared_norms(wide, dequantize(codes, scales))
-    return Block(pack_codes(codes, scheme.bits), scales, error, norm)
+    scheme, scale_dtype = matrix.scheme, SCALE_DTYPES[plan.scale_dtype]
+    count, k = rows.shape
+    packed = rows.new_empty((count, words_per_row(k, scheme.bits)), dtype=torch.int32)
+    scales = rows.new_empty((count, scheme.groups(k)), dtype=scale_dtype)
+    sums = torch.zeros(2, dtype=torch.float64, device=rows.device)
+    step = block_rows(rows.device, k)
+    for first in range(0, count, step):
+        part = slice(first, first + step)
+        wide = rows[part].float().contiguous()
+        scales[part] = absmax_scales(rows[part], scheme.bits, scheme.group_size, scale_dtype, name)
+        norms = torch.linalg.vector_norm(wide.view(wide.shape[0], -1, k // scales.shape[1]), dim=-1)
+        codes, errors = round_in_place(wide, scales[part], scheme.bits)
+        sums += torch.stack((errors.double().square().sum(), norms.double().square().sum()))
+        packed[part] = pack_codes(codes, scheme.bits)
+    error, norm = sums.tolist()
+    return Block(packed, scales, error, norm)

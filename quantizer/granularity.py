@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from quantizer.ladder import CHANNEL, RUNGS, RangeProfile, dividing
-from quantizer.rounding import check_finite
+from quantizer.rounding import check_finite, group_absmax
 
 
 class RangeMeter:
@@ -23,7 +23,7 @@ class RangeMeter:
     def add(self, rows: Tensor) -> None:
         """Take in `[n, K]` of any float dtype. Raises OperatorError for weights that are not finite."""
         finest = self._rungs[-1] if self._rungs else self._k
-        absmax = rows.reshape(rows.shape[0], -1, finest).abs().amax(dim=-1).float()
+        absmax = group_absmax(rows, finest)
         check_finite(absmax, self._name)
         self._rows += rows.shape[0]
         for rung in reversed(self._rungs):

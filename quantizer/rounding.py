@@ -29,16 +29,26 @@ def grouped(matrix: Tensor, group_size: int | None) -> Tensor:
     return matrix.reshape(rows, k // size, size)
 
 
+def group_absmax(matrix: Tensor, group_size: int | None) -> Tensor:
+    """float32 `[N, G]`: the largest magnitude of each group of a matrix `[N, K]` of any float dtype."""
+    groups = grouped(matrix, group_size)
+    if groups.element_size() != 2:
+        return groups.abs().amax(dim=-1).float()
+    # Without the sign bit 16-bit floats are ordered as their bits are, and integers are compared faster.
+    magnitudes = groups.view(torch.int16) & 0x7FFF
+    return magnitudes.amax(dim=-1).view(groups.dtype).float()
+
+
 def absmax_scales(
     matrix: Tensor, bits: int, group_size: int | None, scale_dtype: torch.dtype, name: str
 ) -> Tensor:
-    """Scales `[N, G]` in `scale_dtype` of a float32 matrix `[N, K]`; a group of zeros has scale 1.
+    """Scales `[N, G]` in `scale_dtype` of a float matrix `[N, K]`; a group of zeros has scale 1.
 
     Where 16 bits are too coarse for the scale (subnormal fp16: the largest weight would be clipped by more
     than half a step), the next larger number is taken. Raises OperatorError, naming the tensor, for weights
     that are not finite and for scales beyond the range of `scale_dtype`.
     """
-    absmax = grouped(matrix, group_size).abs().amax(dim=-1)
+    absmax = group_absmax(matrix, group_size)
     check_finite(absmax, name)
     stored = (absmax / largest_code(bits)).to(scale_dtype)
     if not bool(torch.isfinite(stored).all()):
@@ -76,6 +86,19 @@ def dequantize(codes: Tensor, scales: Tensor) -> Tensor:
     rows, k = codes.shape
     groups = codes.reshape(rows, scales.shape[1], k // scales.shape[1])
     return (groups.float() * scales.float().unsqueeze(-1)).reshape(rows, k)
+
+
+def round_in_place(wide: Tensor, scales: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Codes int8 `[N, K]` of a float32 matrix under stored scales `[N, G]`, and ‖W−Ŵ‖ of each group `[N, G]`.
+
+    The codes of `round_to_codes`; the matrix is used up, so that nothing is written to memory but once.
+    """
+    rows, k = wide.shape
+    wide_scales = scales.float()
+    groups = wide.view(rows, scales.shape[1], k // scales.shape[1]).div_(wide_scales.unsqueeze(-1))
+    codes = torch.round(groups).clamp_(-largest_code(bits) - 1, largest_code(bits))
+    distance = torch.linalg.vector_norm(groups.sub_(codes), dim=-1)  # in steps of the group's scale
+    return codes.to(torch.int8).view(rows, k), distance.mul_(wide_scales)
 
 
 def quantize_matrix(
