@@ -130,7 +130,7 @@ def _measure(
                         count = min(step, piece.rows - first)
                         meter.add(opened.rows(piece.tensor, piece.first_row + first, count).to(device))
                         done += count * piece.row_bytes
-                        watch.progress(done, note=piece.module, device_bytes=allocated_bytes(device))
+                        watch.progress(done, note=piece.module, device_bytes=allocated_bytes((device,)))
                     profiles[piece.matrix].append(meter.profile())
     return profiles
 

@@ -1,6 +1,7 @@
 """Where the arithmetic runs: the device a word stands for, and the sentences for what can go wrong on it."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -8,9 +9,19 @@ import torch
 from fqconsole.errors import DeviceError, UsageError
 
 # Weights worked on at a time, with about 20 bytes of temporaries each: 5 MB on the CPU, so as to stay in the
-# caches, and 320 MB on a GPU, so as to fill it.
+# caches, and 160 MB on a GPU, so as to fill it.
 CPU_BLOCK = 1 << 18
-GPU_BLOCK = 1 << 24
+GPU_BLOCK = 1 << 23
+# Weights read at a time: on the CPU many blocks, so that handing them over is nothing beside the work.
+CPU_UNIT = 1 << 21
+# Two workers, each with a unit of a sixth of the largest matrix at 20 bytes a weight, hold less than four
+# times that matrix in 16 bits.
+SHARE_OF_LARGEST = 6
+SMALLEST_UNIT = 1 << 20
+MAX_CPU_WORKERS = 16  # beyond this memory and disks are slower than the arithmetic
+WORKERS_A_GPU = 2  # one copies while the other computes
+MAX_READERS = 4
+SPARE_GPU_BYTES = 2 << 30  # free memory from which on a further GPU may help: its context and its blocks
 
 
 def resolve_device(word: str) -> torch.device:
@@ -33,22 +44,63 @@ def resolve_device(word: str) -> torch.device:
     return device
 
 
+def resolve_devices(word: str) -> tuple[torch.device, ...]:
+    """The devices that share a job: `auto` and `cuda` stand for every GPU with memory to spare, other words
+    for one device. Raises UsageError.
+    """
+    first = resolve_device(word)
+    if first.type == "cpu" or ":" in word:
+        return (first,)
+    others = [torch.device("cuda", index) for index in range(1, torch.cuda.device_count())]
+    return (first, *(device for device in others if torch.cuda.mem_get_info(device)[0] >= SPARE_GPU_BYTES))
+
+
+def workers_of(devices: Sequence[torch.device]) -> tuple[torch.device, ...]:
+    """One entry for each thread that computes: a thread per core, or two per GPU."""
+    cores = min(MAX_CPU_WORKERS, len(os.sched_getaffinity(0)))
+    return tuple(
+        device for device in devices for _ in range(cores if device.type == "cpu" else WORKERS_A_GPU)
+    )
+
+
+def reader_count() -> int:
+    """Files that are read and hashed at a time: hashing one file is one core's work."""
+    return max(1, min(MAX_READERS, len(os.sched_getaffinity(0)) // 2))
+
+
+def unit_weights(device: torch.device, largest: int) -> int:
+    """Weights that are read and handed over at a time, where the largest matrix has `largest`."""
+    if device.type == "cpu":
+        return CPU_UNIT
+    return max(min(SMALLEST_UNIT, largest), min(GPU_BLOCK, largest // SHARE_OF_LARGEST))
+
+
 def block_rows(device: torch.device, k: int) -> int:
     """Rows of a matrix `[N, K]` that are worked on at a time."""
     weights = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
     return max(1, weights // k)
 
 
-def allocated_bytes(device: torch.device) -> int | None:
-    """What torch holds on the device now; None on the CPU."""
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else None
+def allocated_bytes(devices: Sequence[torch.device]) -> int | None:
+    """The most that torch holds on one of the GPUs now; None on the CPU."""
+    held = [torch.cuda.memory_allocated(device) for device in devices if device.type == "cuda"]
+    return max(held) if held else None
+
+
+@contextmanager
+def working_on(device: torch.device) -> Iterator[None]:
+    """What a worker thread sets up for its device: on a GPU a stream of its own."""
+    if device.type == "cpu":
+        yield
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    with torch.cuda.device(device), torch.cuda.stream(stream):
+        yield
 
 
 @contextmanager
 def one_thread_a_block(device: torch.device) -> Iterator[None]:
-    """On the CPU, work on each block in one thread: a block is too small to wait for other threads on a busy
-    machine. Another core is not idle meanwhile: it hashes what was read.
-    """
+    """On the CPU, work on each block in one thread: the other cores have blocks of their own."""
     before = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)
@@ -68,7 +120,7 @@ def device_failures(device: torch.device) -> Iterator[None]:
             f"{device} ran out of memory.", "Free it, or quantize with --device cpu."
         ) from failure
     except RuntimeError as failure:
-        if device.type == "cuda" and "CUDA" in str(failure):
+        if "CUDA" in str(failure):
             raise DeviceError(
                 f"{device} was lost: {str(failure).splitlines()[0]}",
                 "Check it with nvidia-smi, then start the same quantize again: it goes on where it was.",

@@ -1,13 +1,14 @@
 """The quantize job: a plan and a 16-bit model in, a checkpoint under its final name out.
 
-Memory is bounded by one block of rows, whatever the model's size. A run that is killed goes on from its
+Memory is bounded by a few blocks of rows, whatever the model's size. A run that is killed goes on from its
 journal and ends with the same bytes.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,14 +27,22 @@ from quantizer.config import (
     index_bytes,
     read_config,
 )
-from quantizer.device import allocated_bytes, device_failures, one_thread_a_block, resolve_device
+from quantizer.device import (
+    allocated_bytes,
+    one_thread_a_block,
+    reader_count,
+    resolve_devices,
+    unit_weights,
+    workers_of,
+)
 from quantizer.disk import write_file
-from quantizer.journal import Journal, JournalHead, PartRecord, source_states
+from quantizer.journal import Journal, JournalHead, source_states
 from quantizer.manifest import MANIFEST, SourceFile, build_manifest, manifest_bytes
 from quantizer.parts import PART_BYTES, Part, plan_parts
+from quantizer.pipeline import Pipeline
 from quantizer.plan import Plan, model_bits_per_weight, plan_bits_per_weight
-from quantizer.source import TensorFile, file_sha256
-from quantizer.streaming import write_part
+from quantizer.source import file_sha256
+from quantizer.streaming import Assembly, StepDone, Streaming, item_name
 from quantizer.tally import Tally
 from quantizer.watch import SilentWatch, Watch
 
@@ -71,7 +80,7 @@ def quantize(
     """
     watch = watch or SilentWatch()
     begun = time.monotonic()
-    place = resolve_device(device)
+    places = resolve_devices(device)
     folder = source_folder(description)
     require_free(out.expanduser().absolute())
     require_matrices(plan)
@@ -81,12 +90,12 @@ def quantize(
     if refusals:
         watch.log("warning", f"Serving engines will refuse this checkpoint: {'; '.join(refusals[:3])}.")
     head = JournalHead(plan, source_states(folder, {part.source_file for part in parts}), __version__)
-    with claim_folder(out, plan) as target, _journal(target, head) as journal, device_failures(place):
+    with claim_folder(out, plan) as target, _journal(target, head) as journal:
         _verify_finished(target, journal, parts, watch)
         companions = companion_files(folder)
         _check_space(target, parts, journal, companions, len(plan.matrices))
         tally = Tally(plan, parts, watch)
-        _stream(folder, target, parts, plan, journal=journal, tally=tally, device=place, watch=watch)
+        _stream(folder, target, parts, plan, journal=journal, tally=tally, devices=places, watch=watch)
         for companion in companions:
             write_file(target.path / companion.name, companion.read_bytes())
         manifest = build_manifest(
@@ -163,42 +172,52 @@ def _stream(
     *,
     journal: Journal,
     tally: Tally,
-    device: torch.device,
+    devices: Sequence[torch.device],
     watch: Watch,
 ) -> None:
-    """Write the missing parts, source file by source file."""
-    watch.phase("quantize", sum(part.source_bytes for part in parts), "B")
-    done = 0
-
-    def on_block(size: int, name: str) -> None:
-        nonlocal done
-        done += size
-        watch.progress(done, note=name, device_bytes=allocated_bytes(device))
-        watch.checkpoint()
-
-    for file, held in groupby(parts, key=lambda part: part.source_file):
-        same_source = list(held)
-        for part in same_source:
-            if part.file in journal.finished:
-                tally.add(journal.finished[part.file].sums)
-                done += part.source_bytes
-        missing = [part for part in same_source if part.file not in journal.finished]
-        if not missing:
-            continue
-        with TensorFile(folder / file, hashed=True) as source, one_thread_a_block(device):
-            for part in missing:
-                shard, sums = write_part(
-                    target.path,
-                    part,
-                    plan,
-                    source,
-                    device,
-                    on_block=on_block,
-                    on_piece=lambda s: tally.add((s,)),
-                )
-                source_sha256 = source.sha256() if part.ends_source else None
-                journal.add(PartRecord(shard, sums, source_sha256))
-                watch.checkpoint()
+    """Write the missing parts: several source files at a time, on all devices."""
+    missing = [part for part in parts if part.file not in journal.finished]
+    done = sum(part.source_bytes for part in parts if part.file in journal.finished)
+    watch.phase("quantize", sum(part.source_bytes for part in parts), "B", done=done)
+    for record in journal.finished.values():
+        tally.add(record.sums)
+    largest = max(math.prod(matrix.shape[-2:]) for matrix in plan.matrices)
+    streaming = Streaming(
+        folder,
+        target.path,
+        plan,
+        missing,
+        unit=unit_weights(devices[0], largest),
+        pinned=devices[0].type == "cuda",
+    )
+    assembly = Assembly(streaming, missing)
+    workers = workers_of(devices)
+    pipeline = Pipeline(streaming.lanes(), workers, readers=reader_count(), depth=2 * len(workers) + 1)
+    try:
+        with one_thread_a_block(devices[0]), pipeline:
+            try:
+                for event in pipeline.results():
+                    if not isinstance(event, StepDone):
+                        for record in assembly.take_end(event):
+                            journal.add(record)
+                        continue
+                    sums = assembly.take_step(event)
+                    if sums is not None:
+                        tally.add((sums,))
+                    if assembly.is_whole(event.step.part):
+                        pipeline.later(partial(streaming.finish, event.step.part))
+                    done += event.source_bytes
+                    name = item_name(assembly.item(event.step))
+                    watch.progress(done, note=name, device_bytes=allocated_bytes(devices))
+                    watch.checkpoint()
+            except BaseException:
+                for event in pipeline.stop():  # a part that is whole is kept, whatever ended the run
+                    if not isinstance(event, StepDone):
+                        for record in assembly.take_end(event):
+                            journal.add(record)
+                raise
+    finally:
+        streaming.discard()
 
 
 def _source_files(journal: Journal, parts: Sequence[Part], head: JournalHead) -> list[SourceFile]:

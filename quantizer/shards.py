@@ -7,6 +7,7 @@ however odd the shapes are. The file has a `.tmp` name until it is whole, synced
 import errno
 import json
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ HEADER_ALIGNMENT = 8  # keeps the first tensor aligned to the widest dtype
 
 
 class ShardWriter:
-    """One safetensors file under construction in `folder`.
+    """One safetensors file under construction in `folder`; several threads may write to it.
 
     Every method raises OperatorError with a sentence when the disk is full or can't be written.
     """
@@ -32,6 +33,7 @@ class ShardWriter:
         self._temporary = folder / (file + TEMPORARY)
         self._size = len(header) + sum(tensor.bytes for tensor in tensors)
         self._missing = self._size - len(header)
+        self._counting = threading.Lock()
         try:
             self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         except OSError as failure:
@@ -46,7 +48,8 @@ class ShardWriter:
     def write(self, tensor: str, data: Bytes, offset: int = 0) -> None:
         """Bytes of one tensor from `offset` in it; each byte of the file is to be written once."""
         self._write_at(data.data, self._offsets[tensor] + offset)
-        self._missing -= len(data)
+        with self._counting:
+            self._missing -= len(data)
 
     def finish(self) -> WrittenShard:
         """Sync, give the file its name, checksum what was written. Raises ValueError if bytes are missing."""

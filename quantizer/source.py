@@ -35,8 +35,10 @@ TORCH_DTYPES: dict[str, torch.dtype] = {
 class TensorFile:
     """One open safetensors file, whose tensors are known from its header. A context manager."""
 
-    def __init__(self, path: Path, *, hashed: bool = False) -> None:
+    def __init__(self, path: Path, *, hashed: bool = False, pinned: bool = False) -> None:
+        """`pinned`: what is read lies in page-locked memory, from where a GPU copies at full speed."""
         self.path = path
+        self._pinned = pinned
         try:
             self._fd = os.open(path, os.O_RDONLY)
         except OSError as failure:
@@ -61,7 +63,10 @@ class TensorFile:
 
     def read(self, start: int, length: int) -> Bytes:
         """`length` bytes from byte `start`. Raises OperatorError where the file ends before that."""
-        data = read_exactly(self._fd, start, length, self.path)
+        data: Bytes | None = None
+        if self._pinned:
+            data = torch.empty(length, dtype=torch.uint8, pin_memory=True).numpy()
+        data = read_exactly(self._fd, start, length, self.path, data)
         if self._hash is not None:
             self._hash.offer(start, data)
         return data
@@ -138,9 +143,9 @@ class FileHash:
             self._waiting = None
 
 
-def read_exactly(fd: int, start: int, length: int, path: Path) -> Bytes:
-    """`length` bytes from byte `start`. Raises OperatorError where they can't be read."""
-    data: Bytes = np.empty(length, dtype=np.uint8)
+def read_exactly(fd: int, start: int, length: int, path: Path, into: Bytes | None = None) -> Bytes:
+    """`length` bytes from byte `start`, in memory given or new. Raises OperatorError where that fails."""
+    data: Bytes = np.empty(length, dtype=np.uint8) if into is None else into
     view = data.data
     done = 0
     while done < length:

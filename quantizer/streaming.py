@@ -1,89 +1,212 @@
-"""One part of the output: source blocks in, packed codes and scales out, a block of rows at a time."""
+"""The lanes that write a checkpoint: source blocks in, packed codes and scales out, a few rows at a time."""
 
+import math
 import time
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fqconsole.models.description import TensorInfo
 from quantizer.blocks import quantize_rows
-from quantizer.device import block_rows
-from quantizer.journal import MatrixSums, WrittenShard
+from quantizer.journal import MatrixSums, PartRecord, WrittenShard
 from quantizer.parts import Part, Piece
+from quantizer.pipeline import Lane, Task
 from quantizer.plan import Plan
 from quantizer.shards import ShardWriter
-from quantizer.source import TensorFile, as_bytes
-from quantizer.tally import merge_sums
-
-OnBlock = Callable[[int, str], None]  # (source bytes worked through, name); may raise to end the run
-OnPiece = Callable[[MatrixSums], None]
+from quantizer.source import READ_BLOCK, Bytes, TensorFile, as_bytes
 
 
-def write_part(
-    folder: Path,
-    part: Part,
-    plan: Plan,
-    source: TensorFile,
-    device: torch.device,
-    *,
-    on_block: OnBlock,
-    on_piece: OnPiece,
-) -> tuple[WrittenShard, tuple[MatrixSums, ...]]:
-    """Write one output file. What is unfinished when anything is raised is deleted.
+@dataclass(frozen=True)
+class Step:
+    """Some rows of a piece, or some bytes of a kept tensor."""
 
-    Raises OperatorError for unreadable sources, weights that are not finite and failed writes, and whatever
-    the two callbacks raise.
-    """
-    writer = ShardWriter(folder, part.file, part.tensors)
-    sums: dict[int, MatrixSums] = {}
-    try:
-        for item in part.items:
+    part: str  # file
+    item: int  # of the part's items
+    first: int  # row or byte
+    count: int
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A step is written."""
+
+    step: Step
+    source_bytes: int
+    squared_error: float = 0.0
+    squared_norm: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class PartDone:
+    """A part is on disk under its name."""
+
+    shard: WrittenShard
+
+
+@dataclass(frozen=True)
+class SourceDone:
+    """A source file was read to its end."""
+
+    file: str
+    sha256: str
+
+
+Event = StepDone | PartDone | SourceDone
+
+
+class Streaming:
+    """One run's writing: hands out the lanes, one per source file, and owns the files under construction."""
+
+    def __init__(
+        self, source: Path, folder: Path, plan: Plan, parts: Sequence[Part], *, unit: int, pinned: bool
+    ) -> None:
+        """`parts` are those still to be made; `unit` the weights that are handed over at a time."""
+        self._source = source
+        self._folder = folder
+        self._plan = plan
+        self._parts = parts
+        self._unit = unit
+        self._pinned = pinned
+        self._writers: dict[str, ShardWriter] = {}
+
+    def lanes(self) -> list[Lane[Event]]:
+        """One lane per source file; running it opens the file and its parts."""
+        by_file = groupby(self._parts, key=lambda part: part.source_file)
+        return [partial(self._lane, file, list(parts)) for file, parts in by_file]
+
+    def steps(self, part: Part) -> Iterator[Step]:
+        """What is to be done for a part, in the order of the source; at least one step an item."""
+        for index, item in enumerate(part.items):
             if isinstance(item, TensorInfo):
-                _copy(item, source, writer, on_block)
+                total, size = item.bytes, READ_BLOCK
+            else:
+                total, size = item.rows, max(1, self._unit // item.k)
+            for first in range(0, max(1, total), size):
+                yield Step(part.file, index, first, min(size, total - first))
+
+    def finish(self, part: str) -> PartDone:
+        """Sync, name and checksum a part whose steps are all done."""
+        shard = self._writers[part].finish()
+        del self._writers[part]
+        return PartDone(shard)
+
+    def discard(self) -> None:
+        """Delete what is not finished; to be called when no lane or task runs any more."""
+        for writer in self._writers.values():
+            writer.discard()
+        self._writers.clear()
+
+    def _lane(self, file: str, parts: Sequence[Part]) -> Generator[Task[Event], None, None]:
+        with TensorFile(self._source / file, hashed=True, pinned=self._pinned) as source:
+            for part in parts:
+                writer = ShardWriter(self._folder, part.file, part.tensors)
+                self._writers[part.file] = writer
+                for step in self.steps(part):
+                    item = part.items[step.item]
+                    if isinstance(item, TensorInfo):
+                        data = source.read(item.start + step.first, step.count)
+                        yield partial(_copy, step, item, data, writer)
+                    else:
+                        rows = source.rows(item.tensor, item.first_row + step.first, step.count)
+                        yield partial(self._quantize, step, item, rows, writer)
+            if parts[-1].ends_source:
+                yield partial(_source_done, file, source.sha256())
+
+    def _quantize(
+        self, step: Step, piece: Piece, rows: Tensor, writer: ShardWriter, device: torch.device
+    ) -> Event:
+        begun = time.perf_counter()
+        matrix = self._plan.matrices[piece.matrix]
+        block = quantize_rows(rows.to(device, non_blocking=True), matrix, self._plan, piece.module)
+        packed, scales = as_bytes(block.packed), as_bytes(block.scales)
+        seconds = time.perf_counter() - begun
+        if step.first == 0:
+            shape = np.array([piece.rows, piece.k], dtype=np.int64)
+            writer.write(f"{piece.module}.weight_shape", shape.view(np.uint8))
+        for end, data in (("weight_packed", packed), ("weight_scale", scales)):
+            writer.write(f"{piece.module}.{end}", data, step.first * (len(data) // step.count))
+        return StepDone(step, step.count * piece.row_bytes, block.squared_error, block.squared_norm, seconds)
+
+
+class Assembly:
+    """Puts together what comes in any order: steps to sums of pieces, parts and hashes to journal records.
+
+    Sums are exact (`fsum`), so that neither threads nor a resume change the last digit.
+    """
+
+    def __init__(self, streaming: Streaming, parts: Sequence[Part]) -> None:
+        self._parts = {part.file: part for part in parts}
+        self._missing = {part.file: Counter(s.item for s in streaming.steps(part)) for part in parts}
+        self._steps: dict[tuple[str, int], list[StepDone]] = defaultdict(list)
+        self._sums: dict[str, dict[int, MatrixSums]] = defaultdict(dict)
+        self._shards: dict[str, WrittenShard] = {}
+        self._hashes: dict[str, str] = {}
+
+    def item(self, step: Step) -> Piece | TensorInfo:
+        """The item a step belongs to."""
+        return self._parts[step.part].items[step.item]
+
+    def take_step(self, done: StepDone) -> MatrixSums | None:
+        """The sums of a piece when this was its last step."""
+        part, index = done.step.part, done.step.item
+        item = self.item(done.step)
+        self._missing[part] -= Counter([index])
+        if isinstance(item, TensorInfo):
+            return None
+        self._steps[part, index].append(done)
+        if self._missing[part][index]:
+            return None
+        steps = self._steps.pop((part, index))
+        sums = MatrixSums(
+            matrix=item.matrix,
+            pieces=1,
+            squared_error=math.fsum(step.squared_error for step in steps),
+            squared_norm=math.fsum(step.squared_norm for step in steps),
+            seconds=sum(step.seconds for step in steps),
+        )
+        self._sums[part][index] = sums
+        return sums
+
+    def is_whole(self, part: str) -> bool:
+        """Whether every step of a part is done."""
+        return not self._missing[part]
+
+    def take_end(self, done: PartDone | SourceDone) -> list[PartRecord]:
+        """The records of the parts of which everything is known by now."""
+        if isinstance(done, PartDone):
+            self._shards[done.shard.file] = done.shard
+        else:
+            self._hashes[done.file] = done.sha256
+        records = []
+        for file, shard in list(self._shards.items()):
+            part = self._parts[file]
+            if part.ends_source and part.source_file not in self._hashes:
                 continue
-            done = _quantize(item, plan, source=source, writer=writer, device=device, on_block=on_block)
-            sums[item.matrix] = merge_sums(sums[item.matrix], done) if item.matrix in sums else done
-            on_piece(done)
-        return writer.finish(), tuple(sums.values())
-    except BaseException:
-        writer.discard()
-        raise
+            del self._shards[file]
+            sums = tuple(self._sums[file][index] for index in sorted(self._sums[file]))
+            source_sha256 = self._hashes[part.source_file] if part.ends_source else None
+            records.append(PartRecord(shard, sums, source_sha256))
+        return records
 
 
-def _copy(tensor: TensorInfo, source: TensorFile, writer: ShardWriter, on_block: OnBlock) -> None:
+def item_name(item: Piece | TensorInfo) -> str:
+    """The name to show while an item is worked on."""
+    return item.name if isinstance(item, TensorInfo) else item.module
+
+
+def _copy(step: Step, tensor: TensorInfo, data: Bytes, writer: ShardWriter, _: torch.device) -> Event:
     """A kept tensor goes over byte by byte."""
-    for offset, data in source.blocks(tensor):
-        writer.write(tensor.name, data, offset)
-        on_block(len(data), tensor.name)
+    writer.write(tensor.name, data, step.first)
+    return StepDone(step, len(data))
 
 
-def _quantize(
-    piece: Piece,
-    plan: Plan,
-    *,
-    source: TensorFile,
-    writer: ShardWriter,
-    device: torch.device,
-    on_block: OnBlock,
-) -> MatrixSums:
-    shape = np.array([piece.rows, piece.k], dtype=np.int64)
-    writer.write(f"{piece.module}.weight_shape", shape.view(np.uint8))
-    step = block_rows(device, piece.k)
-    squared_error = squared_norm = 0.0
-    begun = time.perf_counter()
-    packed_at = scales_at = 0
-    for first in range(0, piece.rows, step):
-        count = min(step, piece.rows - first)
-        rows = source.rows(piece.tensor, piece.first_row + first, count).to(device)
-        block = quantize_rows(rows, plan.matrices[piece.matrix], plan, piece.module)
-        squared_error += block.squared_error
-        squared_norm += block.squared_norm
-        packed_bytes, scale_bytes = as_bytes(block.packed), as_bytes(block.scales)
-        writer.write(f"{piece.module}.weight_packed", packed_bytes, packed_at)
-        writer.write(f"{piece.module}.weight_scale", scale_bytes, scales_at)
-        packed_at += len(packed_bytes)
-        scales_at += len(scale_bytes)
-        on_block(count * piece.row_bytes, piece.module)
-    return MatrixSums(piece.matrix, 1, squared_error, squared_norm, time.perf_counter() - begun)
+def _source_done(file: str, sha256: str, _: torch.device) -> Event:
+    return SourceDone(file, sha256)

@@ -1,5 +1,7 @@
 """Adds up what is known of each matrix while its pieces are finished, in this run or an earlier one."""
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from quantizer.journal import MatrixSums
@@ -8,7 +10,7 @@ from quantizer.plan import Plan
 from quantizer.rounding import relative_error
 from quantizer.watch import MatrixResult, Watch
 
-ERROR_DIGITS = 6  # significant: sums of the same numbers on other threads may differ in the last ones
+ERROR_DIGITS = 6  # significant: sums of the same numbers on other devices may differ in the last ones
 
 
 class Tally:
@@ -22,38 +24,28 @@ class Tally:
             for item in part.items:
                 if isinstance(item, Piece):
                     self._missing[item.matrix] += 1
-        self._sums: dict[int, MatrixSums] = {}
+        self._sums: dict[int, list[MatrixSums]] = defaultdict(list)
         self.errors: dict[int, float] = {}  # relative error of the finished matrices, by index in the plan
 
     def add(self, sums: Iterable[MatrixSums]) -> None:
         """Take in pieces that are finished."""
         for new in sums:
-            old = self._sums.get(new.matrix)
-            self._sums[new.matrix] = new if old is None else merge_sums(old, new)
+            self._sums[new.matrix].append(new)
             self._missing[new.matrix] -= new.pieces
             if self._missing[new.matrix] == 0:
-                self._finish(self._sums[new.matrix])
+                self._finish(new.matrix, self._sums.pop(new.matrix))
 
-    def _finish(self, sums: MatrixSums) -> None:
-        error = relative_error(sums.squared_error, sums.squared_norm)
-        self.errors[sums.matrix] = float(f"{error:.{ERROR_DIGITS}g}")
+    def _finish(self, matrix: int, sums: Sequence[MatrixSums]) -> None:
+        error = relative_error(
+            math.fsum(piece.squared_error for piece in sums), math.fsum(piece.squared_norm for piece in sums)
+        )
+        self.errors[matrix] = float(f"{error:.{ERROR_DIGITS}g}")
         self._watch.matrix(
             MatrixResult(
                 index=len(self.errors) - 1,
                 count=len(self._plan.matrices),
-                matrix=self._plan.matrices[sums.matrix],
-                relative_error=self.errors[sums.matrix],
-                seconds=sums.seconds,
+                matrix=self._plan.matrices[matrix],
+                relative_error=self.errors[matrix],
+                seconds=sum(piece.seconds for piece in sums),
             )
         )
-
-
-def merge_sums(old: MatrixSums, new: MatrixSums) -> MatrixSums:
-    """Two shares of one matrix as one."""
-    return MatrixSums(
-        matrix=old.matrix,
-        pieces=old.pieces + new.pieces,
-        squared_error=old.squared_error + new.squared_error,
-        squared_norm=old.squared_norm + new.squared_norm,
-        seconds=old.seconds + new.seconds,
-    )

@@ -27,8 +27,10 @@ class MatrixResult(msgspec.Struct, frozen=True):
 class Watch(Protocol):
     """What a job calls while it works; every call is cheap and may come from the job's thread only."""
 
-    def phase(self, name: str, total: float, unit: str) -> None:
-        """A phase begins: "hash", "analyse", "quantize"; `total` of `unit` lie ahead (0 = unknown)."""
+    def phase(self, name: str, total: float, unit: str, *, done: float = 0.0) -> None:
+        """A phase begins: "hash", "analyse", "quantize"; `total` of `unit` are to be done (0 = unknown), of
+        which an earlier run did `done`.
+        """
 
     def progress(self, done: float, *, note: str = "", device_bytes: int | None = None) -> None:
         """`done` units of the present phase are finished; called often, the receiver thins it out."""
@@ -82,7 +84,7 @@ class SilentWatch:
     def __init__(self, gate: Gate | None = None) -> None:
         self._gate = gate
 
-    def phase(self, name: str, total: float, unit: str) -> None:
+    def phase(self, name: str, total: float, unit: str, *, done: float = 0.0) -> None:
         pass
 
     def progress(self, done: float, *, note: str = "", device_bytes: int | None = None) -> None:

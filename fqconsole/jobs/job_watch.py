@@ -37,9 +37,9 @@ class JobWatch:
         self._pace = Pace()
         self._told: float | None = None
 
-    def phase(self, name: str, total: float, unit: str) -> None:
+    def phase(self, name: str, total: float, unit: str, *, done: float = 0.0) -> None:
         self._phase, self._total, self._pace, self._told = name, total, Pace(), None
-        self._pace.note(self._clock(), 0.0)
+        self._pace.note(self._clock(), done)
         self._put(PhaseStarted(t=time.time(), phase=name, total=float(total), unit=unit))
 
     def progress(self, done: float, *, note: str = "", device_bytes: int | None = None) -> None:

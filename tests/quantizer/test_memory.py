@@ -14,7 +14,7 @@ from tests.quantizer.synthetic_models import llama_config
 
 MIB = 1 << 20
 SHARDS, ROWS, COLUMNS = 16, 8192, 4096  # one matrix of 64 MiB a shard: 1 GiB in all
-ALLOWED = 96 * MIB  # blocks, hash buffers and the allocator's slack; the model is 1 GiB
+ALLOWED = 128 * MIB  # what is under way, and the allocator's slack; the model is 1 GiB
 
 MEASURED_RUN = """
 import sys

@@ -13,7 +13,7 @@ class RecordingWatch(SilentWatch):
         self.results: list[MatrixResult] = []
         self.logs: list[tuple[LogLevel, str]] = []
 
-    def phase(self, name: str, total: float, unit: str) -> None:
+    def phase(self, name: str, total: float, unit: str, *, done: float = 0.0) -> None:
         self.phases.append((name, total, unit))
 
     def progress(self, done: float, *, note: str = "", device_bytes: int | None = None) -> None:
