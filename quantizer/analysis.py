@@ -128,7 +128,7 @@ def _measure(
                     for first in range(0, piece.rows, step):
                         watch.checkpoint()
                         count = min(step, piece.rows - first)
-                        meter.add(opened.rows(piece.tensor, piece.first_row + first, count).to(device))
+                        meter.add(opened.piece_rows(piece, first, count).to(device))
                         done += count * piece.row_bytes
                         watch.progress(done, note=piece.module, device_bytes=allocated_bytes((device,)))
                     profiles[piece.matrix].append(meter.profile())

@@ -90,4 +90,5 @@ def _matrix_plan(candidate: Candidate, fused_set: str, scheme: Scheme, reason: s
         scheme=scheme,
         reason=reason,
         first_row=candidate.first_row,
+        transposed=candidate.transposed,
     )

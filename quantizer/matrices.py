@@ -1,11 +1,10 @@
 """Which tensors of a model are matrices, which are kept and why: decided by rule from names and shapes alone.
 
 A matrix is a 2-D floating-point `*.weight` inside a numbered layer. Kept are: everything outside the
-numbered layers (embeddings, lm_head), embeddings and heads inside them, routers and gates, norms, biases,
-convolutions, towers that are not the language model, and weights stored transposed as `[K, N]` (GPT-2's
-Conv1D). Routed experts become one stack `[E, N, K]` per layer and projection, whether they lie on disk as
-one 2-D tensor per expert or as fused 3-D tensors in the layout `gate_up_proj [E, 2I, H]`, `down_proj [E, H,
-I]`.
+numbered layers (embeddings, lm_head), embeddings and heads inside them, routers, norms, biases, convolutions
+and towers that are not the language model. A weight stored as `[K, N]` (GPT-2's Conv1D) is quantized as its
+transpose. Routed experts become one stack `[E, N, K]` per layer and projection, whether they lie on disk as
+one 2-D tensor per expert or fused as 3-D tensors, `[E, 2I, H]` and `[E, H, I]` or the transposes of these.
 """
 
 import re
@@ -36,8 +35,13 @@ FUSED_ROLES: tuple[tuple[str, frozenset[str]], ...] = (
 )
 
 _EXPERT = re.compile(r"^(?P<experts>(?:.*\.)?experts)\.(?P<index>\d+)\.(?P<kind>.+)\.weight$")
-_FUSED_EXPERTS = re.compile(r"^(?P<experts>(?:.*\.)?experts)\.(?P<kind>gate_up_proj|down_proj)(?:\.weight)?$")
-_ROUTER = re.compile(r"(?:.*_)?(?:gate|router|gating)")
+# Fused experts on disk: gate and up as one, then down, in the words of several families.
+_FUSED_EXPERTS = re.compile(
+    r"^(?P<place>(?:.*\.)?(?:experts|block_sparse_moe))\."
+    r"(?:(?P<rising>gate_up_proj|fc1|input_linear)|(?P<falling>down_proj|fc2|output_linear))(?:\.weight)?$"
+)
+_ROUTER = re.compile(r"gate|router|gating|.*_router")
+_SMALL_GATE = re.compile(r".*_gate")
 _EMBEDDING = re.compile(r".*emb(?:ed.*|s)?|wte|wpe")
 _HEAD = re.compile(r"(?:.*_)?head|embed_out")
 _TOWER = re.compile(r"(?:vision|visual|audio|image|speech).*")
@@ -54,6 +58,7 @@ class Candidate(msgspec.Struct, frozen=True):
     kind: str
     fused_set: str
     first_row: int = 0
+    transposed: bool = False
 
 
 class Inventory(msgspec.Struct, frozen=True):
@@ -72,19 +77,19 @@ def plan_matrices(description: ModelDescription) -> Inventory:
     experts: dict[tuple[str, str], dict[int, TensorInfo]] = defaultdict(dict)
     fused: dict[str, dict[str, TensorInfo]] = defaultdict(dict)
     for tensor in description.tensors:
-        reason = _kept_reason(tensor, transposed)
+        reason = _kept_reason(tensor, description.experts)
         expert, stack = _EXPERT.match(tensor.name), _FUSED_EXPERTS.match(tensor.name)
         if stack is not None and len(tensor.shape) == 3 and tensor.dtype in FLOATS:
-            fused[stack["experts"]][stack["kind"]] = tensor
+            fused[stack["place"]]["rising" if stack["rising"] else "falling"] = tensor
         elif reason:
             kept.append(_keep(tensor, reason))
         elif expert is not None:
             experts[expert["experts"], expert["kind"]][int(expert["index"])] = tensor
         else:
-            single.append(_single(tensor))
+            single.append(_single(tensor, transposed))
     stacks = [c for (place, kind), members in experts.items() for c in _stack(place, kind, members)]
     for place, pair in fused.items():
-        unfused = _unfuse(place, pair)
+        unfused = _unfuse(place, pair, biased=f"{place}.gate_up_proj_bias" in tensors)
         stacks.extend(unfused)
         if not unfused:
             kept.extend(_keep(tensor, "fused experts of another layout") for tensor in pair.values())
@@ -98,7 +103,7 @@ def layer_of(name: str) -> int | None:
     return next((int(part) for part in name.split(".") if part.isdecimal()), None)
 
 
-def _kept_reason(tensor: TensorInfo, transposed: frozenset[str]) -> str:
+def _kept_reason(tensor: TensorInfo, experts: int) -> str:
     """Why a tensor is kept, or an empty word for a matrix."""
     parts = tensor.name.split(".")
     if parts[-1] != "weight":
@@ -106,7 +111,7 @@ def _kept_reason(tensor: TensorInfo, transposed: frozenset[str]) -> str:
     module = parts[-2] if len(parts) > 1 else ""
     if len(tensor.shape) == 1:
         return "norm" if _NORM.fullmatch(module) else "vector"
-    if any("conv" in part for part in parts[:-1]):
+    if "conv" in module:
         return "convolution"
     if len(tensor.shape) != 2:
         return f"{len(tensor.shape)}-D tensor"
@@ -122,10 +127,10 @@ def _kept_reason(tensor: TensorInfo, transposed: frozenset[str]) -> str:
         return "not the language model"
     if any(_ROUTER.fullmatch(part) for part in parts[:-1]):
         return "router"
+    if _SMALL_GATE.fullmatch(module) and tensor.shape[0] in (1, experts):
+        return "router"
     if 1 in tensor.shape:
         return "a single row or column"
-    if module in transposed:
-        return "stored transposed (Conv1D)"
     return ""
 
 
@@ -148,12 +153,14 @@ def _keep(tensor: TensorInfo, reason: str) -> KeptTensor:
     return KeptTensor(tensor.name, tensor.shape, tensor.bytes, reason)
 
 
-def _single(tensor: TensorInfo) -> Candidate:
+def _single(tensor: TensorInfo, transposed_kinds: frozenset[str]) -> Candidate:
     name = tensor.name.removesuffix(WEIGHT)
     parent, _, kind = name.rpartition(".")
     role = next((role for role, members in FUSED_ROLES if kind in members), None)
     fused_set = f"{parent}.{role}" if role else name
-    return Candidate(name, (tensor.name,), tensor.shape, layer_of(name), kind, fused_set)
+    transposed = kind in transposed_kinds
+    shape = tensor.shape[::-1] if transposed else tensor.shape
+    return Candidate(name, (tensor.name,), shape, layer_of(name), kind, fused_set, transposed=transposed)
 
 
 def _stack(place: str, kind: str, members: Mapping[int, TensorInfo]) -> Iterable[Candidate]:
@@ -170,19 +177,32 @@ def _stack(place: str, kind: str, members: Mapping[int, TensorInfo]) -> Iterable
         yield Candidate(name, (tensor.name,), tensor.shape, layer, kind, EXPERTS_SET)
 
 
-def _unfuse(place: str, pair: Mapping[str, TensorInfo]) -> list[Candidate]:
-    """Stacks cut out of `gate_up_proj [E, 2I, H]` and `down_proj [E, H, I]`; empty for any other layout."""
-    gate_up, down = pair.get("gate_up_proj"), pair.get("down_proj")
-    if gate_up is None or down is None:
+def _unfuse(place: str, pair: Mapping[str, TensorInfo], *, biased: bool) -> list[Candidate]:
+    """Stacks cut out of two fused tensors; empty where their shapes tell no layout.
+
+    `[E, 2I, H]` with `[E, H, I]`, or transposed `[E, H, 2I]` with `[E, I, H]`: no sizes fit both. Gate and up
+    are halves of the 2I rows and become stacks of their own, as engines name them. Experts with biases
+    (gpt-oss) have the two interleaved, and nothing in names or shapes tells: their rows stay one stack.
+    """
+    rising, falling = pair.get("rising"), pair.get("falling")
+    if rising is None or falling is None:
         return []
-    count, rows, hidden = gate_up.shape
-    inner = down.shape[2]
-    if down.shape != (count, hidden, inner) or rows != 2 * inner:
+    count, *wide = rising.shape
+    transposed = falling.shape == (count, wide[1] // 2, wide[0])
+    rows, hidden = wide[::-1] if transposed else wide
+    inner = rows // 2
+    if rows % 2 or falling.shape != ((count, inner, hidden) if transposed else (count, hidden, inner)):
         return []
+    experts = place if place.endswith(EXPERTS_SET) else f"{place}.{EXPERTS_SET}"
     layer = layer_of(place)
-    half = (count, inner, hidden)
-    return [
-        Candidate(f"{place}.gate_proj", (gate_up.name,), half, layer, "gate_proj", EXPERTS_SET),
-        Candidate(f"{place}.up_proj", (gate_up.name,), half, layer, "up_proj", EXPERTS_SET, first_row=inner),
-        Candidate(f"{place}.down_proj", (down.name,), down.shape, layer, "down_proj", EXPERTS_SET),
-    ]
+
+    def cut(kind: str, tensor: TensorInfo, n: int, k: int, first_row: int = 0) -> Candidate:
+        shape = (count, n, k)
+        name = f"{experts}.{kind}"
+        return Candidate(name, (tensor.name,), shape, layer, kind, EXPERTS_SET, first_row, transposed)
+
+    down = cut("down_proj", falling, hidden, inner)
+    if biased:
+        return [cut("gate_up_proj", rising, rows, hidden), down]
+    gate = cut("gate_proj", rising, inner, hidden)
+    return [gate, cut("up_proj", rising, inner, hidden, first_row=inner), down]

@@ -21,22 +21,32 @@ SCALE_WORDS = {"bfloat16": "BF16", "float16": "F16"}
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """One 2-D matrix as it is stored: a whole source tensor, or one expert's rows of a 3-D one."""
+    """One 2-D matrix `[rows, k]` as it is stored: a whole source tensor, or a share of one.
+
+    `first_row` counts in the tensor seen as `[rows, k]`. Where the source is `transposed`, it lies there as
+    columns: those from `first_row` in the `[k, all columns]` of expert `expert`.
+    """
 
     matrix: int  # index in the plan's matrices
     module: str  # name in the output, without ".weight_packed"
     tensor: TensorInfo
-    first_row: int  # in the tensor seen as [rows, K]
+    first_row: int
     rows: int
+    transposed: bool = False
+    expert: int = 0
 
     @property
     def k(self) -> int:
-        return self.tensor.shape[-1]
+        return self.tensor.shape[-2] if self.transposed else self.tensor.shape[-1]
 
     @property
     def source_start(self) -> int:
         """Byte in the source file where the piece begins."""
-        return self.tensor.start + self.first_row * self.row_bytes
+        if not self.transposed:
+            return self.tensor.start + self.first_row * self.row_bytes
+        columns = self.tensor.shape[-1]
+        before = self.expert * self.k * columns + self.first_row
+        return self.tensor.start + before * (self.row_bytes // self.k)
 
     @property
     def row_bytes(self) -> int:
@@ -132,19 +142,24 @@ def expert_module(stack: str, expert: int) -> str:
 
 def _pieces(index: int, matrix: MatrixPlan, tensors: dict[str, TensorInfo]) -> list[Piece]:
     if len(matrix.shape) == 2:
-        tensor = _tensor(tensors, matrix.tensors[0], matrix.shape)
-        return [Piece(index, matrix.name, tensor, 0, matrix.shape[0])]
+        stored = matrix.shape[::-1] if matrix.transposed else matrix.shape
+        tensor = _tensor(tensors, matrix.tensors[0], stored)
+        return [Piece(index, matrix.name, tensor, 0, matrix.shape[0], matrix.transposed)]
     experts, rows, k = matrix.shape
     if len(matrix.tensors) == experts:
         found = [_tensor(tensors, name, (rows, k)) for name in matrix.tensors]
         return [Piece(index, t.name.removesuffix(".weight"), t, 0, rows) for t in found]
     fused = tensors.get(matrix.tensors[0])
-    if fused is None or len(fused.shape) != 3 or fused.shape[0] != experts or fused.shape[2] != k:
+    along_k = 1 if matrix.transposed else 2
+    if fused is None or len(fused.shape) != 3 or fused.shape[0] != experts or fused.shape[along_k] != k:
         _refuse(matrix.tensors[0])
-    return [
-        Piece(index, expert_module(matrix.name, e), fused, e * fused.shape[1] + matrix.first_row, rows)
-        for e in range(experts)
-    ]
+    pieces = []
+    for expert in range(experts):
+        module = expert_module(matrix.name, expert)
+        before = 0 if matrix.transposed else expert * fused.shape[1]
+        first = before + matrix.first_row
+        pieces.append(Piece(index, module, fused, first, rows, matrix.transposed, expert))
+    return pieces
 
 
 def _tensor(tensors: dict[str, TensorInfo], name: str, shape: tuple[int, ...]) -> TensorInfo:

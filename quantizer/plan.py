@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from quantizer.methods import Methods
 from quantizer.scheme import Scheme, stored_bytes
 
 Granularity = Literal["adaptive", "fixed", "matrix"]  # matrix: adaptive without fused sets, for study
@@ -25,6 +26,7 @@ class MatrixPlan(msgspec.Struct, frozen=True):
     statistic: dict[str, float] = {}
     reason: str = ""
     first_row: int = 0  # where this matrix starts in each expert of a 3-D source tensor (gate | up)
+    transposed: bool = False  # the source stores [K, N], or [E, K, N]
 
     @property
     def bytes(self) -> int:
@@ -44,6 +46,28 @@ class KeptTensor(msgspec.Struct, frozen=True):
     reason: str  # "embedding", "norm", "router", "lm_head", "bias", ...
 
 
+class ChannelSet(msgspec.Struct, frozen=True):
+    """Channels that leave a norm, or the rows of a matrix, and are read by the columns of other matrices.
+
+    Where `factors` is set, channel c is divided by 2^(factors[c] / 8) at the producer and multiplied by it in
+    the columns of the readers, before these are rounded: the 16-bit function stays what it was.
+    """
+
+    producer: str  # the norm's weight, or the name of a matrix
+    readers: tuple[str, ...]  # matrices, by name
+    of_rows: bool = False  # the producer is a matrix
+    kept_readers: tuple[str, ...] = ()  # tensors kept in 16 bits that read the channels too: routers
+    bias: str | None = None  # the producer's, kept in 16 bits
+    offset: float = 0.0  # the norm multiplies by offset + weight
+    head: int = 0  # of value rows: the width of a head ...
+    repeat: int = 1  # ... and how many query heads in succession read each
+    # int8 per channel of the producer: log2 of the factor, in eighths; empty: not balanced
+    factors: bytes = b""
+    # the same of the channels' predicted magnitudes, of rows only; a norm's weight tells its own
+    magnitudes: bytes = b""
+    reason: str = ""
+
+
 class Plan(msgspec.Struct, frozen=True):
     """A scheme for every matrix of a model, and what is kept."""
 
@@ -56,6 +80,8 @@ class Plan(msgspec.Struct, frozen=True):
     scale_dtype: str  # "bfloat16" or "float16"
     matrices: tuple[MatrixPlan, ...]
     kept: tuple[KeptTensor, ...]
+    methods: Methods = Methods()
+    channels: tuple[ChannelSet, ...] = ()
     version: int = 1
 
 

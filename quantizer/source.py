@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fqconsole.errors import OperatorError
 from fqconsole.models.description import TensorInfo
+from quantizer.parts import Piece
 
 Bytes = NDArray[np.uint8]
 
@@ -39,6 +40,7 @@ class TensorFile:
         """`pinned`: what is read lies in page-locked memory, from where a GPU copies at full speed."""
         self.path = path
         self._pinned = pinned
+        self._block: tuple[int, Tensor] | None = None  # the last transposed one: its columns come in steps
         try:
             self._fd = os.open(path, os.O_RDONLY)
         except OSError as failure:
@@ -76,6 +78,20 @@ class TensorFile:
         row_bytes = tensor.bytes // (tensor.elements // tensor.shape[-1])
         data = self.read(tensor.start + first * row_bytes, count * row_bytes)
         return torch.from_numpy(data).view(torch_dtype(tensor)).reshape(count, tensor.shape[-1])
+
+    def piece_rows(self, piece: Piece, first: int, count: int) -> Tensor:
+        """Rows `first` to `first + count` of a piece, `[count, K]` on the CPU, however they are stored."""
+        if not piece.transposed:
+            return self.rows(piece.tensor, piece.first_row + first, count)
+        tensor, columns = piece.tensor, piece.tensor.shape[-1]
+        size = piece.row_bytes * columns
+        start = tensor.start + piece.expert * size
+        if self._block is None or self._block[0] != start:
+            self._block = None
+            data = torch.from_numpy(self.read(start, size))
+            self._block = start, data.view(torch_dtype(tensor)).reshape(piece.k, columns)
+        column = piece.first_row + first
+        return self._block[1][:, column : column + count].t().contiguous()
 
     def tensor(self, tensor: TensorInfo) -> Tensor:
         """A whole tensor on the CPU."""

@@ -14,8 +14,13 @@ from typing import Any
 from torch import Tensor
 
 # Experts cut out of tensors that lie fused on disk: transformers has no rule for their names, ours is here.
-_EXPERT = re.compile(r"^(?P<experts>(?:.*\.)?experts)\.\d+\.(?P<kind>gate_proj|up_proj|down_proj)\.weight$")
-_OUR_PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
+_EXPERT = re.compile(
+    r"^(?P<experts>(?:.*\.)?experts)\.\d+\.(?P<kind>gate_up_proj|gate_proj|up_proj|down_proj)\.weight$"
+)
+_OUR_PARTS = {
+    "gate_up_proj": (("gate_up_proj",), ("gate_proj", "up_proj")),
+    "down_proj": (("down_proj",),),
+}  # one of these sets of kinds makes up the parameter
 
 
 @dataclass
@@ -93,7 +98,10 @@ def expert_positions(
     """
     rule = rules.get(parts[0][1])
     if rule is None:
-        kinds = _OUR_PARTS[place.rpartition(".")[2]]
+        found = {pattern for _, pattern in parts}
+        kinds = next((k for k in _OUR_PARTS[place.rpartition(".")[2]] if set(k) == found), None)
+        if kinds is None:
+            return None
         return [[name for name, pattern in parts if pattern == kind] for kind in kinds]
     steps = [(type(step).__name__, getattr(step, "dim", None)) for step in rule.operations]
     if steps not in ([("MergeModulelist", 0)], [("MergeModulelist", 0), ("Concatenate", 1)]):

@@ -20,7 +20,7 @@ from fqconsole.errors import OperatorError
 from fqconsole.generation.device import compute_dtype, dtype_word, work_dtype
 from fqconsole.generation.folder import ModelFolder, open_folder
 from fqconsole.generation.key_names import KeyMap, convert, expert_positions, map_keys
-from fqconsole.generation.modules import PackedExperts, PackedLinear
+from fqconsole.generation.modules import PackedExperts, PackedLinear, gate_of, linear_form
 from fqconsole.generation.skeleton import build_skeleton, compute_buffers, fp32_names, read_config
 from kernels import PackedMatrix, PreparedMatrix
 
@@ -88,6 +88,7 @@ class _Filler:
         self.folder = folder
         self.model = model
         self.device = device
+        self.dtype = dtype
         self.work_dtype = work_dtype(dtype, device)
         self.again = QUANTIZE_AGAIN if folder.quantized else FETCH_AGAIN
         self.fp32 = [re.compile(pattern.replace("*", ".*")) for pattern in fp32_names(model, dtype)]
@@ -108,16 +109,17 @@ class _Filler:
         experts: dict[str, dict[str, list[tuple[str, str]]]] = {}
         for place, parts in keys.fused.items():
             packed = [name in self.packed for name, _ in parts]
-            if all(packed):
+            if all(packed) and not place.endswith(".weight"):
                 parent, _, leaf = place.rpartition(".")
                 experts.setdefault(parent, {})[leaf] = parts
-            elif any(packed):
+            elif any(packed) and not all(packed):
                 raise OperatorError(
                     f"Only some of the matrices that make up {place} are quantized.",
                     "Quantize the model again.",
                 )
             else:
-                read = [(name, self._read(name), pattern) for name, pattern in parts]
+                get = self._dequantized if all(packed) else self._read
+                read = [(name, get(name), pattern) for name, pattern in parts]
                 for target, tensor in convert(self.model, place, read, keys.rules).items():
                     self._put(target, tensor)
         for parent, leaves in experts.items():
@@ -140,30 +142,38 @@ class _Filler:
     def _fill_linear(self, place: str, name: str) -> None:
         module_name = place.removesuffix(".weight")
         old = self.model.get_submodule(module_name)
+        form = linear_form(old) if place.endswith(".weight") else None
+        if form is None:  # the model's own code multiplies with it in another way
+            self._put(place, self._dequantized(name))
+            return
+        matrix = self._matrix(name)
+        stored = (matrix.n, matrix.k) if form == "linear" else (matrix.k, matrix.n)
+        self._check_shape(name, stored, tuple(old.weight.shape))
+        packed = PackedLinear(
+            self._prepare(matrix), old.bias, self.work_dtype, dtype=old.weight.dtype, device=self.device
+        )
+        self.model.set_submodule(module_name, packed)
+
+    def _matrix(self, name: str) -> PackedMatrix:
+        """One matrix, or the one expert that this transformers wants as a matrix of its own."""
         stored = self.packed[name]
-        n, k = stored.shape[-2:]
-        if not isinstance(old, nn.Linear):
-            raise OperatorError(
-                f"{name} is quantized, but in this model it is a {type(old).__name__}, not a linear layer.",
-                "Quantize the model again without it.",
-            )
-        self._check_shape(name, (n, k), tuple(old.weight.shape))
         if len(stored.shape) == 2:
             matrix = stored.load(self.device)
-        else:  # an expert that this transformers keeps as a linear of its own
+        else:
             matrix = stored.load_expert(stored.modules.index(name.removesuffix(".weight")), self.device)
         self._told(matrix.bytes)
-        self.model.set_submodule(module_name, PackedLinear(self._prepare(matrix), old.bias, self.work_dtype))
+        return matrix
+
+    def _dequantized(self, name: str) -> Tensor:
+        return self._matrix(name).dequantize(self.dtype)
 
     def _fill_experts(self, parent: str, leaves: dict[str, list[tuple[str, str]]], keys: KeyMap) -> None:
         old = self.model.get_submodule(parent)
         found = {leaf: expert_positions(leaf, parts, keys.rules) for leaf, parts in leaves.items()}
-        rising, falling = found.get("gate_up_proj"), found.get("down_proj")
-        # Attributes that an older transformers doesn't set yet describe forms that it doesn't have yet.
-        odd = any(getattr(old, word, False) for word in ("has_bias", "is_transposed", "has_post_expert_norm"))
-        usual = all(getattr(old, word, True) for word in ("has_gate", "is_concatenated"))
-        plain = usual and not odd and hasattr(old, "_apply_gate")
-        if rising is None or falling is None or len(falling) != 1 or not plain:
+        rising, falling = found.get("gate_up_proj") or found.get("up_proj"), found.get("down_proj")
+        gate = gate_of(old)
+        joined = rising is not None and (len(rising) == 1 or getattr(old, "is_concatenated", True))
+        if rising is None or falling is None or len(falling) != 1 or gate is None or not joined:
             raise OperatorError(
                 f"The experts of {parent} ({type(old).__name__}) have a form that the packed "
                 "kernels don't know yet.",
@@ -172,15 +182,25 @@ class _Filler:
         gate_up = [self._stack(names, old.num_experts, parent) for names in rising]
         down = self._stack(falling[0], old.num_experts, parent)
         rows = sum(stack.n for stack in gate_up)
-        self._check_shape(f"{parent}.gate_up_proj", (rows, gate_up[0].k), tuple(old.gate_up_proj.shape[1:]))
-        self._check_shape(f"{parent}.down_proj", (down.n, down.k), tuple(old.down_proj.shape[1:]))
+        self._check_experts(
+            old, parent, "gate_up_proj" if "gate_up_proj" in leaves else "up_proj", rows, gate_up[0].k
+        )
+        self._check_experts(old, parent, "down_proj", down.n, down.k)
         packed = PackedExperts(
             tuple(self._prepare(stack) for stack in _join_rows(gate_up)),
             self._prepare(down),
-            old._apply_gate,
+            gate,
             self.work_dtype,
+            experts=old.num_experts,
+            gate_up_proj_bias=getattr(old, "gate_up_proj_bias", None),
+            down_proj_bias=getattr(old, "down_proj_bias", None),
         )
         self.model.set_submodule(parent, packed)
+
+    def _check_experts(self, old: nn.Module, parent: str, leaf: str, n: int, k: int) -> None:
+        """The parameter is `[E, N, K]`, or `[E, K, N]` in models that multiply from the other side."""
+        expected = tuple(getattr(old, leaf).shape[1:])
+        self._check_shape(f"{parent}.{leaf}", (k, n) if expected == (k, n) else (n, k), expected)
 
     def _prepare(self, matrix: PackedMatrix) -> PreparedMatrix:
         return kernels.prepare(matrix, dtype=self.work_dtype)

@@ -2,6 +2,7 @@
 stored.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,15 @@ def compute_buffers(model: Any, device: torch.device) -> None:
         for name in sorted({_parent_name(buffer) for buffer in marked}):
             _closest_pretrained(model, name)._init_weights(model.get_submodule(name))
     for name in marked:
-        owner, leaf = _owner(model, name)
-        value = owner._buffers[leaf]
-        assert value is not None  # noqa: S101 (it was set above)
-        if value.dtype != torch.bool and _is_unset(value):
+        if not _lacks_value(model, name):
+            continue
+        # Some are the business of a module further out (the model for all its layers).
+        for outer in _outwards(_parent_name(name)):
+            with torch.no_grad():
+                _closest_pretrained(model, outer)._init_weights(model.get_submodule(outer))
+            if not _lacks_value(model, name):
+                break
+        else:
             raise OperatorError(
                 f"The buffer {name} is computed by the model itself, but transformers gave it no value.",
                 "Try another version of transformers.",
@@ -91,6 +97,19 @@ def _is_unset(value: torch.Tensor) -> bool:
     if value.dtype.is_floating_point or value.dtype.is_complex:
         return bool(value.isnan().any())
     return bool((value == torch.iinfo(value.dtype).min).any())
+
+
+def _lacks_value(model: nn.Module, name: str) -> bool:
+    owner, leaf = _owner(model, name)
+    value = owner._buffers[leaf]
+    return value is not None and value.dtype != torch.bool and _is_unset(value)
+
+
+def _outwards(name: str) -> Iterator[str]:
+    """The modules around module `name`, from the innermost to the model itself."""
+    while name:
+        name = _parent_name(name)
+        yield name
 
 
 def _parent_name(name: str) -> str:

@@ -63,10 +63,15 @@ def test_what_the_quantizer_writes_is_what_runs(tiny, tmp_path, name, bits, gran
     assert (found - expected).abs().max() < 2e-2 * expected.abs().max()
 
 
-def test_the_weight_of_a_packed_linear_is_never_there(tiny):
-    loaded = load_model(tiny("llama")[1], CPU)
-    with pytest.raises(OperatorError, match="reads the weights of a layer that is quantized"):
-        _ = loaded.model.model.layers[0].mlp.up_proj.weight
+def test_a_packed_linear_has_its_16_bit_weight_only_when_the_model_asks_for_it(tiny, monkeypatch):
+    monkeypatch.setattr("fqconsole.generation.modules.IDENTITY_ROWS", 48)  # several blocks of columns
+    _, packed, plain = tiny("llama")
+    projection = load_model(packed, CPU).model.model.layers[0].mlp.down_proj
+    assert projection._weight is None
+    expected = load_model(plain, CPU).model.model.layers[0].mlp.down_proj.weight
+    assert projection.weight.dtype == expected.dtype
+    assert torch.equal(projection.weight, expected)
+    assert projection.weight is projection.weight
 
 
 @pytest.mark.parametrize("name", NAMES)

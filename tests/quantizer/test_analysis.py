@@ -138,11 +138,10 @@ def test_a_model_that_is_not_here_is_refused(sharded_llama):
 def test_a_model_with_nothing_to_quantize_is_refused_with_the_reasons(tmp_path):
     tensors = {
         "wte.weight": torch.zeros(96, 64),
-        "h.0.attn.c_attn.weight": torch.zeros(64, 192),
-        "h.0.attn.c_attn.bias": torch.zeros(192),
+        "h.0.attn.experts.input_linear.weight": torch.zeros(4, 64, 192),
     }
     save_model(tmp_path / "gpt2", tensors, llama_config())
-    with pytest.raises(UsageError, match=r"no matrix that can be quantized.*stored transposed \(Conv1D\)"):
+    with pytest.raises(UsageError, match=r"no matrix that can be quantized.*3-D tensor"):
         analyse(describe(tmp_path / "gpt2"), bits=4)
 
 

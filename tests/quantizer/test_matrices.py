@@ -117,11 +117,49 @@ def test_fused_experts_of_the_default_layout_are_cut_into_stacks():
     assert found["down_proj"].shape == (4, 64, 48)
 
 
-@pytest.mark.parametrize("inner", [48, 64])
-def test_fused_experts_of_the_transposed_layout_are_kept(inner):
-    place = "model__layers__0__mlp__experts__"
-    shapes = {f"{place}gate_up_proj": (4, 64, 2 * inner), f"{place}down_proj": (4, inner, 64)}
+@pytest.mark.parametrize("inner", [48, 64, 128])
+@pytest.mark.parametrize(
+    ("rising", "falling"),
+    [("experts__gate_up_proj", "experts__down_proj"), ("experts__fc1__weight", "experts__fc2__weight")],
+)
+def test_fused_experts_of_the_transposed_layout_are_cut_along_their_columns(inner, rising, falling):
+    place = "model__layers__0__mlp__"
+    shapes = {f"{place}{rising}": (4, 64, 2 * inner), f"{place}{falling}": (4, inner, 64)}
     inventory = plan_matrices(description(**shapes))
+    assert not inventory.kept
+    found = {m.kind: m for m in inventory.matrices}
+    assert {m.name for m in found.values()} == {f"model.layers.0.mlp.experts.{kind}" for kind in found}
+    assert all(m.transposed for m in found.values())
+    assert found["gate_proj"].shape == found["up_proj"].shape == (4, inner, 64)
+    assert (found["gate_proj"].first_row, found["up_proj"].first_row) == (0, inner)
+    assert found["down_proj"].shape == (4, 64, inner)
+
+
+def test_fused_experts_with_biases_may_be_interleaved_and_stay_one_stack():
+    place = "model__layers__0__mlp__experts__"
+    shapes = {
+        f"{place}gate_up_proj": (4, 64, 96), f"{place}gate_up_proj_bias": (4, 96),
+        f"{place}down_proj": (4, 48, 64), f"{place}down_proj_bias": (4, 64),
+    }  # fmt: skip
+    found = {m.kind: m.shape for m in plan_matrices(description(**shapes)).matrices}
+    assert found == {"gate_up_proj": (4, 96, 64), "down_proj": (4, 64, 48)}
+
+
+def test_granite_calls_its_fused_experts_input_and_output_linear():
+    place = "model__layers__0__block_sparse_moe__"
+    shapes = {f"{place}input_linear__weight": (4, 96, 64), f"{place}output_linear__weight": (4, 64, 48)}
+    names = [m.name for m in plan_matrices(description(**shapes)).matrices]
+    assert names == [
+        f"model.layers.0.block_sparse_moe.experts.{kind}_proj" for kind in ("gate", "up", "down")
+    ]
+
+
+@pytest.mark.parametrize(
+    "shapes", [((4, 64, 90), (4, 48, 64)), ((4, 95, 64), (4, 64, 47)), ((4, 96, 64), None)]
+)
+def test_fused_experts_of_which_the_shapes_tell_no_layout_are_kept(shapes):
+    names = ("model__layers__0__mlp__experts__gate_up_proj", "model__layers__0__mlp__experts__down_proj")
+    inventory = plan_matrices(description(**{n: s for n, s in zip(names, shapes, strict=True) if s}))
     assert not inventory.matrices
     assert set(kept_reasons(inventory).values()) == {"fused experts of another layout"}
 
@@ -134,10 +172,15 @@ def test_gpt2_is_known_by_its_biases_to_be_stored_transposed():
         f"{place}mlp__c_fc__weight": (64, 256), f"{place}mlp__c_fc__bias": (256,),
         f"{place}mlp__c_proj__weight": (256, 64), f"{place}mlp__c_proj__bias": (64,),
     }  # fmt: skip
-    inventory = plan_matrices(description(**shapes))
-    assert not inventory.matrices
-    weights = {name: reason for name, reason in kept_reasons(inventory).items() if name.endswith("weight")}
-    assert set(weights.values()) == {"stored transposed (Conv1D)"}
+    matrices = plan_matrices(description(**shapes)).matrices
+    assert [m.shape for m in matrices] == [(192, 64), (64, 64), (256, 64), (64, 256)]
+    assert all(m.transposed for m in matrices)
+
+
+@pytest.mark.parametrize("name", ["self_attn__output_gate", "conv__in_proj", "mlp__g_proj"])
+def test_gates_and_convolution_blocks_have_matrices_too(name):
+    inventory = plan_matrices(description(**{f"model__layers__0__{name}__weight": (64, 64)}))
+    assert len(inventory.matrices) == 1
 
 
 def test_linears_with_biases_are_not_taken_for_transposed():
