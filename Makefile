@@ -43,7 +43,8 @@ lint: $(READY)
 	$(PY) -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())'
 
 # All of them, or one with its arguments: make bench BENCH=quality ARGS="--models demo"
-BENCH ?= $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py))
+BENCH ?= $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)) \
+  $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/[a-z]*/__main__.py))
 bench: $(READY)
 	@for name in $(BENCH); do echo "== benchmarks.$$name"; $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
 

@@ -1,0 +1,74 @@
+"""Humming: kernels compiled for each shape in its first call, by nvcc or NVRTC."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.kernels.peers.peer import Packed, Peer, Tensors
+from benchmarks.kernels.weights import Weights
+
+NVCC = Path("/usr/local/cuda/bin/nvcc")
+CODES_AT_ONCE = 1 << 27  # of a matrix that is packed, as int32: half a gigabyte
+
+
+class Humming(Peer):
+    """`humming_forward` on a layer that was transformed once; its own rule chooses the kernel."""
+
+    name = "humming"
+
+    def open(self) -> str:
+        # NVRTC, its first choice, needs headers that a machine with nvcc may lack.
+        if NVCC.exists() or shutil.which("nvcc"):
+            os.environ.setdefault("HUMMING_COMPILER", "nvcc")
+        # It would build its launcher in the background, beside the timings; the wheel has it built.
+        os.environ.setdefault("HUMMING_DISABLE_PARALLEL_BUILD", "1")
+        import humming
+        from humming import forward, layer, ops
+
+        self.layer: Any = layer.HummingLayer
+        self.forward: Any = forward.humming_forward
+        self.ops: Any = ops
+        return f"humming {humming.__version__}"
+
+    def words(self, weights: Weights) -> Tensor:
+        """Stored codes as it packs them, int32 `[..., N, K * bits / 32]`."""
+        rows = max(1, CODES_AT_ONCE // weights.k)
+        parts = [
+            self.ops.pack_weight(part.to(torch.int32) + weights.zero, weights.scheme.bits)
+            for part in weights.codes.flatten(0, -2).split(rows)
+        ]
+        return torch.cat([part.view(-1, weights.k * weights.scheme.bits // 32) for part in parts]).view(
+            *weights.codes.shape[:-1], -1
+        )
+
+    def transformed(self, weights: Weights) -> Any:
+        """A layer, or a stack of experts, in the form its kernels read."""
+        config: dict[str, object] = {"dtype": f"int{weights.scheme.bits}"}
+        if weights.scheme.group_size is not None:
+            config["group_size"] = weights.scheme.group_size
+        experts = weights.codes.shape[0] if weights.codes.dim() == 3 else None
+        layer = self.layer(
+            shape_n=weights.n,
+            shape_k=weights.k,
+            weight_config=config,
+            torch_dtype=weights.dtype,
+            num_experts=experts,
+        ).cuda()
+        layer.load_from_tensors({"weight": self.words(weights), "weight_scale": weights.scales})
+        layer.transform()
+        return layer
+
+    def pack(self, weights: Weights) -> Packed:
+        layer = self.transformed(weights)
+        names = ("weight", "weight_scale", "weight_scale_2", "zero_point", "locks")
+        held = {name: getattr(layer, name, None) for name in names}
+        tensors = {name: tensor.detach() for name, tensor in held.items() if tensor is not None}
+
+        def call(tensors: Tensors, x: Tensor) -> Tensor:
+            return self.forward(layer.humming_config, inputs=x, **tensors)
+
+        return Packed(tensors, call)

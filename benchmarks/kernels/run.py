@@ -1,0 +1,150 @@
+"""One run: what matters most is measured first, and the time decides about the rest."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import transformers
+
+from benchmarks.kernels.checks import measure_accuracy, measure_determinism, measure_peer_determinism
+from benchmarks.kernels.experts import measure_experts
+from benchmarks.kernels.layers import CLASSES, LLAMA, MAIN, MIXTRAL, QWEN_MOE, Layer, Scheme
+from benchmarks.kernels.measure import measure_chain, measure_cublas, measure_ours, measure_peer
+from benchmarks.kernels.overheads import measure_eager, measure_first_call, measure_prepare
+from benchmarks.kernels.peers import PEERS, Peer, UnsupportedError
+from benchmarks.kernels.points import Record
+from benchmarks.kernels.roof import measure_roof
+from benchmarks.kernels.timing import Budget
+from benchmarks.kernels.work import Work, sentence_of
+
+PARTS = ("linears", "host", "repeats", "peers", "experts", "schemes", "accuracy", "other peers", "rest")
+QUICK_PARTS = ("linears", "host", "repeats", "peers", "schemes")
+CHAIN_ROWS = (1, 16)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to measure, from the command line."""
+
+    rows: tuple[int, ...]
+    classes: tuple[str, ...]
+    schemes: tuple[Scheme, ...]
+    dtypes: tuple[torch.dtype, ...]
+    peers: tuple[str, ...]
+    parts: tuple[str, ...]
+    seconds: float
+    quick: bool
+    tune_peers: bool
+
+    @property
+    def layers(self) -> list[Layer]:
+        return [layer for name in self.classes for layer in CLASSES[name]]
+
+    @property
+    def first(self) -> Scheme:
+        """The scheme that the checks and the chain take."""
+        return MAIN if MAIN in self.schemes else self.schemes[0]
+
+
+def surroundings() -> dict[str, Any]:
+    """What the figures depend on."""
+    import triton
+
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "gpu": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "l2_bytes": properties.L2_cache_size,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "triton": triton.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def say(budget: Budget, words: str) -> None:
+    """Progress, apart from the report."""
+    print(f"{budget.elapsed:6.1f} s  {words}", file=sys.stderr, flush=True)
+
+
+def open_peers(work: Work, names: Sequence[str], *, tune: bool) -> list[Peer]:
+    """The peers that are here; the others become a note."""
+    found = []
+    for name in names:
+        peer = PEERS[name](tune=tune)
+        try:
+            work.record.facts[name] = peer.open()
+        except ImportError as absent:
+            work.note(f"{name} is not here: {sentence_of(absent)}")
+        except UnsupportedError as reason:
+            work.note(f"{name}: {reason}")
+        except Exception as problem:  # noqa: BLE001 — a peer's failure is its own
+            work.note(f"{name} does not start: {sentence_of(problem)}")
+        else:
+            found.append(peer)
+    return found
+
+
+def steps(work: Work, choice: Choice, peers: Sequence[Peer]) -> Iterator[tuple[str, Callable[[], None]]]:
+    """(part, what to do), in the order of its weight."""
+    layers, first = choice.layers, choice.first
+    others = [scheme for scheme in choice.schemes if scheme != first]
+    main, *more = choice.dtypes
+    for dtype in dict.fromkeys((*choice.dtypes, *(peer.dtypes[0] for peer in peers))):
+        yield "linears", partial(measure_cublas, work, layers, dtype)
+    yield "linears", partial(measure_ours, work, layers, first, main)
+    yield (
+        "linears",
+        partial(measure_chain, work, LLAMA, [m for m in CHAIN_ROWS if m in work.rows], first, main),
+    )
+    yield "host", partial(measure_eager, work)
+    yield "host", partial(measure_prepare, work, choice.schemes)
+    yield "host", partial(measure_first_call, work)
+    for dtype in choice.dtypes:
+        yield "repeats", partial(measure_determinism, work, first, dtype)
+    for peer in peers:
+        yield "repeats", partial(measure_peer_determinism, work, peer, first)
+        yield "peers", partial(measure_peer, work, peer, layers, first)
+    humming = next((peer for peer in peers if peer.name == "humming"), None)
+    yield "experts", partial(measure_experts, work, (QWEN_MOE, MIXTRAL), first, humming)
+    for scheme in others:
+        yield "schemes", partial(measure_ours, work, layers, scheme, main)
+    for dtype in more:
+        yield "schemes", partial(measure_ours, work, layers, first, dtype)
+    yield "accuracy", partial(measure_accuracy, work, choice.schemes, choice.dtypes)
+    for scheme in others:
+        for peer in peers:
+            yield "other peers", partial(measure_peer, work, peer, layers, scheme)
+    for scheme in others:
+        for dtype in more:
+            yield "rest", partial(measure_ours, work, layers, scheme, dtype)
+
+
+def run(choice: Choice) -> Record:
+    """Everything chosen, until the time is over."""
+    budget = Budget(choice.seconds)
+    torch.manual_seed(0)
+    torch.set_grad_enabled(False)
+    say(budget, "roof")
+    work = Work(Record(surroundings(), measure_roof(quick=choice.quick)), budget, choice.rows)
+    peers = open_peers(work, choice.peers, tune=choice.tune_peers)
+    last = ""
+    for part, measure in steps(work, choice, peers):
+        if part not in choice.parts:
+            continue
+        if part != last:
+            say(budget, part)
+            last = part
+        try:
+            measure()
+        except Exception as problem:  # noqa: BLE001 — what was measured before must not be lost
+            work.failed(part, problem)
+        torch.cuda.empty_cache()
+    for what in budget.left_out:
+        work.note(f"no time was left for {what}")
+    work.record.facts["seconds"] = round(budget.elapsed)
+    return work.record

@@ -1,0 +1,72 @@
+"""The command line: defaults, choices, the order of a run, and the report of an earlier one."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.kernels import __main__ as command
+from benchmarks.kernels import run
+from benchmarks.kernels.layers import CLASSES, MAIN, QUICK_ROWS, ROWS, SCHEMES
+from benchmarks.kernels.peers import PEERS
+from benchmarks.kernels.points import Record
+from benchmarks.kernels.timing import Budget
+from benchmarks.kernels.work import Work
+from tests.benchmarks.kernel_records import record, roof
+
+
+def choice(*arguments: str) -> run.Choice:
+    return command.choice_of(command.parser().parse_args(list(arguments)))
+
+
+def test_the_whole_run_is_everything_within_eight_minutes():
+    made = choice()
+    assert made.rows == ROWS and made.classes == tuple(CLASSES) and made.schemes == tuple(SCHEMES.values())
+    assert made.peers == tuple(PEERS) and made.parts == run.PARTS and made.seconds < 480
+    assert made.first == MAIN and made.dtypes == (torch.float16, torch.bfloat16)
+
+
+def test_the_quick_run_is_one_model_within_ninety_seconds():
+    made = choice("--quick")
+    assert made.rows == QUICK_ROWS and made.seconds < 90
+    assert all("llama" in name for name in made.classes)
+
+
+def test_every_choice_counts():
+    made = choice("--rows", "8", "1", "--schemes", "int3-64", "--dtypes", "bf16", "--peers", "--seconds", "5")
+    assert made.rows == (1, 8) and made.peers == () and made.seconds == 5
+    assert made.first.label == "int3-64"
+
+
+def test_a_run_goes_from_the_most_to_the_least_important():
+    work = Work(Record({}, roof()), Budget(1.0), (1,))
+    parts = [part for part, _ in run.steps(work, choice(), [PEERS["humming"]()])]
+    assert list(dict.fromkeys(parts))[:2] == ["linears", "host"]
+    assert set(parts) == set(run.PARTS)
+    assert parts.index("experts") < parts.index("accuracy") < parts.index("rest")
+
+
+def test_the_report_of_an_earlier_run(tmp_path: Path, monkeypatch, capsys):
+    record().save(tmp_path / "run.json")
+    files = {"--load": "run.json", "--markdown": "run.md", "--svg": "run.svg"}
+    arguments = [part for flag, name in files.items() for part in (flag, str(tmp_path / name))]
+    monkeypatch.setattr(sys, "argv", ["kernels", *arguments])
+    assert command.main() == 0
+    assert (tmp_path / "run.md").read_text() in capsys.readouterr().out
+    assert (tmp_path / "run.svg").read_text().startswith("<svg")
+
+
+def test_a_wrong_product_ends_with_1(tmp_path: Path, monkeypatch):
+    made = record()
+    made.notes.append("ours int4-128 fp16 Llama-8B o M=1 is WRONG: relative error 1.0e-01")
+    made.save(tmp_path / "run.json")
+    monkeypatch.setattr(sys, "argv", ["kernels", "--load", str(tmp_path / "run.json")])
+    assert command.main() == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_without_a_gpu_it_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["kernels"])
+    assert command.main() == 0
+    assert "No CUDA GPU here" in capsys.readouterr().out
