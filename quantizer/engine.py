@@ -7,7 +7,7 @@ journal and ends with the same bytes.
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import msgspec
 import torch
 
 from fqconsole import __version__
+from fqconsole.errors import OperatorError
 from fqconsole.models.description import ModelDescription
 from quantizer.analysis import analyse, require_matrices, source_folder
 from quantizer.checkpoint import PartialFolder, claim_folder, require_free, require_space
@@ -41,8 +42,9 @@ from quantizer.manifest import MANIFEST, SourceFile, build_manifest, manifest_by
 from quantizer.parts import PART_BYTES, Part, plan_parts
 from quantizer.pipeline import Pipeline
 from quantizer.plan import Plan, model_bits_per_weight, plan_bits_per_weight
+from quantizer.shards import ShardWriter
 from quantizer.source import file_sha256
-from quantizer.streaming import Assembly, StepDone, Streaming, item_name
+from quantizer.streaming import Assembly, Event, PartDone, StepDone, Streaming, item_name
 from quantizer.tally import Tally
 from quantizer.watch import SilentWatch, Watch
 
@@ -182,11 +184,12 @@ def _stream(
     for record in journal.finished.values():
         tally.add(record.sums)
     largest = max(math.prod(matrix.shape[-2:]) for matrix in plan.matrices)
+    writers = _Writers(target.path)
     streaming = Streaming(
         folder,
-        target.path,
         plan,
         missing,
+        writers.open,
         unit=unit_weights(devices[0], largest),
         pinned=devices[0].type == "cuda",
     )
@@ -205,19 +208,53 @@ def _stream(
                     if sums is not None:
                         tally.add((sums,))
                     if assembly.is_whole(event.step.part):
-                        pipeline.later(partial(streaming.finish, event.step.part))
+                        pipeline.later(partial(writers.finish, event.step.part))
                     done += event.source_bytes
                     name = item_name(assembly.item(event.step))
                     watch.progress(done, note=name, device_bytes=allocated_bytes(devices))
                     watch.checkpoint()
             except BaseException:
-                for event in pipeline.stop():  # a part that is whole is kept, whatever ended the run
-                    if not isinstance(event, StepDone):
-                        for record in assembly.take_end(event):
-                            journal.add(record)
+                _keep_whole_parts(pipeline, assembly, writers, journal)
                 raise
     finally:
-        streaming.discard()
+        writers.discard()
+
+
+class _Writers:
+    """The files under construction."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[str, ShardWriter] = {}
+
+    def open(self, part: Part) -> ShardWriter:
+        self._open[part.file] = ShardWriter(self._folder, part.file, part.tensors)
+        return self._open[part.file]
+
+    def finish(self, file: str) -> PartDone:
+        """Sync, name and checksum a file that is written."""
+        return PartDone(self._open[file].finish())
+
+    def discard(self) -> None:
+        """Delete what is not finished."""
+        for writer in self._open.values():
+            writer.discard()
+
+
+def _keep_whole_parts(
+    pipeline: Pipeline[Event], assembly: Assembly, writers: _Writers, journal: Journal
+) -> None:
+    """Journal the parts that are whole when the pipeline stops, whatever made it stop."""
+    with suppress(OperatorError):
+        for left in pipeline.stop():
+            if not isinstance(left, StepDone):
+                end = left
+            elif assembly.completes(left):
+                end = writers.finish(left.step.part)
+            else:
+                continue
+            for record in assembly.take_end(end):
+                journal.add(record)
 
 
 def _source_files(journal: Journal, parts: Sequence[Part], head: JournalHead) -> list[SourceFile]:

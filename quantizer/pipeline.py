@@ -111,7 +111,7 @@ class Pipeline(Generic[Result]):
         self._afterwork.submit(self._guarded, job)
 
     def stop(self) -> list[Result]:
-        """End every thread, after what each has in hand; gives the results that nobody took yet."""
+        """End every thread once what was read is worked through; gives the results that nobody took yet."""
         self._ending.set()
         for _ in self._readers:
             self._tickets.release()
@@ -161,8 +161,6 @@ class Pipeline(Generic[Result]):
     def _work(self, device: torch.device) -> None:
         with working_on(device):
             while (task := self._tasks.get()) is not None:
-                if self._ending.is_set():
-                    continue
                 try:
                     with device_failures(device):
                         done = _Done(task(device), ticket=True)

@@ -1,13 +1,14 @@
-"""The lanes that write a checkpoint: source blocks in, packed codes and scales out, a few rows at a time."""
+"""The lanes that make a checkpoint's tensors: blocks of the source in, packed codes and scales out."""
 
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from quantizer.journal import MatrixSums, PartRecord, WrittenShard
 from quantizer.parts import Part, Piece
 from quantizer.pipeline import Lane, Task
 from quantizer.plan import Plan
-from quantizer.shards import ShardWriter
 from quantizer.source import READ_BLOCK, Bytes, TensorFile, as_bytes
 
 
@@ -62,20 +62,37 @@ class SourceDone:
 Event = StepDone | PartDone | SourceDone
 
 
+class Sink(Protocol):
+    """Where the tensors of one part go."""
+
+    def write(self, tensor: str, data: Bytes, offset: int = 0) -> None:
+        """Bytes of a tensor of the output from `offset` in it; called by several threads."""
+
+
 class Streaming:
-    """One run's writing: hands out the lanes, one per source file, and owns the files under construction."""
+    """Hands out the lanes, one per source file, that make the tensors of all parts."""
 
     def __init__(
-        self, source: Path, folder: Path, plan: Plan, parts: Sequence[Part], *, unit: int, pinned: bool
+        self,
+        source: Path,
+        plan: Plan,
+        parts: Sequence[Part],
+        open_sink: Callable[[Part], Sink],
+        *,
+        unit: int,
+        pinned: bool,
+        hashed: bool = True,
     ) -> None:
-        """`parts` are those still to be made; `unit` the weights that are handed over at a time."""
+        """`unit`: the weights that are handed over at a time; `hashed`: tell the sha256 of each source file
+        whose last part is among `parts`.
+        """
         self._source = source
-        self._folder = folder
         self._plan = plan
         self._parts = parts
+        self._open_sink = open_sink
         self._unit = unit
         self._pinned = pinned
-        self._writers: dict[str, ShardWriter] = {}
+        self._hashed = hashed
 
     def lanes(self) -> list[Lane[Event]]:
         """One lane per source file; running it opens the file and its parts."""
@@ -92,37 +109,22 @@ class Streaming:
             for first in range(0, max(1, total), size):
                 yield Step(part.file, index, first, min(size, total - first))
 
-    def finish(self, part: str) -> PartDone:
-        """Sync, name and checksum a part whose steps are all done."""
-        shard = self._writers[part].finish()
-        del self._writers[part]
-        return PartDone(shard)
-
-    def discard(self) -> None:
-        """Delete what is not finished; to be called when no lane or task runs any more."""
-        for writer in self._writers.values():
-            writer.discard()
-        self._writers.clear()
-
     def _lane(self, file: str, parts: Sequence[Part]) -> Generator[Task[Event], None, None]:
-        with TensorFile(self._source / file, hashed=True, pinned=self._pinned) as source:
+        with TensorFile(self._source / file, hashed=self._hashed, pinned=self._pinned) as source:
             for part in parts:
-                writer = ShardWriter(self._folder, part.file, part.tensors)
-                self._writers[part.file] = writer
+                sink = self._open_sink(part)
                 for step in self.steps(part):
                     item = part.items[step.item]
                     if isinstance(item, TensorInfo):
                         data = source.read(item.start + step.first, step.count)
-                        yield partial(_copy, step, item, data, writer)
+                        yield partial(_copy, step, item, data, sink)
                     else:
-                        rows = source.rows(item.tensor, item.first_row + step.first, step.count)
-                        yield partial(self._quantize, step, item, rows, writer)
-            if parts[-1].ends_source:
+                        rows = source.piece_rows(item, step.first, step.count)
+                        yield partial(self._quantize, step, item, rows, sink)
+            if self._hashed and parts[-1].ends_source:
                 yield partial(_source_done, file, source.sha256())
 
-    def _quantize(
-        self, step: Step, piece: Piece, rows: Tensor, writer: ShardWriter, device: torch.device
-    ) -> Event:
+    def _quantize(self, step: Step, piece: Piece, rows: Tensor, sink: Sink, device: torch.device) -> Event:
         begun = time.perf_counter()
         matrix = self._plan.matrices[piece.matrix]
         block = quantize_rows(rows.to(device, non_blocking=True), matrix, self._plan, piece.module)
@@ -130,9 +132,9 @@ class Streaming:
         seconds = time.perf_counter() - begun
         if step.first == 0:
             shape = np.array([piece.rows, piece.k], dtype=np.int64)
-            writer.write(f"{piece.module}.weight_shape", shape.view(np.uint8))
+            sink.write(f"{piece.module}.weight_shape", shape.view(np.uint8))
         for end, data in (("weight_packed", packed), ("weight_scale", scales)):
-            writer.write(f"{piece.module}.{end}", data, step.first * (len(data) // step.count))
+            sink.write(f"{piece.module}.{end}", data, step.first * (len(data) // step.count))
         return StepDone(step, step.count * piece.row_bytes, block.squared_error, block.squared_norm, seconds)
 
 
@@ -179,6 +181,11 @@ class Assembly:
         """Whether every step of a part is done."""
         return not self._missing[part]
 
+    def completes(self, done: StepDone) -> bool:
+        """Take a step whose sums nobody is told; whether its part is whole with it."""
+        self.take_step(done)
+        return self.is_whole(done.step.part)
+
     def take_end(self, done: PartDone | SourceDone) -> list[PartRecord]:
         """The records of the parts of which everything is known by now."""
         if isinstance(done, PartDone):
@@ -202,9 +209,9 @@ def item_name(item: Piece | TensorInfo) -> str:
     return item.name if isinstance(item, TensorInfo) else item.module
 
 
-def _copy(step: Step, tensor: TensorInfo, data: Bytes, writer: ShardWriter, _: torch.device) -> Event:
+def _copy(step: Step, tensor: TensorInfo, data: Bytes, sink: Sink, _: torch.device) -> Event:
     """A kept tensor goes over byte by byte."""
-    writer.write(tensor.name, data, step.first)
+    sink.write(tensor.name, data, step.first)
     return StepDone(step, len(data))
 
 
