@@ -4,14 +4,16 @@
     python -m benchmarks.kernels --quick                                          a minute and a half
     python -m benchmarks.kernels --load FILE                                      the report of an earlier run
 
-Every product runs in CUDA graphs over enough copies of its weights (208 MB and more) that none is in L2; the
-middle of several replays counts. Each is checked before it is timed. The limit is the larger of two times,
-measured in the same run: reading the packed bytes, and doing the operations at the speed of the best 16-bit
-matmul. Libraries that are not installed are left out with a sentence; one that fails ends nothing.
+Several processes first compile what will be timed. Every product runs in CUDA graphs over enough copies of
+its weights (208 MB and more) that none is in L2; the middle of several replays counts. Each is checked before
+it is timed. The limit is the larger of two times, measured in the same run: reading the packed bytes, and doing
+the operations at the speed of the best 16-bit matmul. Libraries that are not installed are left out with a
+sentence; one that fails ends nothing.
 """
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -23,6 +25,8 @@ from benchmarks.kernels.plot import roofline_svg
 from benchmarks.kernels.points import OURS, Record
 from benchmarks.kernels.report import markdown
 from benchmarks.kernels.run import PARTS, QUICK_PARTS, Choice, run
+from benchmarks.kernels.timing import Budget
+from benchmarks.kernels.warm import compile_ahead, compile_share, usual_workers
 
 SECONDS, QUICK_SECONDS = 460.0, 80.0
 QUICK_CLASSES = ("llama-attention", "llama-mlp")
@@ -48,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--svg", type=Path, help="draw time against bytes")
     made.add_argument("--svg-rows", type=int, default=1)
     made.add_argument("--load", type=Path, help="no measuring: the report of this JSON file")
+    made.add_argument("--workers", type=int, default=usual_workers(), help="processes that compile ahead")
+    made.add_argument("--warm", type=int, nargs=2, help=argparse.SUPPRESS)
     made.add_argument("--first-call", type=int, help=argparse.SUPPRESS)
     return made
 
@@ -92,8 +98,15 @@ def main() -> int:
     elif options.first_call:
         print(json.dumps(first_call(options.first_call)))
         return 0
+    elif options.warm:
+        compile_share(choice_of(options), *options.warm)
+        return 0
     else:
-        record = run(choice_of(options))
+        choice = choice_of(options)
+        budget = Budget(choice.seconds)
+        if options.workers > 0:
+            compile_ahead(budget, options.workers, sys.argv[1:])
+        record = run(choice, budget)
     write(record, options)
     return int(any(WRONG in note and note.startswith((OURS, "accuracy")) for note in record.notes))
 

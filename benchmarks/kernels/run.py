@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -20,8 +21,12 @@ from benchmarks.kernels.roof import measure_roof
 from benchmarks.kernels.timing import Budget
 from benchmarks.kernels.work import Work, sentence_of
 
-PARTS = ("linears", "host", "repeats", "peers", "experts", "schemes", "accuracy", "other peers", "rest")
-QUICK_PARTS = ("linears", "host", "repeats", "peers", "schemes")
+PARTS = (
+    "cublas", "ours", "chain", "host", "repeats", "schemes", "peers", "experts", "first call", "accuracy",
+    "other peers", "rest",
+)  # fmt: skip
+QUICK_PARTS = ("cublas", "ours", "chain", "host", "repeats", "schemes", "peers", "first call")
+Step = tuple[str, Callable[[], None]]
 CHAIN_ROWS = (1, 16)
 
 
@@ -89,46 +94,46 @@ def open_peers(work: Work, names: Sequence[str], *, tune: bool) -> list[Peer]:
     return found
 
 
-def steps(work: Work, choice: Choice, peers: Sequence[Peer]) -> Iterator[tuple[str, Callable[[], None]]]:
-    """(part, what to do), in the order of its weight."""
+def steps(work: Work, choice: Choice, peers: Sequence[Peer]) -> Iterator[Step]:
+    """(part, what to do), in the order of its weight; what compiles much is cut by layer."""
     layers, first = choice.layers, choice.first
     others = [scheme for scheme in choice.schemes if scheme != first]
     main, *more = choice.dtypes
+
+    def ours(part: str, schemes: Sequence[Scheme], dtypes: Sequence[torch.dtype]) -> Iterator[Step]:
+        for scheme, dtype, layer in product(schemes, dtypes, layers):
+            yield part, partial(measure_ours, work, [layer], scheme, dtype)
+
     for dtype in dict.fromkeys((*choice.dtypes, *(peer.dtypes[0] for peer in peers))):
-        yield "linears", partial(measure_cublas, work, layers, dtype)
-    yield "linears", partial(measure_ours, work, layers, first, main)
-    yield (
-        "linears",
-        partial(measure_chain, work, LLAMA, [m for m in CHAIN_ROWS if m in work.rows], first, main),
-    )
+        yield "cublas", partial(measure_cublas, work, layers, dtype)
+    yield from ours("ours", [first], [main])
+    few = [m for m in CHAIN_ROWS if m in work.rows]
+    yield "chain", partial(measure_chain, work, LLAMA, few, first, main)
     yield "host", partial(measure_eager, work)
     yield "host", partial(measure_prepare, work, choice.schemes)
-    yield "host", partial(measure_first_call, work)
     for dtype in choice.dtypes:
         yield "repeats", partial(measure_determinism, work, first, dtype)
+    yield from ours("schemes", others, [main])
+    yield from ours("schemes", [first], more)
+    for peer, layer in product(peers, layers):
+        yield "peers", partial(measure_peer, work, peer, [layer], first)
+    humming = next((peer for peer in peers if peer.name == "humming"), None)
+    for model in (QWEN_MOE, MIXTRAL):
+        yield "experts", partial(measure_experts, work, [model], first, humming)
+    yield "first call", partial(measure_first_call, work)
     for peer in peers:
         yield "repeats", partial(measure_peer_determinism, work, peer, first)
-        yield "peers", partial(measure_peer, work, peer, layers, first)
-    humming = next((peer for peer in peers if peer.name == "humming"), None)
-    yield "experts", partial(measure_experts, work, (QWEN_MOE, MIXTRAL), first, humming)
-    for scheme in others:
-        yield "schemes", partial(measure_ours, work, layers, scheme, main)
-    for dtype in more:
-        yield "schemes", partial(measure_ours, work, layers, first, dtype)
-    yield "accuracy", partial(measure_accuracy, work, choice.schemes, choice.dtypes)
-    for scheme in others:
-        for peer in peers:
-            yield "other peers", partial(measure_peer, work, peer, layers, scheme)
-    for scheme in others:
-        for dtype in more:
-            yield "rest", partial(measure_ours, work, layers, scheme, dtype)
+    for dtype, scheme in product(choice.dtypes, choice.schemes):
+        yield "accuracy", partial(measure_accuracy, work, [scheme], [dtype])
+    for scheme, peer, layer in product(others, peers, layers):
+        yield "other peers", partial(measure_peer, work, peer, [layer], scheme)
+    yield from ours("rest", others, more)
 
 
-def run(choice: Choice) -> Record:
+@torch.no_grad()
+def run(choice: Choice, budget: Budget) -> Record:
     """Everything chosen, until the time is over."""
-    budget = Budget(choice.seconds)
     torch.manual_seed(0)
-    torch.set_grad_enabled(False)
     say(budget, "roof")
     work = Work(Record(surroundings(), measure_roof(quick=choice.quick)), budget, choice.rows)
     peers = open_peers(work, choice.peers, tune=choice.tune_peers)
@@ -139,12 +144,17 @@ def run(choice: Choice) -> Record:
         if part != last:
             say(budget, part)
             last = part
-        try:
-            measure()
-        except Exception as problem:  # noqa: BLE001 — what was measured before must not be lost
-            work.failed(part, problem)
-        torch.cuda.empty_cache()
+        attempt(work, part, measure)
     for what in budget.left_out:
         work.note(f"no time was left for {what}")
     work.record.facts["seconds"] = round(budget.elapsed)
     return work.record
+
+
+def attempt(work: Work, part: str, measure: Callable[[], None]) -> None:
+    """One step; what was measured before must not be lost by it."""
+    try:
+        measure()
+    except Exception as problem:  # noqa: BLE001 — the other steps are still worth it
+        work.failed(part, problem)
+    torch.cuda.empty_cache()

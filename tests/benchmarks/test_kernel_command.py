@@ -1,5 +1,6 @@
 """The command line: defaults, choices, the order of a run, and the report of an earlier one."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.kernels import __main__ as command
-from benchmarks.kernels import run
+from benchmarks.kernels import run, warm
 from benchmarks.kernels.layers import CLASSES, MAIN, QUICK_ROWS, ROWS, SCHEMES
 from benchmarks.kernels.peers import PEERS
 from benchmarks.kernels.points import Record
@@ -42,8 +43,9 @@ def test_every_choice_counts():
 def test_a_run_goes_from_the_most_to_the_least_important():
     work = Work(Record({}, roof()), Budget(1.0), (1,))
     parts = [part for part, _ in run.steps(work, choice(), [PEERS["humming"]()])]
-    assert list(dict.fromkeys(parts))[:2] == ["linears", "host"]
+    assert list(dict.fromkeys(parts))[:3] == ["cublas", "ours", "chain"]
     assert set(parts) == set(run.PARTS)
+    assert set(warm.COMPILING) <= set(run.PARTS) and set(run.QUICK_PARTS) <= set(run.PARTS)
     assert parts.index("experts") < parts.index("accuracy") < parts.index("rest")
 
 
@@ -70,3 +72,46 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["kernels"])
     assert command.main() == 0
     assert "No CUDA GPU here" in capsys.readouterr().out
+
+
+def test_compiling_ahead_takes_every_step_once_and_outlives_a_failure(monkeypatch):
+    done = []
+
+    def listed(work, choice, peers):
+        def step(name):
+            done.append(name)
+            assert work.time([lambda: None]) == 1.0
+            raise RuntimeError(name)
+
+        return [
+            (part, lambda name=f"{part} {i}": step(name))
+            for part in ("host", "ours", "rest")
+            for i in (0, 1, 2)
+        ]
+
+    monkeypatch.setattr(warm, "steps", listed)
+    made = choice("--peers", "--parts", "ours", "host", "rest")
+    for share in range(2):
+        warm.compile_share(made, share, 2)
+    assert sorted(done) == ["ours 0", "ours 1", "ours 2", "rest 0", "rest 1", "rest 2"]
+
+
+def test_compiling_ahead_passes_the_arguments_on_and_ends_what_takes_too_long(monkeypatch):
+    started = []
+
+    class Process:
+        def __init__(self, command, **_) -> None:
+            self.command, self.killed = command, False
+            started.append(self)
+
+        def wait(self, timeout=None) -> None:
+            if timeout is not None:
+                raise subprocess.TimeoutExpired("", timeout)
+
+        def kill(self) -> None:
+            self.killed = True
+
+    monkeypatch.setattr(warm.subprocess, "Popen", Process)
+    warm.compile_ahead(Budget(0.0), 2, ["--quick"])
+    assert [p.command[-4:] for p in started] == [["--quick", "--warm", str(i), "2"] for i in (0, 1)]
+    assert all(process.killed for process in started)

@@ -12,6 +12,7 @@ from benchmarks.kernels.peers.peer import Packed, Peer, Tensors
 from benchmarks.kernels.weights import Weights
 
 NVCC = Path("/usr/local/cuda/bin/nvcc")
+NO_BUILDS = "HUMMING_DISABLE_PARALLEL_BUILD"
 CODES_AT_ONCE = 1 << 27  # of a matrix that is packed, as int32: half a gigabyte
 
 
@@ -24,10 +25,14 @@ class Humming(Peer):
         # NVRTC, its first choice, needs headers that a machine with nvcc may lack.
         if NVCC.exists() or shutil.which("nvcc"):
             os.environ.setdefault("HUMMING_COMPILER", "nvcc")
-        # It would build its launcher in the background, beside the timings; the wheel has it built.
-        os.environ.setdefault("HUMMING_DISABLE_PARALLEL_BUILD", "1")
+        # Its import starts builds in the background, beside the timings, of what the wheel holds built.
+        before = os.environ.get(NO_BUILDS)
+        os.environ[NO_BUILDS] = "1"
         import humming
         from humming import forward, layer, ops
+
+        if before is None:
+            del os.environ[NO_BUILDS]  # it would also keep compilers from running beside each other
 
         self.layer: Any = layer.HummingLayer
         self.forward: Any = forward.humming_forward
