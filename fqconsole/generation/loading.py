@@ -118,16 +118,22 @@ class _Filler:
                     "Quantize the model again.",
                 )
             else:
-                get = self._dequantized if all(packed) else self._read
-                read = [(name, get(name), pattern) for name, pattern in parts]
-                for target, tensor in convert(self.model, place, read, keys.rules).items():
-                    self._put(target, tensor)
+                self._fill_fused(place, parts, keys)
         for parent, leaves in experts.items():
             self._fill_experts(parent, leaves, keys)
         for place, name in keys.direct.items():
             if name not in self.packed:
                 self._put(place, self._read(name))
         self._tie_and_check()
+
+    def _fill_fused(self, place: str, parts: list[tuple[str, str]], keys: KeyMap) -> None:
+        """A parameter made of several tensors, in 16 bits: what is packed is dequantized."""
+        read = [
+            (name, self._dequantized(name) if name in self.packed else self._read(name), pattern)
+            for name, pattern in parts
+        ]
+        for target, tensor in convert(self.model, place, read, keys.rules).items():
+            self._put(target, tensor)
 
     def _refuse_strangers(self, keys: KeyMap) -> None:
         """A packed matrix without a place means another model; other tensors (old buffers) are left out."""
@@ -174,11 +180,15 @@ class _Filler:
         gate = gate_of(old)
         joined = rising is not None and (len(rising) == 1 or getattr(old, "is_concatenated", True))
         if rising is None or falling is None or len(falling) != 1 or gate is None or not joined:
-            raise OperatorError(
-                f"The experts of {parent} ({type(old).__name__}) have a form that the packed "
-                "kernels don't know yet.",
-                "Use this model in 16 bits.",
-            )
+            if not all(pattern in keys.rules for parts in leaves.values() for _, pattern in parts):
+                raise OperatorError(
+                    f"The experts of {parent} ({type(old).__name__}) have a form that the packed "
+                    "kernels don't know yet.",
+                    "Use this model in 16 bits.",
+                )
+            for leaf, parts in leaves.items():
+                self._fill_fused(f"{parent}.{leaf}", parts, keys)
+            return
         gate_up = [self._stack(names, old.num_experts, parent) for names in rising]
         down = self._stack(falling[0], old.num_experts, parent)
         rows = sum(stack.n for stack in gate_up)
@@ -251,7 +261,18 @@ class _Filler:
                 self.again,
             )
 
+    def _share_packed(self) -> None:
+        """Layers that are one layer under several names (Zamba's) get the one that was packed."""
+        tied = self.model.all_tied_weights_keys
+        for target, source in list(tied.items()):
+            place, _, leaf = source.rpartition(".")
+            shared = self.model.get_submodule(place)
+            if leaf == "weight" and isinstance(shared, PackedLinear):
+                self.model.set_submodule(target.removesuffix(".weight"), shared)
+                del tied[target]
+
     def _tie_and_check(self) -> None:
+        self._share_packed()
         empty = {name for name, tensor in self.model.state_dict(keep_vars=True).items() if tensor.is_meta}
         self.model.tie_weights(missing_keys=set(empty), recompute_mapping=False)
         missing = [name for name, tensor in _all_tensors(self.model) if tensor.is_meta]

@@ -57,7 +57,9 @@ class _Sizes:
         self.kv_heads = _kv_heads(config, layers, self.heads)
         self.head_dim = _head_dim(config, self.heads)
         self.value_dim = config.optional_size("v_head_dim") or self.head_dim
-        self.window = config.optional_size("sliding_window", "attention_window_size", "window_size")
+        self.window = config.optional_size(
+            "sliding_window", "attention_window_size", "window_size", "sliding_window_size"
+        )
         self.state = state_elements(config)
         self.latent = self._latent()
         self.sparse_key = config.optional_size("index_head_dim") or 0  # the indexer's own key, one per token

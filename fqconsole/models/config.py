@@ -18,14 +18,14 @@ NESTED = ("text_config", "language_config", "llm_config", "thinker_config")
 # One field, many names: the first is the common one, used in sentences.
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 HIDDEN = ("hidden_size", "n_embd", "d_model", "n_embed", "model_dim")
-HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
 KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num", "kv_n_heads")
 HEAD_DIM = ("head_dim", "attention_head_dim", "kv_channels")
 INTERMEDIATE = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "d_ff", "intermediate_size_mlp")
 VOCAB = ("vocab_size", "padded_vocab_size")
 CONTEXT = (
     "max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx",
-    "model_max_length",
+    "model_max_length", "context_length",
 )  # fmt: skip
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts")
 EXPERTS_PER_TOKEN = (
