@@ -9,11 +9,14 @@ import torch
 
 from fqconsole.errors import UsageError
 from fqconsole.models.description import ModelDescription
+from quantizer.balancing import choose_channels
 from quantizer.base import GroupSize, base_plan
+from quantizer.channels import Channels
 from quantizer.device import allocated_bytes, block_rows, device_failures, one_thread_a_block, resolve_device
 from quantizer.granularity import RangeMeter
 from quantizer.ladder import DEFAULT_THRESHOLD, Choice, RangeProfile, adaptive_rungs, choose_group, statistic
 from quantizer.matrices import EXPERTS_SET
+from quantizer.methods import DEFAULT_MODE, MODES, Methods
 from quantizer.parts import Piece, plan_parts
 from quantizer.plan import Granularity, MatrixPlan, Plan, quantized_share
 from quantizer.scheme import Scheme, group_word
@@ -32,21 +35,26 @@ def analyse(
     granularity: Granularity = "adaptive",
     group_size: GroupSize = "default",
     threshold: float = DEFAULT_THRESHOLD,
+    methods: Methods = MODES[DEFAULT_MODE],
     device: str = "auto",
     watch: Watch | None = None,
 ) -> Plan:
-    """Measure the ranges of every matrix and choose a scheme for each fused set.
+    """Balance channels, measure the ranges of every matrix, and choose a scheme for each fused set.
 
-    Memory is bounded by one block of rows. Raises UsageError for a model that can't be quantized (not on
-    this machine, quantized already, nothing to quantize) or a scheme that does not exist, OperatorError for
-    damaged files and weights that are not finite, DeviceError, and Cancelled from the watch.
+    Memory is bounded by one block of rows and a few numbers a channel. Raises UsageError for a model that
+    can't be quantized (not on this machine, quantized already, nothing to quantize) or a scheme that does not
+    exist, OperatorError for damaged files and weights that are not finite, DeviceError, and Cancelled from
+    the watch.
     """
     watch = watch or SilentWatch()
     place = resolve_device(device)
     folder = source_folder(description)
-    draft = base_plan(description, bits, granularity, group_size, threshold)
+    draft = base_plan(description, bits, granularity, group_size, threshold, methods=methods)
     require_matrices(draft)
     _warn_of_kept(draft, watch)
+    with device_failures(place), one_thread_a_block(place):
+        found = choose_channels(folder, description, draft, place, watch)
+    draft = msgspec.structs.replace(draft, channels=found)
     profiles = _measure(folder, description, draft, place, watch)
     plan = decide(draft, profiles, watch)
     _tell_outcome(draft, plan, watch)
@@ -115,6 +123,7 @@ def _measure(
     folder: Path, description: ModelDescription, draft: Plan, device: torch.device, watch: Watch
 ) -> Profiles:
     parts = plan_parts(description, draft)
+    channels = Channels(folder, description, draft)
     pieces = [(part.source_file, item) for part in parts for item in part.items if isinstance(item, Piece)]
     watch.phase("analyse", sum(piece.source_bytes for _, piece in pieces), "B")
     profiles: dict[int, list[RangeProfile]] = defaultdict(list)
@@ -124,11 +133,13 @@ def _measure(
             with TensorFile(folder / file) as opened:
                 for piece in held:
                     meter = RangeMeter(piece.module, piece.k)
+                    columns = channels.columns(draft.matrices[piece.matrix].name).to(device)
                     step = block_rows(device, piece.k)
                     for first in range(0, piece.rows, step):
                         watch.checkpoint()
                         count = min(step, piece.rows - first)
-                        meter.add(opened.piece_rows(piece, first, count).to(device))
+                        rows = opened.piece_rows(piece, first, count).to(device)
+                        meter.add(columns.prepared(rows, first) if columns.factors is not None else rows)
                         done += count * piece.row_bytes
                         watch.progress(done, note=piece.module, device_bytes=allocated_bytes((device,)))
                     profiles[piece.matrix].append(meter.profile())

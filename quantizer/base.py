@@ -15,6 +15,7 @@ from quantizer.ladder import (
     undivided,
 )
 from quantizer.matrices import Candidate, plan_matrices
+from quantizer.methods import DEFAULT_MODE, MODES, Methods
 from quantizer.plan import Granularity, MatrixPlan, Plan
 from quantizer.scheme import BITS, Scheme, group_word
 
@@ -28,6 +29,8 @@ def base_plan(
     granularity: Granularity = "adaptive",
     group_size: GroupSize = "default",
     threshold: float = DEFAULT_THRESHOLD,
+    *,
+    methods: Methods = MODES[DEFAULT_MODE],
 ) -> Plan:
     """The plan as names and shapes tell it: exact for `fixed`, the smallest an adaptive plan can come to.
 
@@ -61,6 +64,7 @@ def base_plan(
         scale_dtype="float16" if description.dtype == "float16" else "bfloat16",
         matrices=tuple(matrices),
         kept=inventory.kept,
+        methods=methods,
     )
 
 

@@ -8,9 +8,18 @@ import torch
 from torch import Tensor
 
 from kernels.packing import pack_codes
-from quantizer.device import block_rows
+from quantizer.channels import PLAIN, Columns
+from quantizer.device import block_rows, search_rows
 from quantizer.plan import MatrixPlan, Plan
-from quantizer.rounding import SCALE_DTYPES, absmax_scales, round_in_place
+from quantizer.rounding import (
+    SCALE_DTYPES,
+    absmax_scales,
+    dequantize,
+    round_in_place,
+    round_to_codes,
+    signed_scales,
+)
+from quantizer.scale_search import searched_scales
 from quantizer.scheme import words_per_row
 
 
@@ -24,8 +33,13 @@ class Block:
     squared_norm: float  # ‖W‖²
 
 
-def quantize_rows(rows: Tensor, matrix: MatrixPlan, plan: Plan, name: str) -> Block:
-    """Quantize rows `[n, K]` of any float dtype, on the device where they lie.
+def quantize_rows(
+    rows: Tensor, matrix: MatrixPlan, plan: Plan, name: str, *, columns: Columns = PLAIN, first_row: int = 0
+) -> Block:
+    """Quantize rows `[n, K]` of any float dtype, from `first_row` of their matrix, on the device where they
+    lie.
+
+    `columns` lie on the same device. The error is that of the rows as prepared by them.
 
     Rows are independent of each other: any cut of a matrix into blocks gives the same codes and scales.
     Inside, a few rows are worked on at a time, so that what is made of them stays in the caches. Raises
@@ -36,14 +50,36 @@ def quantize_rows(rows: Tensor, matrix: MatrixPlan, plan: Plan, name: str) -> Bl
     packed = rows.new_empty((count, words_per_row(k, scheme.bits)), dtype=torch.int32)
     scales = rows.new_empty((count, scheme.groups(k)), dtype=scale_dtype)
     sums = torch.zeros(2, dtype=torch.float64, device=rows.device)
-    step = block_rows(rows.device, k)
+    step = (search_rows if plan.methods.scales == "search" else block_rows)(rows.device, k)
     for first in range(0, count, step):
         part = slice(first, first + step)
-        wide = rows[part].float().contiguous()
-        scales[part] = absmax_scales(rows[part], scheme.bits, scheme.group_size, scale_dtype, name)
+        wide = columns.prepared(rows[part], first_row + first)
+        narrow = rows[part] if columns is PLAIN and plan.methods.scales == "absmax" else wide
+        scales[part] = find_scales(narrow, matrix, plan, name, columns.importance)
         norms = torch.linalg.vector_norm(wide.view(wide.shape[0], -1, k // scales.shape[1]), dim=-1)
         codes, errors = round_in_place(wide, scales[part], scheme.bits)
         sums += torch.stack((errors.double().square().sum(), norms.double().square().sum()))
         packed[part] = pack_codes(codes, scheme.bits)
     error, norm = sums.tolist()
     return Block(packed, scales, error, norm)
+
+
+def find_scales(rows: Tensor, matrix: MatrixPlan, plan: Plan, name: str, importance: Tensor | None) -> Tensor:
+    """Scales `[n, G]` of prepared rows `[n, K]` by the plan's method; float32, or for absmax any float dtype.
+
+    Raises OperatorError, naming the tensor, for weights that are not finite.
+    """
+    scheme, methods, dtype = matrix.scheme, plan.methods, SCALE_DTYPES[plan.scale_dtype]
+    if methods.scales == "absmax":
+        return absmax_scales(rows, scheme.bits, scheme.group_size, dtype, name)
+    if methods.scales == "signed":
+        return signed_scales(rows, scheme.bits, scheme.group_size, dtype, name)
+    return searched_scales(
+        rows, scheme.bits, scheme.group_size, dtype, name, importance=importance, power=methods.power
+    )
+
+
+def rounded(rows: Tensor, matrix: MatrixPlan, plan: Plan, name: str, importance: Tensor | None) -> Tensor:
+    """float32 `[n, K]`: what prepared float32 rows become when they are stored and read back."""
+    scales = find_scales(rows, matrix, plan, name, importance)
+    return dequantize(round_to_codes(rows, scales, matrix.scheme.bits), scales)

@@ -81,6 +81,11 @@ def block_rows(device: torch.device, k: int) -> int:
     return max(1, weights // k)
 
 
+def search_rows(device: torch.device, k: int) -> int:
+    """The same while scales are searched, which takes twice the temporaries."""
+    return max(1, block_rows(device, k) // 2)
+
+
 def allocated_bytes(devices: Sequence[torch.device]) -> int | None:
     """The most that torch holds on one of the GPUs now; None on the CPU."""
     held = [torch.cuda.memory_allocated(device) for device in devices if device.type == "cuda"]

@@ -18,6 +18,7 @@ from fqconsole import __version__
 from fqconsole.errors import OperatorError
 from fqconsole.models.description import ModelDescription
 from quantizer.analysis import analyse, require_matrices, source_folder
+from quantizer.channels import Channels
 from quantizer.checkpoint import PartialFolder, claim_folder, require_free, require_space
 from quantizer.config import (
     CONFIG,
@@ -97,7 +98,10 @@ def quantize(
         companions = companion_files(folder)
         _check_space(target, parts, journal, companions, len(plan.matrices))
         tally = Tally(plan, parts, watch)
-        _stream(folder, target, parts, plan, journal=journal, tally=tally, devices=places, watch=watch)
+        channels = Channels(folder, description, plan)
+        _stream(
+            folder, target, parts, plan, channels, journal=journal, tally=tally, devices=places, watch=watch
+        )
         for companion in companions:
             write_file(target.path / companion.name, companion.read_bytes())
         manifest = build_manifest(
@@ -171,6 +175,7 @@ def _stream(
     target: PartialFolder,
     parts: Sequence[Part],
     plan: Plan,
+    channels: Channels,
     *,
     journal: Journal,
     tally: Tally,
@@ -188,6 +193,7 @@ def _stream(
     streaming = Streaming(
         folder,
         plan,
+        channels,
         missing,
         writers.open,
         unit=unit_weights(devices[0], largest),

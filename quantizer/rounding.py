@@ -1,10 +1,12 @@
 """Round-to-nearest of one matrix `[N, K]` in symmetric groups along K. Pure functions on tensors.
 
-    scale = absmax / (2^(b-1) - 1), stored in 16 bits        code = round(w / stored scale)        ŵ = code ·
-    scale
+    absmax    scale = absmax / (2^(b-1) - 1), stored in 16 bits
+    signed    scale = m / -2^(b-1), m the weight of largest magnitude: it gets the lowest code, of which there
+              is one more than of the highest, so the step is finer by (2^(b-1) - 1) / 2^(b-1)
+    code = round(w / stored scale)        ŵ = code · stored scale
 
 The scale that is stored is the scale that is used in rounding, so nothing is lost between writing and
-reading.
+reading. Scales may be negative.
 """
 
 import torch
@@ -48,7 +50,11 @@ def absmax_scales(
     than half a step), the next larger number is taken. Raises OperatorError, naming the tensor, for weights
     that are not finite and for scales beyond the range of `scale_dtype`.
     """
-    absmax = group_absmax(matrix, group_size)
+    return stored_absmax(group_absmax(matrix, group_size), bits, scale_dtype, name)
+
+
+def stored_absmax(absmax: Tensor, bits: int, scale_dtype: torch.dtype, name: str) -> Tensor:
+    """`absmax_scales` of groups whose largest magnitudes, float32 `[N, G]`, are known."""
     check_finite(absmax, name)
     stored = (absmax / largest_code(bits)).to(scale_dtype)
     if not bool(torch.isfinite(stored).all()):
@@ -62,6 +68,35 @@ def absmax_scales(
     larger = (stored.view(torch.int16) + 1).view(scale_dtype)
     stored = torch.where(clipped, larger, stored)
     return torch.where(absmax == 0, torch.ones_like(stored), stored)
+
+
+def signed_extremes(matrix: Tensor, group_size: int | None) -> Tensor:
+    """float32 `[N, G]`: the weight of largest magnitude of each group of a float32 matrix `[N, K]`."""
+    groups = grouped(matrix, group_size)
+    highest, lowest = groups.amax(dim=-1), groups.amin(dim=-1)
+    return torch.where(highest >= -lowest, highest, lowest)
+
+
+def signed_scales(
+    matrix: Tensor, bits: int, group_size: int | None, scale_dtype: torch.dtype, name: str
+) -> Tensor:
+    """Scales `[N, G]` in `scale_dtype`, of either sign, of a float32 matrix `[N, K]`; a group of zeros has 1.
+
+    Raises what `absmax_scales` raises.
+    """
+    extremes = signed_extremes(matrix, group_size)
+    plain = stored_absmax(extremes.abs(), bits, scale_dtype, name)
+    return usable_scales(extremes / -(largest_code(bits) + 1), plain)
+
+
+def usable_scales(wanted: Tensor, plain: Tensor) -> Tensor:
+    """Scales in the dtype of `plain`: `wanted` where that dtype holds it well, else `plain`.
+
+    Below its normal numbers 16 bits are too coarse for any scale but that of `absmax_scales`.
+    """
+    stored = wanted.to(plain.dtype)
+    well = (stored.abs() >= torch.finfo(plain.dtype).tiny) & torch.isfinite(stored)
+    return torch.where(well, stored, plain)
 
 
 def check_finite(absmax: Tensor, name: str) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fqconsole.models.description import TensorInfo
 from quantizer.blocks import quantize_rows
+from quantizer.channels import Channels
 from quantizer.journal import MatrixSums, PartRecord, WrittenShard
 from quantizer.parts import Part, Piece
 from quantizer.pipeline import Lane, Task
@@ -76,6 +77,7 @@ class Streaming:
         self,
         source: Path,
         plan: Plan,
+        channels: Channels,
         parts: Sequence[Part],
         open_sink: Callable[[Part], Sink],
         *,
@@ -88,6 +90,7 @@ class Streaming:
         """
         self._source = source
         self._plan = plan
+        self._channels = channels
         self._parts = parts
         self._open_sink = open_sink
         self._unit = unit
@@ -116,7 +119,8 @@ class Streaming:
                 for step in self.steps(part):
                     item = part.items[step.item]
                     if isinstance(item, TensorInfo):
-                        data = source.read(item.start + step.first, step.count)
+                        read = source.read(item.start + step.first, step.count)
+                        data = self._channels.rewrite(item.name, read, step.first)
                         yield partial(_copy, step, item, data, sink)
                     else:
                         rows = source.piece_rows(item, step.first, step.count)
@@ -127,7 +131,14 @@ class Streaming:
     def _quantize(self, step: Step, piece: Piece, rows: Tensor, sink: Sink, device: torch.device) -> Event:
         begun = time.perf_counter()
         matrix = self._plan.matrices[piece.matrix]
-        block = quantize_rows(rows.to(device, non_blocking=True), matrix, self._plan, piece.module)
+        block = quantize_rows(
+            rows.to(device, non_blocking=True),
+            matrix,
+            self._plan,
+            piece.module,
+            columns=self._channels.columns(matrix.name).to(device),
+            first_row=step.first,
+        )
         packed, scales = as_bytes(block.packed), as_bytes(block.scales)
         seconds = time.perf_counter() - begun
         if step.first == 0:
@@ -210,7 +221,7 @@ def item_name(item: Piece | TensorInfo) -> str:
 
 
 def _copy(step: Step, tensor: TensorInfo, data: Bytes, sink: Sink, _: torch.device) -> Event:
-    """A kept tensor goes over byte by byte."""
+    """A kept tensor goes over as its bytes."""
     sink.write(tensor.name, data, step.first)
     return StepDone(step, len(data))
 

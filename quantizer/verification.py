@@ -21,6 +21,7 @@ from fqconsole.errors import OperatorError, UsageError
 from fqconsole.models.describe import describe_folder
 from fqconsole.models.description import TensorInfo
 from fqconsole.models.weight_files import read_tensors
+from quantizer.channels import Channels
 from quantizer.config import quantization_config, read_config
 from quantizer.device import (
     allocated_bytes,
@@ -229,6 +230,7 @@ def _remake(
     streaming = Streaming(
         origin,
         plan,
+        Channels(origin, description, plan),
         chosen,
         lambda _: comparison,
         unit=unit_weights(devices[0], largest),

@@ -10,6 +10,7 @@ from quantizer import base_plan
 from quantizer.engine import analyse
 from quantizer.granularity import measure_ranges
 from quantizer.ladder import adaptive_rungs, statistic
+from quantizer.methods import MODES
 from quantizer.watch import Cancelled
 from tests.quantizer.synthetic_models import (
     describe,
@@ -93,8 +94,8 @@ def test_the_statistic_of_a_matrix_is_its_own_whatever_the_mode(tmp_path):
     for file in (tmp_path / "m").glob("*.safetensors"):
         weight |= load_file(file)
     for plan in (
-        analyse(description, bits=4),
-        analyse(description, bits=4, granularity="fixed", group_size=64),
+        analyse(description, bits=4, methods=MODES["fast"]),
+        analyse(description, bits=4, granularity="fixed", group_size=64, methods=MODES["fast"]),
     ):
         for matrix in plan.matrices:
             expected = statistic([measure_ranges(weight[matrix.tensors[0]])], adaptive_rungs(4, 64))
@@ -108,7 +109,7 @@ def test_a_threshold_of_one_goes_all_the_way_and_of_zero_nowhere(sharded_llama):
 
 def test_progress_counts_every_byte_of_every_matrix(sharded_llama):
     watch = RecordingWatch()
-    plan = analyse(sharded_llama, bits=4, watch=watch)
+    plan = analyse(sharded_llama, bits=4, methods=MODES["fast"], watch=watch)
     total = 2 * sum(m.weights for m in plan.matrices)
     assert watch.phases == [("analyse", total, "B")]
     assert watch.done == sorted(watch.done)

@@ -18,6 +18,7 @@ from quantizer import base_plan
 from quantizer.checkpoint import find_unfinished, partial_folders
 from quantizer.engine import analyse, quantize
 from quantizer.manifest import read_manifest
+from quantizer.methods import MODES
 from quantizer.reader import open_checkpoint
 from quantizer.rounding import dequantize, quantize_matrix
 from quantizer.watch import Cancelled
@@ -40,7 +41,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_every_stored_matrix_is_the_plain_rounding_of_its_source(tmp_path, bits, group, dtype):
     description = save_llama(tmp_path / "m", shards=2, dtype=dtype)
-    plan = analyse(description, bits=bits, granularity="fixed", group_size=group)
+    reference = MODES["finequant"]
+    plan = analyse(description, bits=bits, granularity="fixed", group_size=group, methods=reference)
     watch = RecordingWatch()
     summary = quantize(description, plan, tmp_path / "out", watch=watch)
     source, stored = weights(tmp_path / "m"), weights(tmp_path / "out")
