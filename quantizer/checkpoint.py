@@ -22,6 +22,7 @@ from quantizer.journal import JOURNAL, read_journal
 from quantizer.plan import Plan, plan_fingerprint
 
 PARTIAL = ".partial-"
+DECIDED_BY_WEIGHTS = ("matrices", "kept", "channels")  # fields of a plan
 ID_LENGTH = 8  # of the plan's fingerprint: tells a handful of plans for one folder apart
 GIB = 1 << 30
 
@@ -125,6 +126,19 @@ def find_unfinished(out: Path) -> Unfinished | None:
             files = {record.shard.file for record in records}
             return Unfinished(str(folder), head.plan, len(files), in_use=_is_locked(folder))
     return None
+
+
+def unfinished_plan(out: Path, draft: Plan) -> Plan | None:
+    """The plan of the unfinished run for `out` when that was begun as `draft` was: no new analysis then.
+
+    `draft` is the plan before the weights are read; all that the operator decides has to agree.
+    """
+    unfinished = find_unfinished(out)
+    if unfinished is None:
+        return None
+    asked = [name for name in draft.__struct_fields__ if name not in DECIDED_BY_WEIGHTS]
+    same = all(getattr(unfinished.plan, name) == getattr(draft, name) for name in asked)
+    return unfinished.plan if same else None
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -9,7 +9,20 @@ import typer
 from typer.core import TyperGroup
 
 import fqconsole
-from fqconsole.cli import demo, doctor, evaluate, fit, generate, gpus, models, paths, quantize, runs, shot
+from fqconsole.cli import (
+    demo,
+    doctor,
+    evaluate,
+    fit,
+    generate,
+    gpus,
+    models,
+    paths,
+    quantize,
+    runs,
+    shot,
+    verify,
+)
 from fqconsole.cli.ending import EndedBySignal, listen
 from fqconsole.cli.faults import report
 from fqconsole.cli.output import ReaderGone, complain, write
@@ -19,6 +32,7 @@ ORDER = (
     "models",
     "fit",
     "quantize",
+    "verify",
     "evaluate",
     "generate",
     "runs",
@@ -53,6 +67,7 @@ application = typer.Typer(
 application.add_typer(models.application, name="models")
 application.command("fit")(fit.fit)
 application.command("quantize")(quantize.quantize)
+application.command("verify")(verify.verify)
 application.command("evaluate")(evaluate.evaluate)
 application.command("generate")(generate.generate)
 application.add_typer(runs.application, name="runs")

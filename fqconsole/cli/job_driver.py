@@ -105,6 +105,8 @@ class _Course:
     def close(self) -> None:
         """Leave no run open, whatever happened; one that has its end keeps it."""
         self._recorder.flush()
+        if not self._run_id:
+            return  # a job that leaves no run
         if self.ended_by is not None or self.failure is None:
             self._store.finish_run(self._run_id, "cancelled")
             return

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fqconsole.cli.options import Device, Events, Force, GroupSize, Json, Model, Quiet
+from fqconsole.cli.options import Device, Events, Force, GroupSize, Json, Quiet
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
 
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 
 def quantize(
-    model: Model,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A built-in model (demo), a folder with config.json, or a model id of the Hugging Face hub. "
+            "Not needed with --resume.",
+        ),
+    ] = "",
     *,
     bits: Annotated[int, typer.Option(metavar="BITS", help="Width of a stored weight: 8, 4 or 3.")] = 4,
     granularity: Annotated[
@@ -38,6 +45,14 @@ def quantize(
             help="Adaptive: halve groups while that lowers the noise to under this share.",
         ),
     ] = 0.7,
+    mode: Annotated[
+        str,
+        typer.Option(
+            metavar="MODE",
+            help="best: searched scales and balanced channels; fast: one pass, for a try; finequant: the "
+            "paper's plain rounding. Or single methods: search+importance (docs/method.md).",
+        ),
+    ] = "best",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -49,11 +64,12 @@ def quantize(
     ] = None,
     device: Device = "auto",
     resume: Annotated[
-        bool,
+        str | None,
         typer.Option(
-            "--resume", help="Go on with the unfinished run into --out, with that run's own options."
+            metavar="RUN",
+            help="Go on with an unfinished run (r0012, or the folder it was writing), with its own options.",
         ),
-    ] = False,
+    ] = None,
     force: Force = False,
     json: Json = False,
     events: Events = False,
@@ -64,8 +80,14 @@ def quantize(
 
     output = Output(json=json, quiet=quiet, events=events)
     with open_store() as store:
-        typed = (bits, granularity, group_size, threshold)
-        choice = resumed_options(out) if resume else chosen_options(*typed)
+        if resume is not None:
+            from fqconsole.cli.resuming import resumed
+
+            model, out, choice = resumed(store, output, resume, model)
+        elif not model:
+            raise UsageError("MODEL is missing.", "Name a model, or an unfinished run with --resume.")
+        else:
+            choice = chosen_options(bits, granularity, group_size, threshold, mode)
         document = quantized(store, output, model, out=out, device=device, force=force, **choice)
     if json:
         output.result(document)
@@ -75,34 +97,18 @@ def quantize(
 
 
 def chosen_options(
-    bits: int, granularity: str | None, group_size: str | None, threshold: float
+    bits: int, granularity: str | None, group_size: str | None, threshold: float, mode: str
 ) -> dict[str, Any]:
     """The request's options of what was typed. Raises UsageError for what does not exist."""
     from fqconsole.cli.number_lists import group_size_of
     from quantizer.base import requested_group
+    from quantizer.methods import methods_of, mode_word
 
     kind: Any = granularity or ("adaptive" if group_size is None else "fixed")
     group: Any = "default" if group_size is None else group_size_of(group_size)
     requested_group(bits, kind, group)
-    return {"bits": bits, "granularity": kind, "group_size": group, "threshold": threshold}
-
-
-def resumed_options(out: Path | None) -> dict[str, Any]:
-    """The options of the unfinished run into `out`, from its journal. Raises UsageError without one."""
-    from quantizer.checkpoint import find_unfinished
-
-    if out is None:
-        raise UsageError("--resume needs to know which checkpoint to go on with.", "Give --out DIR.")
-    unfinished = find_unfinished(out)
-    if unfinished is None:
-        raise UsageError(f"No unfinished run is left of {out}.", "Leave --resume out to begin one.")
-    plan = unfinished.plan
-    return {
-        "bits": plan.bits,
-        "granularity": plan.granularity,
-        "group_size": plan.group_size,
-        "threshold": plan.threshold,
-    }
+    word = mode_word(methods_of(mode))
+    return {"bits": bits, "granularity": kind, "group_size": group, "threshold": threshold, "mode": word}
 
 
 def quantized(
@@ -115,6 +121,7 @@ def quantized(
     granularity: Any,
     group_size: Any,
     threshold: float,
+    mode: str,
     device: str,
     force: bool,
 ) -> dict[str, Any]:
@@ -137,6 +144,7 @@ def quantized(
         granularity=granularity,
         group_size=group_size,
         threshold=threshold,
+        mode=mode,
         device=device,
         revision=description.revision,
         predicted={"total": peak},
@@ -147,16 +155,17 @@ def quantized(
     try:
         JobDriver(store, output).run(request, request.run_id, gathered.take)
     except EndedBySignal:
-        _tell_how_to_go_on(output, model, Path(request.out))
+        _tell_how_to_go_on(output, request)
         raise
     return gathered.document(request)
 
 
-def _tell_how_to_go_on(output: Output, model: str, out: Path) -> None:
+def _tell_how_to_go_on(output: Output, request: "StartQuantize") -> None:
     from quantizer.checkpoint import find_unfinished
 
-    if find_unfinished(out) is not None:
-        output.say(f"what is finished is kept; go on with: fqconsole quantize {model} --out {out} --resume")
+    if find_unfinished(Path(request.out)) is not None:
+        word = request.run_id or request.out
+        output.say(f"what is finished is kept; go on with: fqconsole quantize --resume {word}")
 
 
 def source_model(word: str) -> "ModelDescription":

@@ -28,12 +28,13 @@ from fqconsole.jobs.messages import (
     StartEvaluate,
     StartQuantize,
     StartSession,
+    StartVerify,
     decode_event,
     encode,
 )
 from fqconsole.jobs.worker_log import new_worker_log
 
-StartRequest = StartQuantize | StartEvaluate | StartDownload | StartSession
+StartRequest = StartQuantize | StartEvaluate | StartVerify | StartDownload | StartSession
 
 WORKER = (sys.executable, "-P", "-m", "fqconsole.jobs.worker")
 CANCEL_GRACE = 1.4  # seconds from the cancel request to SIGTERM
@@ -75,7 +76,7 @@ class Job:
         `record_to` every event line is also written there, for a later `Replay`. `command` is what is run.
         Raises OperatorError when the process can't be started, OSError when `record_to` can't be written.
         """
-        label = "session" if isinstance(request, StartSession) else request.run_id
+        label = getattr(request, "run_id", "") or type(request).__name__.removeprefix("Start").lower()
         record = None if record_to is None else record_to.open("wb")
         read_end, write_end = os.pipe()
         try:

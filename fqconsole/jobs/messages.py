@@ -10,7 +10,9 @@ from typing import Any, Literal
 import msgspec
 
 from fqconsole.generation.options import Sampling
+from quantizer.methods import DEFAULT_MODE
 from quantizer.plan import Granularity, Plan
+from quantizer.verdict import Verification
 
 PROTOCOL = 1
 
@@ -35,6 +37,7 @@ class StartQuantize(Request, frozen=True):
     # fixed: the group; adaptive: the base; None = channel
     group_size: int | Literal["default"] | None = "default"
     threshold: float = 0.7
+    mode: str = DEFAULT_MODE  # what `quantizer.methods.methods_of` reads
     device: Device = "auto"
     protocol: int = PROTOCOL
 
@@ -51,6 +54,19 @@ class StartEvaluate(Request, frozen=True):
     text_path: str | None = None
     window: int = 512
     max_tokens: int = 32768
+    device: Device = "auto"
+    protocol: int = PROTOCOL
+
+
+class StartVerify(Request, frozen=True):
+    """Check every checksum of `checkpoint_path` and make some of it again from its source, or all.
+
+    It leaves no run in the record.
+    """
+
+    checkpoint_path: str
+    source_path: str | None = None  # None: where the manifest says that the 16-bit model lies
+    every: bool = False
     device: Device = "auto"
     protocol: int = PROTOCOL
 
@@ -247,6 +263,12 @@ class EvaluationDone(Event, frozen=True):
     seconds: float
 
 
+class VerificationDone(Event, frozen=True):
+    """What a verification found."""
+
+    verification: Verification
+
+
 class DownloadDone(Event, frozen=True):
     run_id: str
     path: str
@@ -285,12 +307,13 @@ class JobFailed(Event, frozen=True):
 
 
 AnyRequest = (
-    StartQuantize | StartEvaluate | StartDownload | StartSession | Send | Stop | Pause | Resume | Cancel
-)
+    StartQuantize | StartEvaluate | StartVerify | StartDownload | StartSession
+    | Send | Stop | Pause | Resume | Cancel
+)  # fmt: skip
 AnyEvent = (
     WorkerStarted | PhaseStarted | Progress | PlanReady | MatrixDone | CheckpointWritten | SessionReady
-    | GenerationStarted | TokensGenerated | GenerationDone | MemoryMeasured | EvaluationDone | DownloadDone
-    | Paused | Resumed | LogLine | JobDone | JobFailed
+    | GenerationStarted | TokensGenerated | GenerationDone | MemoryMeasured | EvaluationDone
+    | VerificationDone | DownloadDone | Paused | Resumed | LogLine | JobDone | JobFailed
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

@@ -20,11 +20,12 @@ from fqconsole.jobs.messages import (
     StartEvaluate,
     StartQuantize,
     StartSession,
+    StartVerify,
     Stop,
     decode_request,
 )
 
-AnyStart = StartQuantize | StartEvaluate | StartDownload | StartSession
+AnyStart = StartQuantize | StartEvaluate | StartVerify | StartDownload | StartSession
 
 
 class ProtocolError(UsageError):

@@ -27,6 +27,7 @@ from fqconsole.jobs.messages import (
     StartEvaluate,
     StartQuantize,
     StartSession,
+    StartVerify,
 )
 from fqconsole.jobs.orders import AnyStart, Orders, ProtocolError, obey_signals
 from fqconsole.jobs.outlet import Outlet
@@ -46,6 +47,7 @@ class Task(Protocol):
 TASKS: dict[type, str] = {
     StartQuantize: "fqconsole.jobs.tasks.quantize",
     StartEvaluate: "fqconsole.jobs.tasks.evaluate",
+    StartVerify: "fqconsole.jobs.tasks.verify",
     StartDownload: "fqconsole.jobs.tasks.download",
     StartSession: "fqconsole.jobs.tasks.session",
 }
@@ -87,6 +89,7 @@ def _attend(
     from quantizer.watch import Cancelled
 
     run_id = ""
+    owes_end = True  # a session tells the end of each run itself
     smallest_change = ""
     try:
         try:
@@ -96,6 +99,7 @@ def _attend(
             outlet.put(introduce(None))
             raise
         run_id = getattr(request, "run_id", "")
+        owes_end = not isinstance(request, StartSession)
         orders.listen()
         outlet.put(introduce(request))
         desk = Desk(outlet.put, orders, request)
@@ -104,7 +108,7 @@ def _attend(
         smallest_change = task.smallest_change
         task.run(request, desk)
     except Cancelled:
-        if run_id:
+        if owes_end:
             outlet.put(JobDone(t=time.time(), run_id=run_id, status="cancelled"))
         return _cancelled_code(orders)
     except BaseException as error:  # noqa: BLE001 - whatever ends the job is told as its last event
@@ -112,7 +116,7 @@ def _attend(
         _log(failure)
         outlet.put(failure)
         return failure.exit_code
-    if run_id:
+    if owes_end:
         outlet.put(JobDone(t=time.time(), run_id=run_id, status="done"))
     return 0
 

@@ -109,8 +109,9 @@ def test_a_killed_worker_is_a_failed_run_that_can_be_gone_on_with(slow_model, tm
     assert status == "failed"
     assert "SIGKILL" in str(error)
     assert not out.exists()
-    made = fq("quantize", slow_model, "--out", out, "--resume", "--json")
+    made = fq("quantize", "--resume", "r0001", "--json")
     assert made.code == 0
+    assert made.json["checkpoint"] == str(out)
     assert (out / "config.json").is_file()
     assert len(made.json["matrices"]) == 21
     assert not list(tmp_path.glob("out.partial-*"))

@@ -13,6 +13,7 @@ from store import Store
 QUANTIZE_KEYS = {"run_id", "checkpoint", "bits_per_weight", "bytes", "seconds", "matrices"}
 MATRIX_KEYS = {"name", "shape", "bits", "group_size", "statistic", "relative_error", "bytes"}
 GENERATE_KEYS = {"run_id", "text", "token_ids", "ttft_ms", "prefill_tok_s", "decode_tok_s", "peak_bytes"}
+VERIFY_KEYS = {"checkpoint", "sound", "files", "bytes", "matrices", "remade", "source", "faults", "seconds"}
 EVALUATE_KEYS = {
     "run_id",
     "perplexity",
@@ -57,11 +58,34 @@ def test_quantize_evaluate_and_generate_by_run_id(fq, tmp_path):
     assert text.out == told.json["text"] + "\n"
     assert "tok/s" in text.err
 
+    checked = fq("verify", document["run_id"], "--all", "--json")
+    assert (checked.code, checked.json["sound"], checked.json["source"]) == (0, True, "unchanged")
+    assert checked.json.keys() >= VERIFY_KEYS
+    assert len(checked.json["remade"]) > len(document["matrices"])
+    assert len(statuses()) == 4  # verifying leaves no run
+
     again = fq("quantize", "demo", "--out", tmp_path / "small")
     assert again.code == 2
     assert "exists already" in again.err
     assert fq("quantize", document["run_id"]).code == 2
     assert len(statuses()) == 4
+
+
+def test_a_checkpoint_that_is_not_sound_is_told_with_exit_code_1(fq, tmp_path):
+    out = tmp_path / "small"
+    assert fq("quantize", "demo", "--out", out, "--quiet").code == 0
+    sound = fq("verify", out)
+    assert sound.code == 0
+    assert sound.out.startswith(f"{out} is sound\n")
+    weights = bytearray((out / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (out / "model.safetensors").write_bytes(weights)
+    said = fq("verify", out)
+    assert said.code == 1
+    assert "is not sound" in said.out
+    assert "✗ model.safetensors has another checksum" in said.out
+    assert fq("verify", "demo").code == 2
+    assert fq("verify", out, "--all", "--source", tmp_path / "gone").code == 2
 
 
 def test_events_are_the_workers_lines_and_nothing_else(fq, tmp_path):
@@ -117,7 +141,9 @@ def test_a_prompt_longer_than_the_context_fails_in_one_sentence(fq):
     [
         (["quantize", "demo", "--bits", "5"], "5-bit"),
         (["quantize", "demo", "--granularity", "coarse"], "coarse"),
-        (["quantize", "demo", "--resume"], "--out"),
+        (["quantize"], "MODEL is missing"),
+        (["quantize", "--resume", "/nowhere"], "No unfinished run"),
+        (["quantize", "--resume", "r9999"], "r9999"),
         (["evaluate", "demo"], "--reference"),
         (["evaluate", "demo", "--reference", "demo", "--text", "/nowhere.txt"], "/nowhere.txt"),
         (["generate", "demo", "--prompt", ""], "empty"),

@@ -4,6 +4,7 @@ from fqconsole.generation.options import Sampling
 from fqconsole.jobs import messages as m
 from quantizer.plan import KeptTensor, MatrixPlan, Plan
 from quantizer.scheme import Scheme
+from quantizer.verdict import Fault, Verification
 
 T = 1763827200.25
 
@@ -45,6 +46,7 @@ REQUESTS = (
     m.StartEvaluate(
         run_id="r0043", checkpoint_path="/checkpoints/demo-int4", reference_path="/models/demo", window=256
     ),
+    m.StartVerify(checkpoint_path="/checkpoints/demo-int4", every=True),
     m.StartDownload(run_id="r0044", model_id="Qwen/Qwen3-8B", revision="9c925d6"),
     m.StartSession(model_path="/checkpoints/demo-int4", context=512),
     m.Send(
@@ -135,6 +137,21 @@ EVENTS = (
         stop_reason="stop_string",
     ),
     m.MemoryMeasured(t=T, run_id="r0045", gpu=0, term="total", bytes=2**30),
+    m.VerificationDone(
+        t=T,
+        verification=Verification(
+            checkpoint="/checkpoints/demo-int4",
+            sound=False,
+            files=1,
+            bytes=4400512,
+            matrices=42,
+            remade=("model.layers.0.self_attn.q_proj",),
+            source="unchanged",
+            source_path="/models/demo",
+            faults=(Fault("differs", "model.layers.0.self_attn.q_proj", "is not what its source gives"),),
+            seconds=0.5,
+        ),
+    ),
     m.EvaluationDone(
         t=T,
         run_id="r0043",

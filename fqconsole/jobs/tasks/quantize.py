@@ -7,8 +7,11 @@ from fqconsole.jobs.desk import Desk
 from fqconsole.jobs.memory_peak import tell_peak
 from fqconsole.jobs.messages import CheckpointWritten, PlanReady, StartQuantize
 from fqconsole.jobs.model_folder import look_at
-from quantizer import plan_bits_per_weight, predicted_bytes
+from quantizer import base_plan, plan_bits_per_weight, predicted_bytes
+from quantizer.checkpoint import unfinished_plan
 from quantizer.engine import analyse, quantize
+from quantizer.methods import methods_of
+from quantizer.plan import without_channels
 
 smallest_change = "Free memory on the GPU, or quantize with --device cpu; finished shards are kept."
 
@@ -16,20 +19,32 @@ smallest_change = "Free memory on the GPU, or quantize with --device cpu; finish
 def run(request: StartQuantize, desk: Desk) -> None:
     """Quantize `request.model_path` into `request.out`."""
     description = look_at(Path(request.model_path), request.model_id)
-    plan = analyse(
+    methods = methods_of(request.mode)
+    draft = base_plan(
         description,
-        bits=request.bits,
-        granularity=request.granularity,
-        group_size=request.group_size,
-        threshold=request.threshold,
-        device=request.device,
-        watch=desk.watch,
+        request.bits,
+        request.granularity,
+        request.group_size,
+        request.threshold,
+        methods=methods,
     )
+    plan = unfinished_plan(Path(request.out), draft)
+    if plan is None:
+        plan = analyse(
+            description,
+            bits=request.bits,
+            granularity=request.granularity,
+            group_size=request.group_size,
+            threshold=request.threshold,
+            methods=methods,
+            device=request.device,
+            watch=desk.watch,
+        )
     desk.put(
         PlanReady(
             t=time.time(),
             run_id=request.run_id,
-            plan=plan,
+            plan=without_channels(plan),
             predicted_bytes=predicted_bytes(plan),
             bits_per_weight=plan_bits_per_weight(plan),
         )
