@@ -6,9 +6,9 @@
 
 Several processes first compile what will be timed. Every product runs in CUDA graphs over enough copies of
 its weights (208 MB and more) that none is in L2; the middle of several replays counts. Each is checked before
-it is timed. The limit is the larger of two times, measured in the same run: reading the packed bytes, and doing
-the operations at the speed of the best 16-bit matmul. Libraries that are not installed are left out with a
-sentence; one that fails ends nothing.
+it is timed. The limit is the larger of two times, measured in the same run: reading the packed bytes, and
+doing the operations at the speed of the best 16-bit matmul. Libraries that are not installed are left out
+with a sentence; one that fails ends nothing.
 """
 
 import argparse

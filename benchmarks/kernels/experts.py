@@ -22,6 +22,7 @@ from benchmarks.kernels.work import Work
 DTYPE = torch.bfloat16  # grouped_mm takes no other
 GROUPED = "grouped_mm"  # rows sorted by expert beforehand: the product alone
 SORTED = (GROUPED, "humming")  # whose rows stay sorted
+GROUPED_KIND = "grouped_contiguous"  # Humming's word for rows sorted by expert
 QUANTIZED = (OURS, "humming")
 BLOCK_TOLERANCE = 3e-2  # of a block: three roundings to bfloat16 each side
 TOLERANCE = 1e-2
@@ -167,7 +168,8 @@ def humming_calls(humming: Any, stacks: Stacks, name: str, batches: Sequence[Bat
             partial(
                 humming.forward, layer.humming_config, inputs=batch.sorted_rows, weight=weight,
                 weight_scale=scale, locks=layer.locks, expert_layout=layout,
-                compute_config={"gemm_type": "grouped_contiguous"},
+                compute_config={"gemm_type": GROUPED_KIND},
+                tuning_config=humming.tuning(layer, batch.sorted_rows.shape[0], GROUPED_KIND),
             )
         )  # fmt: skip
     return calls

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from benchmarks.kernels import experts, measure, timing
+from benchmarks.kernels import experts, measure, run, timing
 from benchmarks.kernels.checks import (
     measure_accuracy,
     measure_determinism,
     measure_peer_determinism,
     shapes_for,
 )
-from benchmarks.kernels.layers import MAIN, SCHEMES, Experts, Layer, Scheme
+from benchmarks.kernels.layers import CLASSES, MAIN, SCHEMES, Experts, Layer, Scheme
 from benchmarks.kernels.peers import Packed, Peer, UnsupportedError
 from benchmarks.kernels.points import CUBLAS, OURS, Record
 from benchmarks.kernels.routing import random_routings, stacks_needed
@@ -23,7 +23,7 @@ from tests.benchmarks.kernel_records import roof
 
 BF16 = torch.bfloat16
 LAYERS = (Layer("Small", "up", 256, 128), Layer("Small", "down", 128, 256))
-MIXTURE = Experts("Mixture", 4, 2, 128, 64)
+MIXTURE = Experts("Mixture", 4, 2, 128, 128)
 
 
 @pytest.fixture
@@ -210,3 +210,35 @@ def test_an_exception_becomes_one_short_line():
     assert sentence_of(ValueError("a\n b")) == "ValueError: a b"
     assert sentence_of(ValueError()) == "ValueError"
     assert len(sentence_of(ValueError("x" * 1000))) < 200
+
+
+@pytest.mark.usefixtures("few_copies")
+def test_every_step_of_a_run_runs(monkeypatch):
+    monkeypatch.setitem(CLASSES, "llama-attention", LAYERS)
+    for name, value in (("LLAMA", LAYERS), ("QWEN_MOE", MIXTURE), ("MIXTRAL", MIXTURE)):
+        monkeypatch.setattr(run, name, value)
+    monkeypatch.setattr(experts, "EXPERT_BATCHES", (1, 3))
+    monkeypatch.setattr("benchmarks.kernels.checks.DETERMINISM_SHAPE", (64, 128))
+    monkeypatch.setattr("benchmarks.kernels.checks.USUAL_SHAPE", (64, 128))
+    made = work(rows=(1, 3))
+    choice = run.Choice(
+        rows=made.rows,
+        classes=("llama-attention",),
+        schemes=(MAIN, Scheme(3, 64)),
+        dtypes=(BF16, torch.float16),
+        peers=(),
+        parts=run.PARTS,
+        seconds=1e9,
+        quick=False,
+        tune_peers=False,
+    )
+    on_gpu = {"host", "first call"}
+    for part, measure_part in run.steps(made, choice, [Honest()]):
+        if part not in on_gpu:
+            run.attempt(made, part, measure_part)
+    # The CPU path wants bfloat16 where it has vector code, so float16 of ours may fail there, and only that.
+    assert [n for n in made.record.notes if "fp16" not in n and n != "honest int3-64: 4 bits only"] == []
+    kinds = {(p.who, p.scheme, p.dtype) for p in made.record.points}
+    assert kinds >= {(OURS, "int4-128", "bf16"), (OURS, "int3-64", "bf16"), ("honest", "int4-128", "bf16")}
+    assert {(CUBLAS, "", "bf16"), (CUBLAS, "", "fp16")} <= kinds
+    assert made.record.experts and made.record.accuracy and made.record.determinism and made.record.figures

@@ -90,6 +90,15 @@ def test_humming_packs_in_parts_as_a_whole(monkeypatch):
         assert torch.equal(peer.words(weights), pack_codes(weights.codes, 3))
 
 
+def test_humming_takes_the_entry_of_its_rule_for_the_rows():
+    peer = Humming()
+    peer.rule = lambda config, gemm_type: [(0, 8, f"{gemm_type} few"), (8, 16, "some")]
+    layer = SimpleNamespace(humming_config=None)
+    assert [peer.tuning(layer, m) for m in (1, 8, 9)] == ["dense few", "dense few", "some"]
+    with pytest.raises(UnsupportedError, match="17 rows"):
+        peer.tuning(layer, 17)
+
+
 def gemlite_with(known: dict[str, set[str]]) -> Gemlite:
     peer = Gemlite()
     peer.elements = 8

@@ -41,7 +41,7 @@ class Gemlite(Peer):
 
         require_bits(weights, 4, 8)
         stored = (weights.codes.to(torch.int16) + weights.zero).to(torch.uint8)
-        layer = A16Wn(device="cuda:0", dtype=weights.dtype).from_weights(
+        layer = A16Wn(device=str(weights.codes.device), dtype=weights.dtype).from_weights(
             stored,
             weights.scales,
             torch.full_like(weights.scales, weights.zero),
