@@ -33,6 +33,15 @@ def few_copies(monkeypatch):
     monkeypatch.setattr("benchmarks.kernels.routing.COLD_BYTES", 1)
 
 
+@pytest.fixture
+def small_shapes(monkeypatch):
+    """Shapes to check that a CPU multiplies at once."""
+    for name, value in (
+        ("DETERMINISM_SHAPE", (64, 128)), ("USUAL_SHAPE", (64, 128)), ("RAGGED_SHAPES", ((11, 3),))
+    ):  # fmt: skip
+        monkeypatch.setattr(f"benchmarks.kernels.checks.{name}", value)
+
+
 def calling(calls) -> float:
     for call in calls:
         call()
@@ -127,6 +136,7 @@ def test_a_chain_feeds_each_linear_from_the_one_before():
     assert set(made.record.figures) == {"chain int4-128 bf16 M=1", "chain int4-128 bf16 M=2"}
 
 
+@pytest.mark.usefixtures("small_shapes")
 def test_errors_and_repetition_of_our_products():
     made = work(rows=(1, 4096))
     few = [Scheme(4, 64), Scheme(8, None)]
@@ -212,14 +222,12 @@ def test_an_exception_becomes_one_short_line():
     assert len(sentence_of(ValueError("x" * 1000))) < 200
 
 
-@pytest.mark.usefixtures("few_copies")
+@pytest.mark.usefixtures("few_copies", "small_shapes")
 def test_every_step_of_a_run_runs(monkeypatch):
     monkeypatch.setitem(CLASSES, "llama-attention", LAYERS)
     for name, value in (("LLAMA", LAYERS), ("QWEN_MOE", MIXTURE), ("MIXTRAL", MIXTURE)):
         monkeypatch.setattr(run, name, value)
     monkeypatch.setattr(experts, "EXPERT_BATCHES", (1, 3))
-    monkeypatch.setattr("benchmarks.kernels.checks.DETERMINISM_SHAPE", (64, 128))
-    monkeypatch.setattr("benchmarks.kernels.checks.USUAL_SHAPE", (64, 128))
     made = work(rows=(1, 3))
     choice = run.Choice(
         rows=made.rows,
