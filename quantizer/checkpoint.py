@@ -87,6 +87,7 @@ def claim_folder(out: Path, plan: Plan) -> Iterator[PartialFolder]:
             if other != mine:
                 _clear_away(other, out)
         mine.mkdir(exist_ok=True)
+        sync_folder(out.parent)  # a power cut must not take the folder with all that it holds
         fd = os.open(mine, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as failure:
         raise write_failure(failure, out) from failure

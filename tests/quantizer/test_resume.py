@@ -9,11 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fqconsole.errors import UsageError
+from fqconsole.errors import DeviceError, UsageError
+from quantizer import streaming
+from quantizer.blocks import quantize_rows
 from quantizer.checkpoint import find_unfinished, partial_folders
 from quantizer.engine import analyse, quantize
 from quantizer.journal import JOURNAL
 from quantizer.watch import Cancelled
+from tests.quantizer.power_cut import ForgetfulDisk, PowerCut
 from tests.quantizer.synthetic_models import (
     describe,
     fused_moe_tensors,
@@ -91,6 +94,61 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(source, tmp_path, kil
     quantize(description, plan, tmp_path / "out", part_bytes=30_000)
     assert digest(tmp_path / "out") == digest(place / "whole")
     assert partial_folders(tmp_path / "out") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names_kept", [False, True])
+def test_a_power_cut_at_any_moment_loses_nothing_that_was_journaled(
+    source, tmp_path, monkeypatch, names_kept
+):
+    place, description, plan = source
+    whole, cut_at, moments = digest(place / "whole"), 0, 0
+    while True:
+        cut_at += 1
+        root = tmp_path / f"before-{cut_at}"
+        root.mkdir()
+        disk = ForgetfulDisk(root, cut_at)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", disk.fsync)
+            try:
+                quantize(description, plan, root / "out", part_bytes=30_000)
+            except PowerCut:
+                moments += 1
+            else:
+                disk.close()
+                break
+        found = disk.after(tmp_path / f"after-{cut_at}", names_kept=names_kept)
+        disk.close()
+        out = found / "out"
+        if not out.exists():
+            journaled = disk.synced_lines(JOURNAL) - 1
+            unfinished = find_unfinished(out)
+            assert (0 if unfinished is None else unfinished.finished_parts) == max(0, journaled)
+            watch = RecordingWatch()
+            quantize(description, plan, out, part_bytes=30_000, watch=watch)
+            assert not any("damaged" in text for _, text in watch.logs)
+        assert {name: sha for name, sha in digest(out).items() if name != JOURNAL} == whole
+    parts = len(list((place / "whole").glob("*.safetensors")))
+    assert moments > 3 * parts  # a file, its name and its line in the journal are synced for each part
+
+
+def test_a_lost_gpu_is_a_sentence_and_the_run_goes_on_where_it_was(source, tmp_path, monkeypatch):
+    place, description, plan = source
+    calls = []
+
+    def losing(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) > 10:
+            raise RuntimeError("CUDA error: unspecified launch failure\nCompile with TORCH_USE_CUDA_DSA")
+        return quantize_rows(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming, "quantize_rows", losing)
+        with pytest.raises(DeviceError, match=r"was lost: CUDA error: unspecified.*it goes on where it was"):
+            quantize(description, plan, tmp_path / "out", part_bytes=30_000)
+    assert find_unfinished(tmp_path / "out").finished_parts > 0
+    quantize(description, plan, tmp_path / "out", part_bytes=30_000)
+    assert digest(tmp_path / "out") == digest(place / "whole")
 
 
 def cancelled(source, out: Path):
