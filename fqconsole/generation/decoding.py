@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -87,6 +88,9 @@ class Steps:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._cache: Any = None
+        # Mamba and its sisters call by another name what all others call past_key_values.
+        named = signature(model.forward).parameters
+        self._word = "cache_params" if "cache_params" in named else "past_key_values"
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits `[V]` of the last position for the next tokens int64 `[1, T]`, in the model's dtype.
@@ -94,8 +98,8 @@ class Steps:
         Raises OperatorError for a model that keeps its state in another way than the rest.
         """
         with sdpa_kernel(ATTENTION_BACKENDS):
-            out = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        self._cache = getattr(out, "past_key_values", None)
+            out = self._model(input_ids=ids, use_cache=True, logits_to_keep=1, **{self._word: self._cache})
+        self._cache = getattr(out, self._word, None)
         if self._cache is None:
             raise OperatorError(
                 f"A {self._model.config.model_type} model keeps its state in a way unknown to a session.",

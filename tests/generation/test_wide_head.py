@@ -3,11 +3,11 @@
 import pytest
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from fqconsole.generation import wide_head as module
 from fqconsole.generation.wide_head import float32_linear, wide_head
-from tests.generation.tiny_models import FAMILIES, SMALL
+from tests.generation.architectures import tiny_config
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -23,8 +23,7 @@ def test_the_product_is_that_of_float64(monkeypatch, bias):
 
 @pytest.mark.parametrize("family", ["gemma2", "gpt2"])  # one with logit softcapping after the head, one tied
 def test_logits_are_finer_inside_and_as_before_outside(family):
-    config = AutoConfig.for_model(family, **SMALL | FAMILIES[family])
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
+    model = AutoModelForCausalLM.from_config(tiny_config(family), dtype=torch.bfloat16).eval()
     ids = torch.arange(3, 20)[None]
     with torch.inference_mode():
         before = model(ids).logits

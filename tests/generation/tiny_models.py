@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     LlamaConfig,
     OPTConfig,
@@ -158,38 +157,3 @@ def edit_tensors(folder: Path, change) -> None:
     tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
     change(tensors)
     save_file(tensors, file, metadata={"format": "pt"})
-
-
-SMALL = {
-    "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0,
-    "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-_ROUTED = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
-_LATENT = {
-    "n_routed_experts": 4, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2,
-    "moe_intermediate_size": 32, "first_k_dense_replace": 1, "kv_lora_rank": 16, "q_lora_rank": 16,
-    "qk_rope_head_dim": 16, "qk_nope_head_dim": 16, "v_head_dim": 16, "head_dim": 16,
-    "num_key_value_heads": 4,
-}  # fmt: skip
-# What a family needs besides SMALL. They differ in names, computed buffers, fused experts, float32 islands.
-FAMILIES = {
-    "mistral": {},
-    "qwen2": {},
-    "gemma2": {"head_dim": 16, "query_pre_attn_scalar": 16},
-    "gemma3_text": {"head_dim": 16},
-    "phi3": {},
-    "gpt2": {"n_embd": 64, "n_head": 4, "n_layer": 2},
-    "gpt_neox": {},
-    "bloom": {"n_head": 4, "n_layer": 2},
-    "mixtral": {"num_local_experts": 4},
-    "olmoe": _ROUTED,
-    "deepseek_v3": _LATENT,
-    "gpt_oss": {"num_local_experts": 4, "head_dim": 16},
-}
-
-
-def save_family(family: str, folder: Path) -> Path:
-    """A tiny random model of another family."""
-    config = AutoConfig.for_model(family, **SMALL | FAMILIES[family])
-    return _save(config, folder, 0, torch.bfloat16)

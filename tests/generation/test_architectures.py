@@ -1,0 +1,90 @@
+"""Every architecture: a tiny model of it is quantized, loaded and compared with its own dequantized weights.
+
+All is computed in float32, so that a difference is a wrong weight and not a rounding.
+"""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from fqconsole.generation import loading
+from fqconsole.generation.session import open_session
+from fqconsole.models import describe_folder
+from quantizer.engine import analyse, quantize
+from quantizer.reader import open_checkpoint
+from tests.generation.architectures import ARCHITECTURES, save_architecture
+from tests.generation.tiny_models import VOCAB, write_tokenizer
+
+pytestmark = pytest.mark.slow
+
+CPU = torch.device("cpu")
+IDS = torch.randint(3, VOCAB, (2, 24), generator=torch.Generator().manual_seed(5))
+# A session refuses models that hand out no state from token to token.
+WITHOUT_CACHE = {"openai-gpt", "recurrent_gemma"}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def float32_on_one_thread(monkeypatch):
+    """Threads that wait for each other would take most of the time of matrices as small as these."""
+    monkeypatch.setattr(loading, "work_dtype", lambda dtype, device: torch.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_what_runs_packed_is_what_was_dequantized(model_type, tmp_path, tokenizer):
+    source = save_architecture(model_type, tmp_path / "source", torch.float32)
+    shutil.copytree(tokenizer, source, dirs_exist_ok=True)
+    description = describe_folder(source, id=model_type, source="folder")
+    plan = analyse(description, bits=4, device="cpu")
+    quantize(description, plan, tmp_path / "packed", device="cpu")
+    expected = logits(dequantized_source(source, tmp_path / "packed", tmp_path / "plain"))
+    if model_type in WITHOUT_CACHE:
+        with torch.inference_mode():
+            found = loading.load_model(tmp_path / "packed", CPU).model(IDS).logits
+    else:
+        with open_session(tmp_path / "packed", device="cpu") as session:
+            found = session.logits(IDS)
+    assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
+    assert (logits(source) - expected).abs().max() > 1e-3 * expected.abs().max()  # something was rounded
+    loaded = loading.load_model(source, CPU).model
+    with torch.inference_mode():
+        assert torch.equal(loaded(IDS, use_cache=False).logits, logits(source))
+
+
+def logits(folder):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        return model(IDS, use_cache=False).logits
+
+
+def dequantized_source(source, packed, folder):
+    """The source with the values of its packed form in their place, in its own names and layouts."""
+    shutil.copytree(source, folder)
+    tensors = load_file(source / "model.safetensors")
+    with open_checkpoint(packed) as checkpoint:
+        for name, kept in checkpoint.kept.items():
+            tensors[name] = kept.load()
+        for matrix in checkpoint.manifest.plan.matrices:
+            values = checkpoint.matrices[matrix.name].load().dequantize(torch.float32)
+            rows = slice(matrix.first_row, matrix.first_row + matrix.shape[-2])
+            if len(matrix.tensors) > 1:
+                tensors |= dict(zip(matrix.tensors, values, strict=True))
+            elif matrix.transposed:
+                tensors[matrix.tensors[0]].mT[..., rows, :] = values
+            else:
+                tensors[matrix.tensors[0]][..., rows, :] = values
+    save_file({n: t.contiguous() for n, t in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
+    return folder
