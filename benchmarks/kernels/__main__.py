@@ -31,6 +31,7 @@ from benchmarks.kernels.warm import compile_ahead, compile_share, usual_workers
 SECONDS, QUICK_SECONDS = 460.0, 80.0
 QUICK_CLASSES = ("llama-attention", "llama-mlp")
 QUICK_SCHEMES = (MAIN.label, "int4-64", "int8-channel", "int3-128")
+PEER_SCHEMES = (MAIN.label, "int8-channel", "int3-128")
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 WRONG = "WRONG"  # in a note about our own kernels
 
@@ -68,6 +69,7 @@ def choice_of(options: argparse.Namespace) -> Choice:
         schemes=tuple(SCHEMES[name] for name in schemes),
         dtypes=tuple(DTYPES[name] for name in options.dtypes),
         peers=tuple(PEERS if options.peers is None else options.peers),
+        peer_schemes=tuple(SCHEMES[name] for name in options.schemes or PEER_SCHEMES),
         parts=tuple(options.parts or (QUICK_PARTS if quick else PARTS)),
         seconds=options.seconds or (QUICK_SECONDS if quick else SECONDS),
         quick=quick,
@@ -106,7 +108,7 @@ def main() -> int:
         budget = Budget(choice.seconds)
         if options.workers > 0:
             compile_ahead(budget, options.workers, sys.argv[1:])
-        record = run(choice, budget)
+        record = run(choice, budget, lambda record: options.json and record.save(options.json))
     write(record, options)
     return int(any(WRONG in note and note.startswith((OURS, "accuracy")) for note in record.notes))
 

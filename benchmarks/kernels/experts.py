@@ -13,7 +13,6 @@ from torch.nn.functional import silu
 import kernels
 from benchmarks.kernels.layers import EXPERT_BATCHES, Experts, Scheme
 from benchmarks.kernels.measure import clone_of
-from benchmarks.kernels.peers import Peer
 from benchmarks.kernels.points import OURS, ExpertPoint
 from benchmarks.kernels.routing import Routing, random_routings, stacks_needed
 from benchmarks.kernels.weights import random_rows, random_weights, relative_error
@@ -116,32 +115,41 @@ def sort_and_group(x: Tensor, stack: Tensor, expert: Tensor) -> Tensor:
     return out[back]
 
 
-def measure_products(work: Work, stacks: Stacks, name: str, batch: int, humming: Peer | None) -> None:
-    """One of the two matrices at one batch: every product of rows in the order of their tokens."""
-    model, of = stacks.model, stacks.of[name]
-    _, k = model.shapes[name]
-    routings = random_routings(model, batch, stacks.count, stacks.expert_bytes(name))
-    x = random_rows(batch * model.top_k, k, DTYPE, work.device)
-    batches = [batch_of(routing, x, model.experts) for routing in routings]
-    products: dict[str, Calls] = {
-        OURS: [partial(kernels.expert_linear, x, of[b.stack].prepared, b.expert) for b in batches],
-        GROUPED: [partial(grouped_mm, b.sorted_rows, of[b.stack].dense, b.ends) for b in batches],
-        f"{GROUPED} + sort": [partial(sort_and_group, x, of[b.stack].dense, b.expert) for b in batches],
-    }
-    if batched_fits(model, batch, name):
-        products["batched_mm"] = [partial(batched_mm, x, of[b.stack].dense, b.expert) for b in batches]
-    if humming is not None:
-        try:
-            products[humming.name] = humming_calls(humming, stacks, name, batches)
-        except Exception as problem:  # noqa: BLE001 — a peer's failure is its own
-            work.failed(f"{humming.name} experts {model.label} {name}", problem)
-    touched = stacks.touched(routings, stacks.expert_bytes(name))
-    expected = sort_and_group(x, of[batches[0].stack].dense, batches[0].expert)
+class Setting:
+    """One of the two matrices at one batch: the rows of every call, and the right result of the first."""
+
+    def __init__(self, stacks: Stacks, name: str, batch: int, device: str) -> None:
+        self.stacks, self.name, self.batch = stacks, name, batch
+        model = stacks.model
+        routings = random_routings(model, batch, stacks.count, stacks.expert_bytes(name))
+        self.x = random_rows(batch * model.top_k, model.shapes[name][1], DTYPE, device)
+        self.batches = [batch_of(routing, self.x, model.experts) for routing in routings]
+        self.touched = stacks.touched(routings, stacks.expert_bytes(name))
+        first = self.batches[0]
+        self.expected = sort_and_group(self.x, stacks.of[name][first.stack].dense, first.expert)
+
+    def products(self) -> dict[str, Calls]:
+        """Ours and torch's, by who."""
+        x, of = self.x, self.stacks.of[self.name]
+        met = [(of[b.stack], b) for b in self.batches]
+        found: dict[str, Calls] = {
+            OURS: [partial(kernels.expert_linear, x, stack.prepared, b.expert) for stack, b in met],
+            GROUPED: [partial(grouped_mm, b.sorted_rows, stack.dense, b.ends) for stack, b in met],
+            f"{GROUPED} + sort": [partial(sort_and_group, x, stack.dense, b.expert) for stack, b in met],
+        }
+        if batched_fits(self.stacks.model, self.batch, self.name):
+            found["batched_mm"] = [partial(batched_mm, x, stack.dense, b.expert) for stack, b in met]
+        return found
+
+
+def time_products(work: Work, setting: Setting, products: dict[str, Calls]) -> None:
+    """Check each, then time it."""
+    model, name, first = setting.stacks.model.label, setting.name, setting.batches[0]
     for who, calls in products.items():
-        what = f"{who} experts {model.label} {name} batch {batch}"
-        in_order = expected[batches[0].order] if who in SORTED else expected
+        what = f"{who} experts {model} {name} batch {setting.batch}"
+        expected = setting.expected[first.order] if who in SORTED else setting.expected
         try:
-            error = relative_error(calls[0](), in_order)
+            error = relative_error(calls[0](), expected)
             if not error <= TOLERANCE:
                 work.note(f"{what} is {'WRONG' if who == OURS else 'left out'}: relative error {error:.1e}")
                 if who != OURS:
@@ -150,17 +158,18 @@ def measure_products(work: Work, stacks: Stacks, name: str, batch: int, humming:
         except Exception as problem:  # noqa: BLE001 — the others are still worth measuring
             work.failed(what, problem)
             continue
-        scheme = stacks.scheme.label if who in QUANTIZED else ""
-        work.record.experts.append(ExpertPoint(who, model.label, name, scheme, batch, taken, touched))
+        scheme = setting.stacks.scheme.label if who in QUANTIZED else ""
+        work.record.experts.append(
+            ExpertPoint(who, model, name, scheme, setting.batch, taken, setting.touched)
+        )
 
 
-def humming_calls(humming: Any, stacks: Stacks, name: str, batches: Sequence[Batch]) -> Calls:
-    """Humming's grouped product of rows sorted by expert, on stacks of its own."""
-    layer = humming.transformed(stacks.weights[name])
+def humming_calls(humming: Any, layer: Any, setting: Setting) -> Calls:
+    """Humming's grouped product of rows sorted by expert, with a layer that it transformed, and copies."""
     first = (layer.weight.detach(), layer.weight_scale.detach())
-    held = [first, *(tuple(tensor.clone() for tensor in first) for _ in range(stacks.count - 1))]
+    held = [first, *(tuple(tensor.clone() for tensor in first) for _ in range(setting.stacks.count - 1))]
     calls: Calls = []
-    for batch in batches:
+    for batch in setting.batches:
         weight, scale = held[batch.stack]
         # The first row of each expert, and the number of rows.
         layout = torch.cat((batch.ends.new_zeros(1), batch.ends)).long()
@@ -249,19 +258,30 @@ def measure_block(work: Work, stacks: Stacks, batch: int) -> None:
         work.record.experts.append(ExpertPoint(who, model.label, "block", scheme, batch, taken, touched))
 
 
-def measure_experts(work: Work, models: Sequence[Experts], scheme: Scheme, humming: Peer | None) -> None:
-    """Every batch of every model in one scheme."""
-    for model in models:
-        what = f"experts {model.label} {scheme.label}"
-        if not work.budget.allows(what, seconds=SECONDS):
-            continue
-        try:
-            stacks = Stacks(model, scheme, work.device)
-            for batch in EXPERT_BATCHES:
-                for name in model.shapes:
-                    if work.budget.allows(f"{what} {name} batch {batch}"):
-                        measure_products(work, stacks, name, batch, humming)
-                if work.budget.allows(f"{what} block batch {batch}"):
-                    measure_block(work, stacks, batch)
-        except Exception as problem:  # noqa: BLE001 — the other model is still worth measuring
-            work.failed(what, problem)
+def measure_experts(work: Work, model: Experts, scheme: Scheme) -> None:
+    """Ours, torch's and transformers' at every batch."""
+    what = f"experts {model.label} {scheme.label}"
+    if not work.budget.allows(what, seconds=SECONDS):
+        return
+    stacks = Stacks(model, scheme, work.device)
+    for batch in EXPERT_BATCHES:
+        for name in model.shapes:
+            if work.budget.allows(f"{what} {name} batch {batch}"):
+                setting = Setting(stacks, name, batch, work.device)
+                time_products(work, setting, setting.products())
+        if work.budget.allows(f"{what} block batch {batch}"):
+            measure_block(work, stacks, batch)
+
+
+def measure_humming_experts(work: Work, model: Experts, scheme: Scheme, humming: Any) -> None:
+    """The peer that has quantized experts too."""
+    what = f"{humming.name} experts {model.label} {scheme.label}"
+    if not work.budget.allows(what, seconds=SECONDS):
+        return
+    stacks = Stacks(model, scheme, work.device)
+    for name in model.shapes:
+        layer = humming.transformed(stacks.weights[name])
+        for batch in EXPERT_BATCHES:
+            if work.budget.allows(f"{what} {name} batch {batch}"):
+                setting = Setting(stacks, name, batch, work.device)
+                time_products(work, setting, {humming.name: humming_calls(humming, layer, setting)})

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -11,23 +11,25 @@ import torch
 import transformers
 
 from benchmarks.kernels.checks import measure_accuracy, measure_determinism, measure_peer_determinism
-from benchmarks.kernels.experts import measure_experts
+from benchmarks.kernels.experts import measure_experts, measure_humming_experts
 from benchmarks.kernels.layers import CLASSES, LLAMA, MAIN, MIXTRAL, QWEN_MOE, Layer, Scheme
 from benchmarks.kernels.measure import measure_chain, measure_cublas, measure_ours, measure_peer
 from benchmarks.kernels.overheads import measure_eager, measure_first_call, measure_prepare
-from benchmarks.kernels.peers import PEERS, Peer, UnsupportedError
+from benchmarks.kernels.peers import PEERS, Humming, Peer, UnsupportedError
 from benchmarks.kernels.points import Record
 from benchmarks.kernels.roof import measure_roof
 from benchmarks.kernels.timing import Budget
 from benchmarks.kernels.work import Work, sentence_of
 
 PARTS = (
-    "cublas", "ours", "chain", "host", "repeats", "schemes", "peers", "experts", "first call", "accuracy",
+    "cublas", "ours", "chain", "host", "repeats", "schemes", "experts", "accuracy", "peers", "first call",
     "other peers", "rest",
 )  # fmt: skip
 QUICK_PARTS = ("cublas", "ours", "chain", "host", "repeats", "schemes", "peers", "first call")
 Step = tuple[str, Callable[[], None]]
 CHAIN_ROWS = (1, 16)
+OTHER_PEER_ROWS = (1, 4, 16, 64, 256)  # beside the first scheme: each is a kernel more that Humming compiles
+MIXTURES = (QWEN_MOE, MIXTRAL)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Choice:
     schemes: tuple[Scheme, ...]
     dtypes: tuple[torch.dtype, ...]
     peers: tuple[str, ...]
+    peer_schemes: tuple[Scheme, ...]
     parts: tuple[str, ...]
     seconds: float
     quick: bool
@@ -95,7 +98,10 @@ def open_peers(work: Work, names: Sequence[str], *, tune: bool) -> list[Peer]:
 
 
 def steps(work: Work, choice: Choice, peers: Sequence[Peer]) -> Iterator[Step]:
-    """(part, what to do), in the order of its weight; what compiles much is cut by layer."""
+    """(part, what to do), in the order of its weight; what compiles much is cut by layer.
+
+    Ours come before the peers: one that ends the GPU's context takes nothing of ours with it.
+    """
     layers, first = choice.layers, choice.first
     others = [scheme for scheme in choice.schemes if scheme != first]
     main, *more = choice.dtypes
@@ -115,24 +121,28 @@ def steps(work: Work, choice: Choice, peers: Sequence[Peer]) -> Iterator[Step]:
         yield "repeats", partial(measure_determinism, work, first, dtype)
     yield from ours("schemes", others, [main])
     yield from ours("schemes", [first], more)
-    for peer, layer in product(peers, layers):
-        yield "peers", partial(measure_peer, work, peer, [layer], first)
-    humming = next((peer for peer in peers if peer.name == "humming"), None)
-    for model in (QWEN_MOE, MIXTRAL):
-        yield "experts", partial(measure_experts, work, [model], first, humming)
-    yield "first call", partial(measure_first_call, work)
-    for peer in peers:
-        yield "repeats", partial(measure_peer_determinism, work, peer, first)
+    for model in MIXTURES:
+        yield "experts", partial(measure_experts, work, model, first)
     for dtype, scheme in product(choice.dtypes, choice.schemes):
         yield "accuracy", partial(measure_accuracy, work, [scheme], [dtype])
-    for scheme, peer, layer in product(others, peers, layers):
-        yield "other peers", partial(measure_peer, work, peer, [layer], scheme)
+    for peer, layer in product(peers, layers):
+        yield "peers", partial(measure_peer, work, peer, [layer], first)
+    for peer in peers:
+        yield "repeats", partial(measure_peer_determinism, work, peer, first)
+    yield "first call", partial(measure_first_call, work)
+    fewer = replace(work, rows=tuple(m for m in work.rows if m in OTHER_PEER_ROWS))
+    for scheme, peer, layer in product(choice.peer_schemes, peers, layers):
+        if scheme != first:
+            yield "other peers", partial(measure_peer, fewer, peer, [layer], scheme)
+    for peer, model in product(peers, MIXTURES):
+        if peer.name == Humming.name:
+            yield "other peers", partial(measure_humming_experts, work, model, first, peer)
     yield from ours("rest", others, more)
 
 
 @torch.no_grad()
-def run(choice: Choice, budget: Budget) -> Record:
-    """Everything chosen, until the time is over."""
+def run(choice: Choice, budget: Budget, keep: Callable[[Record], None]) -> Record:
+    """Everything chosen, until the time is over; `keep` is given the record after every part."""
     torch.manual_seed(0)
     say(budget, "roof")
     work = Work(Record(surroundings(), measure_roof(quick=choice.quick)), budget, choice.rows)
@@ -142,6 +152,7 @@ def run(choice: Choice, budget: Budget) -> Record:
         if part not in choice.parts:
             continue
         if part != last:
+            keep(work.record)  # a run that is ended from outside has lost its last part only
             say(budget, part)
             last = part
         attempt(work, part, measure)

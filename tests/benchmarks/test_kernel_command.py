@@ -46,7 +46,27 @@ def test_a_run_goes_from_the_most_to_the_least_important():
     assert list(dict.fromkeys(parts))[:3] == ["cublas", "ours", "chain"]
     assert set(parts) == set(run.PARTS)
     assert set(warm.COMPILING) <= set(run.PARTS) and set(run.QUICK_PARTS) <= set(run.PARTS)
-    assert parts.index("experts") < parts.index("accuracy") < parts.index("rest")
+    assert parts.index("experts") < parts.index("peers") < parts.index("rest")
+
+
+def test_a_run_keeps_what_it_has_after_every_part_and_goes_on_after_a_failure(monkeypatch):
+    def fail() -> None:
+        raise RuntimeError("broken")
+
+    def note(work: Work) -> None:
+        work.record.figures["made"] = 1.0
+
+    monkeypatch.setattr(run, "measure_roof", lambda quick: roof())
+    monkeypatch.setattr(run, "surroundings", lambda: {"gpu": "made up"})
+    monkeypatch.setattr(
+        run,
+        "steps",
+        lambda work, choice, peers: [("ours", fail), ("host", lambda: note(work)), ("rest", fail)],
+    )
+    kept = []
+    made = run.run(choice("--peers"), Budget(1e9), lambda record: kept.append(dict(record.figures)))
+    assert kept == [{}, {}, {"made": 1.0}]
+    assert made.notes == ["ours failed: RuntimeError: broken", "rest failed: RuntimeError: broken"]
 
 
 def test_the_report_of_an_earlier_run(tmp_path: Path, monkeypatch, capsys):

@@ -160,7 +160,8 @@ def test_shapes_to_check_suit_the_scheme_and_are_ragged(scheme):
 def test_experts_of_ours_agree_with_grouped_products_and_with_transformers():
     made = work()
     stacks = experts.Stacks(MIXTURE, Scheme(4, 32), "cpu")
-    experts.measure_products(made, stacks, "gate_up", 3, None)
+    setting = experts.Setting(stacks, "gate_up", 3, "cpu")
+    experts.time_products(made, setting, setting.products())
     experts.measure_block(made, stacks, 3)
     assert made.record.notes == []
     found = {(p.who, p.what) for p in made.record.experts}
@@ -225,8 +226,8 @@ def test_an_exception_becomes_one_short_line():
 @pytest.mark.usefixtures("few_copies", "small_shapes")
 def test_every_step_of_a_run_runs(monkeypatch):
     monkeypatch.setitem(CLASSES, "llama-attention", LAYERS)
-    for name, value in (("LLAMA", LAYERS), ("QWEN_MOE", MIXTURE), ("MIXTRAL", MIXTURE)):
-        monkeypatch.setattr(run, name, value)
+    monkeypatch.setattr(run, "LLAMA", LAYERS)
+    monkeypatch.setattr(run, "MIXTURES", (MIXTURE,))
     monkeypatch.setattr(experts, "EXPERT_BATCHES", (1, 3))
     made = work(rows=(1, 3))
     choice = run.Choice(
@@ -235,6 +236,7 @@ def test_every_step_of_a_run_runs(monkeypatch):
         schemes=(MAIN, Scheme(3, 64)),
         dtypes=(BF16, torch.float16),
         peers=(),
+        peer_schemes=(MAIN, Scheme(3, 64)),
         parts=run.PARTS,
         seconds=1e9,
         quick=False,
