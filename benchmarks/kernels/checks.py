@@ -36,7 +36,10 @@ def measure_accuracy(work: Work, schemes: Sequence[Scheme], dtypes: Sequence[tor
         for scheme in schemes:
             what = f"accuracy {scheme.label} {DTYPE_NAMES[dtype]}"
             if work.budget.allows(what, seconds=SECONDS):
-                _measure_accuracy_of(work, scheme, dtype, what)
+                try:
+                    _measure_accuracy_of(work, scheme, dtype, what)
+                except Exception as problem:  # noqa: BLE001 — the other schemes are still worth it
+                    work.failed(what, problem)
 
 
 def _measure_accuracy_of(work: Work, scheme: Scheme, dtype: torch.dtype, what: str) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +52,8 @@ def measure_ours(work: Work, layers: Iterable[Layer], scheme: Scheme, dtype: tor
         if not work.budget.allows(what, seconds=SECONDS_OF_LAYER):
             continue
         weights = random_weights(layer.n, layer.k, scheme, dtype, work.device)
-        copies = prepared_copies(weights)
+        matrices = prepared_copies(weights)
+        copies = [multiply_of(matrix) for matrix in matrices]
         reference = weights.dequantize(torch.float32)
         for m in work.rows:
             x = random_rows(m, layer.k, dtype, work.device)
@@ -65,9 +65,9 @@ def measure_ours(work: Work, layers: Iterable[Layer], scheme: Scheme, dtype: tor
                 continue
             if not error <= TOLERANCES[dtype]:
                 work.note(f"{what} M={m} is WRONG: relative error {error:.1e}")
-            size = scheme.packed_bytes(layer.n, layer.k)
+            held = matrices[0].bytes
             work.record.points.append(
-                Point(OURS, layer.label, scheme.label, DTYPE_NAMES[dtype], m, taken, size, error)
+                Point(OURS, layer.label, scheme.label, DTYPE_NAMES[dtype], m, taken, held, error)
             )
 
 
@@ -77,16 +77,16 @@ def clone_of(packed: kernels.PackedMatrix) -> kernels.PackedMatrix:
     return kernels.PackedMatrix(codes, scales, packed.bits, packed.group_size, packed.k)
 
 
-def prepared_copies(weights: Weights) -> list[Multiply]:
+def prepared_copies(weights: Weights) -> list[kernels.PreparedMatrix]:
     """Enough prepared copies of one matrix that L2 holds none."""
     packed = weights.packed()
     return [
-        multiply_of(kernels.prepare(clone_of(packed), weights.codes.device, weights.dtype))
+        kernels.prepare(clone_of(packed), weights.codes.device, weights.dtype)
         for _ in range(copies_of(packed.bytes))
     ]
 
 
-def multiply_of(matrix: Any) -> Multiply:
+def multiply_of(matrix: kernels.PreparedMatrix) -> Multiply:
     """A prepared matrix as a function of x."""
     return lambda x: matrix.multiply(x, None)
 
@@ -153,7 +153,7 @@ def measure_chain(
 
         def chain(index: int, x: Tensor = x) -> Tensor:
             for layer, copies in zip(layers, sets, strict=True):
-                x = copies[index % len(copies)](x[:, : layer.k])
+                x = copies[index % len(copies)].multiply(x[:, : layer.k], None)
             return x
 
         taken = work.time([partial(chain, index) for index in range(LAYERS_IN_CHAIN)])

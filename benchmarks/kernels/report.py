@@ -29,6 +29,7 @@ def markdown(record: Record) -> str:
         *(best_peer_table(record, scheme) for scheme in SCHEMES.values()),
         layer_table(record),
         scheme_table(record),
+        bytes_table(record),
         expert_table(record),
         accuracy_table(record),
         determinism_table(record),
@@ -85,6 +86,19 @@ def ratio_table(record: Record, scheme: Scheme, dtype: str) -> str:
             rows.append((CLASS_NAMES[name], *shown))
     title = f"{scheme.label}, {dtype}: times of 16-bit cuBLAS over ours (best peer; limit)"
     return section(title, ("layers", *(f"M={m}" for m in measured)), rows)
+
+
+def bytes_table(record: Record) -> str:
+    """What a prepared matrix holds through what its codes and scales take, largest of the layers."""
+    packed = {layer.label: layer for layer in all_layers()}
+    largest: dict[str, float] = {}
+    for point in record.points:
+        if point.who == OURS and point.layer in packed:
+            layer = packed[point.layer]
+            ratio = point.bytes / SCHEMES[point.scheme].packed_bytes(layer.n, layer.k)
+            largest[point.scheme] = max(largest.get(point.scheme, 0.0), ratio)
+    rows = [(scheme, f"{ratio:.3f}") for scheme, ratio in largest.items()]
+    return section("Bytes held through bytes packed", ("scheme", "largest"), rows)
 
 
 def time_table(record: Record, scheme: Scheme, dtype: str) -> str:
