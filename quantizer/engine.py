@@ -6,6 +6,7 @@ journal and ends with the same bytes.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -38,6 +39,7 @@ from quantizer.device import (
     workers_of,
 )
 from quantizer.disk import write_file
+from quantizer.forecast import Forecast
 from quantizer.journal import Journal, JournalHead, source_states
 from quantizer.manifest import MANIFEST, SourceFile, build_manifest, manifest_bytes
 from quantizer.parts import PART_BYTES, Part, plan_parts
@@ -45,13 +47,23 @@ from quantizer.pipeline import Pipeline
 from quantizer.plan import Plan, model_bits_per_weight, plan_bits_per_weight
 from quantizer.shards import ShardWriter
 from quantizer.source import file_sha256
-from quantizer.streaming import Assembly, Event, PartDone, StepDone, Streaming, item_name
+from quantizer.streaming import (
+    Assembly,
+    Event,
+    PartDone,
+    StepDone,
+    Streaming,
+    bytes_by_kind,
+    item_name,
+    kind_of,
+)
 from quantizer.tally import Tally
 from quantizer.watch import SilentWatch, Watch
 
 __all__ = ["CheckpointSummary", "analyse", "quantize"]
 
 HEADER_BYTES = 256  # upper estimate of one tensor's entry in a header and in the index
+FLUSH_EVERY = 256 << 20  # bytes of source between two syncs of a growing file
 RECORD_BYTES = 2048  # upper estimate of one matrix's entry in the manifest, config and journal
 
 
@@ -200,6 +212,7 @@ def _stream(
         pinned=devices[0].type == "cuda",
     )
     assembly = Assembly(streaming, missing)
+    forecast = Forecast(bytes_by_kind(missing))
     workers = workers_of(devices)
     pipeline = Pipeline(streaming.lanes(), workers, readers=reader_count(), depth=2 * len(workers) + 1)
     try:
@@ -213,12 +226,21 @@ def _stream(
                     sums = assembly.take_step(event)
                     if sums is not None:
                         tally.add((sums,))
-                    if assembly.is_whole(event.step.part):
-                        pipeline.later(partial(writers.finish, event.step.part))
+                    part, item = event.step.part, assembly.item(event.step)
+                    if assembly.is_whole(part):
+                        pipeline.later(partial(writers.finish, part))
+                    elif writers.is_due(part, event.source_bytes):
+                        pipeline.later(partial(writers.flush, part))
                     done += event.source_bytes
-                    name = item_name(assembly.item(event.step))
-                    watch.progress(done, note=name, device_bytes=allocated_bytes(devices))
+                    forecast.take(kind_of(item), event.source_bytes)
+                    watch.progress(
+                        done,
+                        note=item_name(item),
+                        device_bytes=allocated_bytes(devices),
+                        seconds_left=forecast.seconds_left(),
+                    )
                     watch.checkpoint()
+                    forecast.skip()  # a pause is no work
             except BaseException:
                 _keep_whole_parts(pipeline, assembly, writers, journal)
                 raise
@@ -232,10 +254,23 @@ class _Writers:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open: dict[str, ShardWriter] = {}
+        self._unflushed: Counter[str] = Counter()  # source bytes
 
     def open(self, part: Part) -> ShardWriter:
         self._open[part.file] = ShardWriter(self._folder, part.file, part.tensors)
         return self._open[part.file]
+
+    def is_due(self, file: str, source_bytes: int) -> bool:
+        """Whether enough of a file was worked through since it was flushed; counts `source_bytes` of it."""
+        self._unflushed[file] += source_bytes
+        if self._unflushed[file] < FLUSH_EVERY:
+            return False
+        self._unflushed[file] = 0
+        return True
+
+    def flush(self, file: str) -> None:
+        """Bring what is written of a file to the disk."""
+        self._open[file].flush()
 
     def finish(self, file: str) -> PartDone:
         """Sync, name and checksum a file that is written."""

@@ -29,10 +29,13 @@ Result = TypeVar("Result")
 Task = Callable[[torch.device], Result]
 Lane = Callable[[], Generator[Task[Result], None, None]]
 
+AFTERWORKERS = 2
+AFTERWORK_DEPTH = 4  # jobs under way or waiting
+
 
 @dataclass(frozen=True)
 class _Done(Generic[Result]):
-    value: Result
+    value: Result | None
     ticket: bool  # False: of afterwork
 
 
@@ -67,7 +70,8 @@ class Pipeline(Generic[Result]):
         self._tickets = threading.Semaphore(depth)
         self._ending = threading.Event()
         self._expected = self._taken = self._late = 0
-        self._afterwork = ThreadPoolExecutor(max_workers=1, thread_name_prefix="afterwork")
+        self._afterwork = ThreadPoolExecutor(max_workers=AFTERWORKERS, thread_name_prefix="afterwork")
+        self._room = threading.Semaphore(AFTERWORK_DEPTH)
         count = max(1, min(readers, len(lanes)))
         self._readers = [threading.Thread(target=self._read, name=f"reader-{i}") for i in range(count)]
         self._workers = [
@@ -100,13 +104,17 @@ class Pipeline(Generic[Result]):
                 self._tickets.release()
             else:
                 self._late -= 1
-            yield came.value
+            if came.value is not None:
+                yield came.value
 
-    def later(self, job: Callable[[], Result]) -> None:
-        """Run a job that needs no device (syncing a finished file, say) in a thread of its own, one by one.
+    def later(self, job: Callable[[], Result | None]) -> None:
+        """Run a job that needs no device (syncing a file, say) beside the tasks; its result is one of the
+        results, None is not.
 
-        To be called from the thread that takes the results; the job's result is one of them.
+        To be called from the thread that takes the results. Waits while too many such jobs are waiting: a
+        disk that is slower than the rest then holds up the rest, and progress stays true.
         """
+        self._room.acquire()
         self._late += 1
         self._afterwork.submit(self._guarded, job)
 
@@ -125,7 +133,7 @@ class Pipeline(Generic[Result]):
         left = []
         while not self._results.empty():
             came = self._results.get()
-            if isinstance(came, _Done):
+            if isinstance(came, _Done) and came.value is not None:
                 left.append(came.value)
         return left
 
@@ -170,8 +178,10 @@ class Pipeline(Generic[Result]):
                     self._results.put(done)
                 del task  # what it has read is not to be held while waiting
 
-    def _guarded(self, job: Callable[[], Result]) -> None:
+    def _guarded(self, job: Callable[[], Result | None]) -> None:
         try:
             self._results.put(_Done(job(), ticket=False))
         except BaseException as error:  # noqa: BLE001 -- raised again in the job's own thread
             self._results.put(_Failed(error))
+        finally:
+            self._room.release()

@@ -34,6 +34,7 @@ class ShardWriter:
         self._size = len(header) + sum(tensor.bytes for tensor in tensors)
         self._missing = self._size - len(header)
         self._counting = threading.Lock()
+        self._closing = threading.Lock()
         try:
             self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         except OSError as failure:
@@ -51,14 +52,22 @@ class ShardWriter:
         with self._counting:
             self._missing -= len(data)
 
+    def flush(self) -> None:
+        """Bring what is written so far to the disk: the end is then no long wait. Later it does nothing."""
+        with self._closing:
+            try:
+                if self._fd >= 0:
+                    os.fdatasync(self._fd)
+            except OSError as failure:
+                raise write_failure(failure, self._temporary) from failure
+
     def finish(self) -> WrittenShard:
         """Sync, give the file its name, checksum what was written. Raises ValueError if bytes are missing."""
         if self._missing:
             raise ValueError(f"{self._file}: {self._missing} bytes were not written")
         try:
             os.fsync(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+            self._close()
             self._temporary.replace(self._path)
             sync_folder(self._path.parent)
         except OSError as failure:
@@ -67,10 +76,14 @@ class ShardWriter:
 
     def discard(self) -> None:
         """Close and delete what is not finished; harmless afterwards."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._close()
         self._temporary.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        with self._closing:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
     def _reserve(self) -> None:
         """Take the disk space at once: a full disk is known now and not hours later."""

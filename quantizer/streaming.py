@@ -18,7 +18,7 @@ from fqconsole.models.description import TensorInfo
 from quantizer.blocks import quantize_rows
 from quantizer.channels import Channels
 from quantizer.journal import MatrixSums, PartRecord, WrittenShard
-from quantizer.parts import Part, Piece
+from quantizer.parts import Part, Piece, item_source_bytes
 from quantizer.pipeline import Lane, Task
 from quantizer.plan import Plan
 from quantizer.source import READ_BLOCK, Bytes, TensorFile, as_bytes
@@ -213,6 +213,20 @@ class Assembly:
             source_sha256 = self._hashes[part.source_file] if part.ends_source else None
             records.append(PartRecord(shard, sums, source_sha256))
         return records
+
+
+def kind_of(item: Piece | TensorInfo) -> str:
+    """What makes the bytes of an item dear or cheap."""
+    return "kept" if isinstance(item, TensorInfo) else "matrix"
+
+
+def bytes_by_kind(parts: Sequence[Part]) -> dict[str, int]:
+    """Source bytes of all items of each kind."""
+    found: Counter[str] = Counter()
+    for part in parts:
+        for item in part.items:
+            found[kind_of(item)] += item_source_bytes(item)
+    return dict(found)
 
 
 def item_name(item: Piece | TensorInfo) -> str:

@@ -32,8 +32,18 @@ class Watch(Protocol):
         which an earlier run did `done`.
         """
 
-    def progress(self, done: float, *, note: str = "", device_bytes: int | None = None) -> None:
-        """`done` units of the present phase are finished; called often, the receiver thins it out."""
+    def progress(
+        self,
+        done: float,
+        *,
+        note: str = "",
+        device_bytes: int | None = None,
+        seconds_left: float | None = None,
+    ) -> None:
+        """`done` units of the present phase are finished; called often, the receiver thins it out.
+
+        `seconds_left` is the job's own forecast, where the units are not all alike.
+        """
 
     def matrix(self, result: MatrixResult) -> None:
         """A matrix is finished."""
@@ -87,7 +97,14 @@ class SilentWatch:
     def phase(self, name: str, total: float, unit: str, *, done: float = 0.0) -> None:
         pass
 
-    def progress(self, done: float, *, note: str = "", device_bytes: int | None = None) -> None:
+    def progress(
+        self,
+        done: float,
+        *,
+        note: str = "",
+        device_bytes: int | None = None,
+        seconds_left: float | None = None,
+    ) -> None:
         pass
 
     def matrix(self, result: MatrixResult) -> None:

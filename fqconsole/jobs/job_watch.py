@@ -42,7 +42,14 @@ class JobWatch:
         self._pace.note(self._clock(), done)
         self._put(PhaseStarted(t=time.time(), phase=name, total=float(total), unit=unit))
 
-    def progress(self, done: float, *, note: str = "", device_bytes: int | None = None) -> None:
+    def progress(
+        self,
+        done: float,
+        *,
+        note: str = "",
+        device_bytes: int | None = None,
+        seconds_left: float | None = None,
+    ) -> None:
         now = self._clock()
         self._pace.note(now, done)
         last = self._total > 0 and done >= self._total
@@ -56,7 +63,7 @@ class JobWatch:
                 done=float(done),
                 total=float(self._total),
                 rate=self._pace.rate(),
-                eta_seconds=self._pace.eta(self._total),
+                eta_seconds=self._pace.eta(self._total) if seconds_left is None else seconds_left,
                 host_bytes=self._process.memory_info().rss,
                 device_bytes=device_bytes,
                 note=note,

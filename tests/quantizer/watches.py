@@ -16,7 +16,14 @@ class RecordingWatch(SilentWatch):
     def phase(self, name: str, total: float, unit: str, *, done: float = 0.0) -> None:
         self.phases.append((name, total, unit))
 
-    def progress(self, done: float, *, note: str = "", device_bytes: int | None = None) -> None:
+    def progress(
+        self,
+        done: float,
+        *,
+        note: str = "",
+        device_bytes: int | None = None,
+        seconds_left: float | None = None,
+    ) -> None:
         self.done.append(done)
 
     def matrix(self, result: MatrixResult) -> None:
