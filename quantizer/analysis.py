@@ -12,6 +12,7 @@ from fqconsole.models.description import ModelDescription
 from quantizer.balancing import choose_channels
 from quantizer.base import GroupSize, base_plan
 from quantizer.channels import Channels
+from quantizer.config import transformers_refusals
 from quantizer.device import allocated_bytes, block_rows, device_failures, one_thread_a_block, resolve_device
 from quantizer.granularity import RangeMeter
 from quantizer.ladder import DEFAULT_THRESHOLD, Choice, RangeProfile, adaptive_rungs, choose_group, statistic
@@ -52,6 +53,7 @@ def analyse(
     draft = base_plan(description, bits, granularity, group_size, threshold, methods=methods)
     require_matrices(draft)
     _warn_of_kept(draft, watch)
+    _warn_of_transformers(draft, watch)
     with device_failures(place), one_thread_a_block(place):
         found = choose_channels(folder, description, draft, place, watch)
     draft = msgspec.structs.replace(draft, channels=found)
@@ -178,6 +180,15 @@ def _tell_layers_apart(
             "warning",
             f"All routed experts share groups of {group_word(chosen.group_size)}, because transformers "
             f"reads one scheme for all of them; alone some would differ ({words}).",
+        )
+
+
+def _warn_of_transformers(draft: Plan, watch: Watch) -> None:
+    refused = transformers_refusals(draft)
+    if refused:
+        watch.log(
+            "warning",
+            f"transformers can't open this checkpoint, fqconsole can: {'; '.join(refused)}.",
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from fqconsole.errors import OperatorError
 from fqconsole.models.description import ModelDescription
-from quantizer.matrices import plan_matrices
+from quantizer.matrices import EXPERTS_SET, plan_matrices
 from quantizer.parts import Part
 from quantizer.plan import MatrixPlan, Plan
 from quantizer.scheme import Scheme, group_word
@@ -113,6 +113,24 @@ def engine_refusals(description: ModelDescription, plan: Plan) -> list[str]:
         groups = dict.fromkeys(group_word(matrix.scheme.group_size) for matrix in matrices)
         if len(groups) > 1:
             refused.append(f"{word} has groups of {' and '.join(groups)}")
+    return refused
+
+
+def transformers_refusals(plan: Plan) -> list[str]:
+    """What of a plan transformers has no packed form of; fqconsole's own sessions run it all the same.
+
+    compressed-tensors packs `nn.Linear` alone, so not GPT-2's Conv1D, and transformers joins packed experts
+    only in families whose 16-bit checkpoints name them one by one.
+    """
+    refused = []
+    columns = [matrix for matrix in plan.matrices if matrix.transposed and len(matrix.shape) == 2]
+    if columns:
+        refused.append(f"{len(columns)} layers, such as {columns[0].name}, store their weights transposed")
+    fused = [matrix for matrix in plan.matrices if len(matrix.shape) == 3 and len(matrix.tensors) == 1]
+    odd = [matrix for matrix in fused if matrix.transposed or f".{EXPERTS_SET}." not in matrix.tensors[0]]
+    if odd:
+        layers = len({matrix.layer for matrix in odd})
+        refused.append(f"the experts of {layers} layers lie fused in the source")
     return refused
 
 

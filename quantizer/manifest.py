@@ -11,6 +11,7 @@ import msgspec
 
 from fqconsole.errors import OperatorError
 from fqconsole.models.description import ModelDescription
+from quantizer.config import transformers_refusals
 from quantizer.journal import WrittenShard
 from quantizer.plan import Plan, model_bits_per_weight, plan_bits_per_weight, predicted_bytes
 
@@ -61,6 +62,7 @@ class Manifest(msgspec.Struct, frozen=True):
         str, ...
     ]  # fused sets whose matrices differ; empty unless granularity is "matrix"
     made_with: dict[str, str]  # program → version
+    refused_by_transformers: tuple[str, ...] = ()  # what of the plan it has no packed form of
     version: int = MANIFEST_VERSION
 
 
@@ -99,6 +101,7 @@ def build_manifest(
         bits_per_weight=round(plan_bits_per_weight(plan), 6),
         model_bits_per_weight=round(model_bits_per_weight(plan), 6),
         refused_by_engines=tuple(refusals),
+        refused_by_transformers=tuple(transformers_refusals(plan)),
         made_with=dict(made_with),
     )
 

@@ -22,8 +22,12 @@ pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 IDS = torch.randint(3, VOCAB, (2, 24), generator=torch.Generator().manual_seed(5))
-# A session refuses models that hand out no state from token to token.
-WITHOUT_CACHE = {"openai-gpt", "recurrent_gemma"}
+# Of every form that transformers opens packed; docs/checkpoint.md names those it does not.
+IN_TRANSFORMERS = [
+    "llama", "gemma2", "opt", "phi3", "gpt_neox", "olmo2", "cohere2", "minicpm3", "mixtral", "qwen2_moe",
+    "olmoe", "glm4_moe", "deepseek_v2", "deepseek_v3", "qwen3_next", "jamba", "lfm2_moe", "zamba2",
+]  # fmt: skip
+WITHOUT_CACHE = {"openai-gpt", "recurrent_gemma"}  # which a session refuses: they hand out no state
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +68,34 @@ def test_what_runs_packed_is_what_was_dequantized(model_type, tmp_path, tokenize
         assert torch.equal(loaded(IDS, use_cache=False).logits, logits(source))
 
 
+@pytest.mark.parametrize("model_type", IN_TRANSFORMERS)
+def test_transformers_opens_the_same_folder_and_gives_the_same_logits(model_type, tmp_path):
+    source = save_architecture(model_type, tmp_path / "source", torch.float32)
+    compare_with_transformers(source, tmp_path / "packed", 4)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3])
+def test_transformers_joins_experts_that_the_source_holds_fused(bits, tmp_path):
+    """As Qwen3.5-MoE's checkpoints do: packed they are stored one by one."""
+    source = save_architecture("qwen3_5_moe_text", tmp_path / "source", torch.float32)
+    fused = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).state_dict()
+    assert fused["model.layers.0.mlp.experts.gate_up_proj"].dim() == 3
+    save_file({n: t.contiguous() for n, t in fused.items()}, source / "model.safetensors", {"format": "pt"})
+    compare_with_transformers(source, tmp_path / "packed", bits)
+
+
+def compare_with_transformers(source, packed, bits):
+    description = describe_folder(source, id="tiny", source="folder")
+    quantize(description, analyse(description, bits=bits, device="cpu"), packed, device="cpu")
+    with torch.inference_mode():
+        found = loading.load_model(packed, CPU).model(IDS, use_cache=False).logits
+    expected = logits(packed)
+    assert (found - expected).abs().max() < 1e-2 * expected.abs().max()
+    assert (found - logits(source)).abs().max() > 1e-3 * expected.abs().max()
+
+
 def logits(folder):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
     with torch.inference_mode():
         return model(IDS, use_cache=False).logits
 

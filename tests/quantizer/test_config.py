@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 from compressed_tensors.quantization import QuantizationConfig
 
 from quantizer import base_plan
@@ -15,6 +16,7 @@ from quantizer.config import (
     ignored_modules,
     index_bytes,
     quantization_config,
+    transformers_refusals,
 )
 from quantizer.parts import plan_parts
 from quantizer.scheme import Scheme
@@ -66,6 +68,20 @@ def test_compressed_tensors_accepts_it(moe):
     plan = with_group(base_plan(moe, 3, "fixed", 16), "layers.1", None)
     parsed = QuantizationConfig.model_validate(quantization_config(plan))
     assert {group.weights.num_bits for group in parsed.config_groups.values()} == {3}
+
+
+def test_what_transformers_can_not_open_is_said(moe, tmp_path):
+    assert transformers_refusals(base_plan(moe, 4)) == []
+    layer, block = "transformer.h.0.attn.c_attn", "model.layers.0.block_sparse_moe"
+    gpt2 = {f"{layer}.weight": torch.zeros(64, 192), f"{layer}.bias": torch.zeros(192)}
+    granite = {
+        f"{block}.input_linear.weight": torch.zeros(2, 96, 64),
+        f"{block}.output_linear.weight": torch.zeros(2, 64, 48),
+    }
+    for name, tensors, said in (("gpt2", gpt2, layer), ("granite", granite, "experts of 1 layers lie fused")):
+        save_model(tmp_path / name, tensors, moe_config())
+        (found,) = transformers_refusals(base_plan(describe(tmp_path / name), 4))
+        assert said in found
 
 
 def test_kept_linears_are_named_and_embeddings_not(moe, sharded_llama):
