@@ -1,7 +1,7 @@
 """One run: what matters most is measured first, and the time decides about the rest."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -56,6 +56,11 @@ class Choice:
         """The scheme that the checks and the chain take."""
         return MAIN if MAIN in self.schemes else self.schemes[0]
 
+    @property
+    def others(self) -> list[Scheme]:
+        """The schemes after the first."""
+        return [scheme for scheme in self.schemes if scheme != self.first]
+
 
 def surroundings() -> dict[str, Any]:
     """What the figures depend on."""
@@ -97,69 +102,81 @@ def open_peers(work: Work, names: Sequence[str], *, tune: bool) -> list[Peer]:
     return found
 
 
-def steps(work: Work, choice: Choice, peers: Sequence[Peer]) -> Iterator[Step]:
-    """(part, what to do), in the order of its weight; what compiles much is cut by layer.
+def ours(
+    work: Work, choice: Choice, part: str, schemes: Sequence[Scheme], dtypes: Sequence[torch.dtype]
+) -> Iterator[Step]:
+    """Our linears, cut by layer."""
+    for scheme, dtype, layer in product(schemes, dtypes, choice.layers):
+        yield part, partial(measure_ours, work, [layer], scheme, dtype)
 
-    Ours come before the peers: one that ends the GPU's context takes nothing of ours with it.
-    """
-    layers, first = choice.layers, choice.first
-    others = [scheme for scheme in choice.schemes if scheme != first]
-    main, *more = choice.dtypes
 
-    def ours(part: str, schemes: Sequence[Scheme], dtypes: Sequence[torch.dtype]) -> Iterator[Step]:
-        for scheme, dtype, layer in product(schemes, dtypes, layers):
-            yield part, partial(measure_ours, work, [layer], scheme, dtype)
-
-    for dtype in dict.fromkeys((*choice.dtypes, *(peer.dtypes[0] for peer in peers))):
-        yield "cublas", partial(measure_cublas, work, layers, dtype)
-    yield from ours("ours", [first], [main])
+def own_steps(work: Work, choice: Choice) -> Iterator[Step]:
+    """(part, what to do) of all that needs no peer, in the order of its weight."""
+    first, (main, *more) = choice.first, choice.dtypes
+    for dtype in dict.fromkeys((*choice.dtypes, *(PEERS[name].dtypes[0] for name in choice.peers))):
+        yield "cublas", partial(measure_cublas, work, choice.layers, dtype)
+    yield from ours(work, choice, "ours", [first], [main])
     few = [m for m in CHAIN_ROWS if m in work.rows]
     yield "chain", partial(measure_chain, work, LLAMA, few, first, main)
     yield "host", partial(measure_eager, work)
     yield "host", partial(measure_prepare, work, choice.schemes)
     for dtype in choice.dtypes:
         yield "repeats", partial(measure_determinism, work, first, dtype)
-    yield from ours("schemes", others, [main])
-    yield from ours("schemes", [first], more)
+    yield from ours(work, choice, "schemes", choice.others, [main])
+    yield from ours(work, choice, "schemes", [first], more)
     for model in MIXTURES:
         yield "experts", partial(measure_experts, work, model, first)
     for dtype, scheme in product(choice.dtypes, choice.schemes):
         yield "accuracy", partial(measure_accuracy, work, [scheme], [dtype])
-    for peer, layer in product(peers, layers):
+
+
+def peer_steps(work: Work, choice: Choice, peers: Sequence[Peer]) -> Iterator[Step]:
+    """What is left once the peers are open.
+
+    It comes second: a peer that ends the GPU's context, or changes Triton's settings, takes nothing of ours.
+    """
+    first, more = choice.first, choice.dtypes[1:]
+    for peer, layer in product(peers, choice.layers):
         yield "peers", partial(measure_peer, work, peer, [layer], first)
     for peer in peers:
         yield "repeats", partial(measure_peer_determinism, work, peer, first)
     yield "first call", partial(measure_first_call, work)
     fewer = replace(work, rows=tuple(m for m in work.rows if m in OTHER_PEER_ROWS))
-    for scheme, peer, layer in product(choice.peer_schemes, peers, layers):
+    for scheme, peer, layer in product(choice.peer_schemes, peers, choice.layers):
         if scheme != first:
             yield "other peers", partial(measure_peer, fewer, peer, [layer], scheme)
     for peer, model in product(peers, MIXTURES):
         if peer.name == Humming.name:
             yield "other peers", partial(measure_humming_experts, work, model, first, peer)
-    yield from ours("rest", others, more)
+    yield from ours(work, choice, "rest", choice.others, more)
 
 
-@torch.no_grad()
 def run(choice: Choice, budget: Budget, keep: Callable[[Record], None]) -> Record:
     """Everything chosen, until the time is over; `keep` is given the record after every part."""
     torch.manual_seed(0)
     say(budget, "roof")
     work = Work(Record(surroundings(), measure_roof(quick=choice.quick)), budget, choice.rows)
+    take(own_steps(work, choice), work, choice, keep)
     peers = open_peers(work, choice.peers, tune=choice.tune_peers)
-    last = ""
-    for part, measure in steps(work, choice, peers):
-        if part not in choice.parts:
-            continue
-        if part != last:
-            keep(work.record)  # a run that is ended from outside has lost its last part only
-            say(budget, part)
-            last = part
-        attempt(work, part, measure)
+    take(peer_steps(work, choice, peers), work, choice, keep)
     for what in budget.left_out:
         work.note(f"no time was left for {what}")
     work.record.facts["seconds"] = round(budget.elapsed)
     return work.record
+
+
+@torch.no_grad()
+def take(steps: Iterable[Step], work: Work, choice: Choice, keep: Callable[[Record], None]) -> None:
+    """The steps of the parts chosen, one after the other."""
+    last = ""
+    for part, measure in steps:
+        if part not in choice.parts:
+            continue
+        if part != last:
+            keep(work.record)  # a run that is ended from outside has lost its last part only
+            say(work.budget, part)
+            last = part
+        attempt(work, part, measure)
 
 
 def attempt(work: Work, part: str, measure: Callable[[], None]) -> None:

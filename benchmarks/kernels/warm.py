@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from benchmarks.kernels.points import Record, Roof
-from benchmarks.kernels.run import Choice, attempt, open_peers, say, steps
+from benchmarks.kernels.run import Choice, attempt, open_peers, own_steps, peer_steps, say
 from benchmarks.kernels.timing import Budget
 from benchmarks.kernels.work import Work
 
@@ -41,7 +41,8 @@ def compile_share(choice: Choice, share: int, shares: int) -> None:
     record = Record({}, Roof((), (), 1.0))
     work = Work(record, Budget(choice.seconds * PART_OF_TIME), choice.rows, time=once)
     peers = open_peers(work, choice.peers, tune=False)
-    wanted = [step for step in steps(work, choice, peers) if step[0] in choice.parts and step[0] in COMPILING]
+    steps = [*own_steps(work, choice), *peer_steps(work, choice, peers)]
+    wanted = [step for step in steps if step[0] in choice.parts and step[0] in COMPILING]
     for part, measure in wanted[share::shares]:
         attempt(work, part, measure)
 

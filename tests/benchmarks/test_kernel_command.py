@@ -42,7 +42,8 @@ def test_every_choice_counts():
 
 def test_a_run_goes_from_the_most_to_the_least_important():
     work = Work(Record({}, roof()), Budget(1.0), (1,))
-    parts = [part for part, _ in run.steps(work, choice(), [PEERS["humming"]()])]
+    steps = [*run.own_steps(work, choice()), *run.peer_steps(work, choice(), [PEERS["humming"]()])]
+    parts = [part for part, _ in steps]
     assert list(dict.fromkeys(parts))[:3] == ["cublas", "ours", "chain"]
     assert set(parts) == set(run.PARTS)
     assert set(warm.COMPILING) <= set(run.PARTS) and set(run.QUICK_PARTS) <= set(run.PARTS)
@@ -58,11 +59,8 @@ def test_a_run_keeps_what_it_has_after_every_part_and_goes_on_after_a_failure(mo
 
     monkeypatch.setattr(run, "measure_roof", lambda quick: roof())
     monkeypatch.setattr(run, "surroundings", lambda: {"gpu": "made up"})
-    monkeypatch.setattr(
-        run,
-        "steps",
-        lambda work, choice, peers: [("ours", fail), ("host", lambda: note(work)), ("rest", fail)],
-    )
+    monkeypatch.setattr(run, "own_steps", lambda work, choice: [("ours", fail), ("host", lambda: note(work))])
+    monkeypatch.setattr(run, "peer_steps", lambda work, choice, peers: [("rest", fail)])
     kept = []
     made = run.run(choice("--peers"), Budget(1e9), lambda record: kept.append(dict(record.figures)))
     assert kept == [{}, {}, {"made": 1.0}]
@@ -97,7 +95,7 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys):
 def test_compiling_ahead_takes_every_step_once_and_outlives_a_failure(monkeypatch):
     done = []
 
-    def listed(work, choice, peers):
+    def listed(work, choice):
         def step(name):
             done.append(name)
             assert work.time([lambda: None]) == 1.0
@@ -109,7 +107,8 @@ def test_compiling_ahead_takes_every_step_once_and_outlives_a_failure(monkeypatc
             for i in (0, 1, 2)
         ]
 
-    monkeypatch.setattr(warm, "steps", listed)
+    monkeypatch.setattr(warm, "own_steps", listed)
+    monkeypatch.setattr(warm, "peer_steps", lambda work, choice, peers: [])
     made = choice("--peers", "--parts", "ours", "host", "rest")
     for share in range(2):
         warm.compile_share(made, share, 2)

@@ -293,7 +293,7 @@ def test_every_step_of_a_run_runs(monkeypatch):
         tune_peers=False,
     )
     on_gpu = {"host", "first call"}
-    for part, measure_part in run.steps(made, choice, [Honest()]):
+    for part, measure_part in [*run.own_steps(made, choice), *run.peer_steps(made, choice, [Honest()])]:
         if part not in on_gpu:
             run.attempt(made, part, measure_part)
     # The CPU path wants bfloat16 where it has vector code, so float16 of ours may fail there, and only that.
