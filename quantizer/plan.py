@@ -110,6 +110,11 @@ def quantized_share(plan: Plan) -> float:
     return quantized / weights if weights else 0.0
 
 
+def without_channels(plan: Plan) -> Plan:
+    """The plan without its numbers per channel, of which a large model has megabytes: for messages."""
+    return msgspec.structs.replace(plan, channels=())
+
+
 def plan_fingerprint(plan: Plan) -> str:
     """sha256 of the plan's JSON: two equal plans have the same word, on any machine."""
     return hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()

@@ -18,8 +18,13 @@ from fqconsole.jobs.messages import (
 )
 
 # The phases in their order and about which part of the whole each takes.
-PHASES = {"analyse": 0.35, "hash": 0.05, "quantize": 0.60}
-PHASE_WORDS = {"analyse": "reading the weights", "hash": "hashing the source", "quantize": "quantizing"}
+PHASES = {"balance": 0.10, "analyse": 0.25, "hash": 0.05, "quantize": 0.60}
+PHASE_WORDS = {
+    "balance": "balancing channels",
+    "analyse": "reading the weights",
+    "hash": "hashing the source",
+    "quantize": "quantizing",
+}
 WorstOrder = Literal["error", "layer", "bytes"]
 
 

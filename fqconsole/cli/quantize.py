@@ -97,7 +97,7 @@ def quantize(
 
 
 def chosen_options(
-    bits: int, granularity: str | None, group_size: str | None, threshold: float, mode: str
+    bits: int, granularity: str | None, group_size: str | None, threshold: float, mode: str = "best"
 ) -> dict[str, Any]:
     """The request's options of what was typed. Raises UsageError for what does not exist."""
     from fqconsole.cli.number_lists import group_size_of

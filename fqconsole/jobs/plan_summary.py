@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from fqconsole.jobs.messages import PlanReady
+from quantizer.methods import mode_word
 from quantizer.scheme import group_word
 
 
@@ -22,6 +23,7 @@ def plan_summary(event: PlanReady) -> dict[str, Any]:
         "granularity": plan.granularity,
         "group_size": plan.group_size,
         "threshold": plan.threshold,
+        "mode": mode_word(plan.methods),
         "scale_dtype": plan.scale_dtype,
         "matrices": len(plan.matrices),
         "groups": dict(Counter(group_word(matrix.scheme.group_size) for matrix in plan.matrices)),

@@ -15,6 +15,7 @@ from fqconsole import paths
 from fqconsole.generation.options import Sampling
 from fqconsole.jobs.checkpoint_identity import identify
 from fqconsole.jobs.messages import Send, StartDownload, StartEvaluate, StartQuantize
+from quantizer.methods import DEFAULT_MODE
 from quantizer.plan import Granularity
 from quantizer.scheme import group_word
 from store import Store
@@ -35,6 +36,7 @@ def begin_quantize(
     granularity: Granularity = "adaptive",
     group_size: BaseGroup = "default",
     threshold: float = 0.7,
+    mode: str = DEFAULT_MODE,
     device: str = "auto",
     revision: str | None = None,
     predicted: Predicted | None = None,
@@ -48,6 +50,7 @@ def begin_quantize(
         "granularity": granularity,
         "group_size": group_size,
         "threshold": threshold,
+        "mode": mode,
         "device": device,
     }
     run_id = _begin(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fqconsole.models.describe import describe_folder
@@ -97,6 +97,14 @@ def save_llama(folder: Path, *, shards: int = 1, edit: Edit | None = None, **sha
     sizes = {name: shape[name] for name in ("layers", "hidden", "inner", "vocab") if name in shape}
     save_model(folder, tensors, llama_config(**sizes), shards=shards)
     return describe(folder)
+
+
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    """Every tensor that lies in a folder's safetensors files."""
+    found = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        found |= load_file(file)
+    return found
 
 
 def describe(folder: Path) -> ModelDescription:
