@@ -35,19 +35,25 @@ def read_config(path: Path) -> Any:
 def build_skeleton(config: Any, dtype: torch.dtype) -> nn.Module:
     """The causal language model of `config` on meta, in `dtype`; no weight is initialised.
 
-    Raises OperatorError when transformers has no causal language model for it.
+    A model that sees images too is built whole where transformers has no text part of it on its own. Raises
+    OperatorError when transformers has neither.
     """
-    from transformers import AutoModelForCausalLM, initialization
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, initialization
 
-    try:
-        with torch.device("meta"), initialization.no_init_weights():
-            model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    except (ValueError, ImportError) as error:
-        raise OperatorError(
-            f"transformers can't build a {config.model_type} model for text: {_first_line(error)}",
-            "Choose a causal language model.",
-        ) from error
-    return model.eval()
+    problem: Exception | None = None
+    for kind in (AutoModelForCausalLM, AutoModelForImageTextToText):
+        try:
+            with torch.device("meta"), initialization.no_init_weights():
+                model: nn.Module = kind.from_config(config, dtype=dtype, trust_remote_code=False)
+        except (ValueError, ImportError) as error:
+            problem = problem or error
+        else:
+            return model.eval()
+    raise OperatorError(
+        f"transformers can't build a {config.model_type} model for text: "
+        f"{_first_line(problem) if problem else 'unknown'}",
+        "Choose a causal language model.",
+    ) from problem
 
 
 def compute_buffers(model: Any, device: torch.device) -> None:

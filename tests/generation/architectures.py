@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from tests.generation.tiny_models import VOCAB
 
@@ -90,22 +90,49 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mamba": {}, "mamba2": {"num_heads": 8}, "falcon_mamba": {},
 }  # fmt: skip
 
+# Models that see images too: what their text part needs besides. The tower stays in 16 bits.
+IMAGE_ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "gemma3": {}, "mistral3": {}, "llava": {}, "llama4": {"interleave_moe_layer_step": 1},
+    "qwen2_5_vl": {"rope_parameters": ROTARY | {"mrope_section": [2, 3, 3]}},
+    "qwen3_vl_moe": {"rope_parameters": ROTARY | {"mrope_section": [2, 3, 3]}},
+    "qwen3_5_moe": {"layer_types": LINEAR_AND_FULL},
+}  # fmt: skip
+TOWER = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "image_size": 28, "patch_size": 14, "depth": 1, "num_heads": 2, "out_hidden_size": 64,
+    "num_position_embeddings": 16, "deepstack_visual_indexes": [], "projector_input_dim": 32,
+    "projector_output_dim": 32, "vision_output_dim": 32,
+}  # fmt: skip
+
 
 def tiny_config(model_type: str) -> Any:
     """The config of a tiny model."""
     blank = AutoConfig.for_model(model_type)
-    known = {*blank.to_dict(), *type(blank).attribute_map}
+    if model_type not in IMAGE_ARCHITECTURES:
+        return AutoConfig.for_model(model_type, **_known(blank, SIZES) | ARCHITECTURES[model_type])
+    text, tower = blank.get_text_config(), blank.vision_config
     return AutoConfig.for_model(
         model_type,
-        **{name: size for name, size in SIZES.items() if name in known} | ARCHITECTURES[model_type],
+        text_config=_known(text, SIZES) | IMAGE_ARCHITECTURES[model_type] | {"model_type": text.model_type},
+        vision_config=_known(tower, TOWER) | {"model_type": tower.model_type},
     )
+
+
+def auto_class(model_type: str) -> Any:
+    """The class of transformers that opens a whole checkpoint of this architecture."""
+    return AutoModelForImageTextToText if model_type in IMAGE_ARCHITECTURES else AutoModelForCausalLM
+
+
+def _known(config: Any, sizes: dict[str, Any]) -> dict[str, Any]:
+    known = {*config.to_dict(), *type(config).attribute_map}
+    return {name: size for name, size in sizes.items() if name in known}
 
 
 def save_architecture(model_type: str, folder: Path, dtype: torch.dtype) -> Path:
     """A tiny model with weights large enough for its logits to differ."""
     config = tiny_config(model_type)
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model = auto_class(model_type).from_config(config, dtype=dtype)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() > 1 and "norm" not in name:
