@@ -1,6 +1,7 @@
 """What quantization costs the built-in models: perplexity, KL, top-1 agreement, bits per weight.
 
     python -m benchmarks.quality [--models demo demo-moe] [--tokens 32768] [--device auto] [--json]
+    python -m benchmarks.quality --methods [--tokens 8192]       each method on and off, at the same bits
 
 Text: the built-in held-out stories. Every line is a checkpoint written and read back as any user's would be.
 """
@@ -9,6 +10,8 @@ import argparse
 import json
 import math
 import tempfile
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,22 +23,38 @@ from fqconsole.models import describe, resolve_model
 from quantizer.base import GroupSize
 from quantizer.device import resolve_device
 from quantizer.engine import analyse, quantize
+from quantizer.methods import methods_of
 from quantizer.plan import Granularity
 from quantizer.watch import SilentWatch
 
 DEFAULT: Literal["default"] = "default"
+Case = tuple[int, Granularity, GroupSize, str]  # bits, granularity, group, mode
 # What is asked of a model at its usual ladder, and of one whose outliers make the group size matter.
-USUAL: tuple[tuple[int, Granularity, GroupSize], ...] = (
-    (8, "adaptive", DEFAULT),
-    (4, "adaptive", DEFAULT),
-    (3, "adaptive", DEFAULT),
+USUAL: tuple[Case, ...] = tuple(
+    (bits, "adaptive", DEFAULT, mode) for bits in (8, 4, 3) for mode in ("finequant", "fast", "best")
 )
-OUTLIERS: tuple[tuple[int, Granularity, GroupSize], ...] = (
-    (4, "fixed", None),
-    (4, "fixed", 64),
-    (4, "fixed", 32),
-    (4, "adaptive", DEFAULT),
+OUTLIERS: tuple[Case, ...] = (
+    (4, "fixed", None, "finequant"),
+    (4, "fixed", 64, "finequant"),
+    (4, "fixed", 32, "finequant"),
+    (4, "adaptive", DEFAULT, "finequant"),
+    (4, "fixed", None, "best"),
+    (4, "adaptive", DEFAULT, "best"),
 )
+# Each method beside what it builds on; fixed groups, so that all lines of a block have the same bits.
+ABLATED = (
+    "absmax",
+    "signed",
+    "search",
+    "search+p=2.4",
+    "search+importance",
+    "signed+balance",
+    "search+balance",
+    "search+importance+balance",
+)
+BLOCKS: tuple[tuple[int, GroupSize], ...] = ((4, 64), (4, None), (3, 64))
+ABLATION: tuple[Case, ...] = tuple((bits, "fixed", group, mode) for bits, group in BLOCKS for mode in ABLATED)
+ABLATION_MODELS = ("demo", "demo-outliers", "demo-outliers-scattered")
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,7 @@ class Line:
 
     model: str
     precision: str
+    mode: str
     granularity: str
     groups: dict[str, int]
     bits_per_weight: float
@@ -56,30 +76,44 @@ class Line:
     evaluate_seconds: float
 
 
-def measure(model: str, tokens: int, device: str, text: str) -> list[Line]:
-    """The 16-bit line and one line per scheme."""
+def cases_of(model: str, methods: bool) -> tuple[Case, ...]:
+    """What is asked of a model."""
+    if methods:
+        return ABLATION
+    return OUTLIERS if model.startswith("demo-outliers") else USUAL
+
+
+def measure(model: str, cases: Sequence[Case], tokens: int, device: str, text: str) -> list[Line]:
+    """The 16-bit line and one line per case."""
     description = describe(resolve_model(model))
     if description.path is None:
         raise SystemExit(f"{model} is not on this machine")
     source = Path(description.path)
     lines: list[Line] = []
-    schemes = OUTLIERS if model.startswith("demo-outliers") else USUAL
     with tempfile.TemporaryDirectory() as folder:
-        for bits, granularity, group_size in schemes:
+        for bits, granularity, group_size, mode in cases:
+            begun = time.monotonic()
             plan = analyse(
-                description, bits=bits, granularity=granularity, group_size=group_size, device=device
+                description,
+                bits=bits,
+                granularity=granularity,
+                group_size=group_size,
+                methods=methods_of(mode),
+                device=device,
             )
-            out = Path(folder) / f"{bits}-{granularity}-{group_size}"
+            analysed = time.monotonic() - begun
+            out = Path(folder) / f"{bits}-{granularity}-{group_size}-{mode}"
             summary = quantize(description, plan, out, device=device)
             result = evaluate(out, source, text, max_tokens=tokens, device=device, watch=SilentWatch())
             if not lines:
                 sixteen = (result.reference_perplexity, 0.0, 1.0, result.tokens, 0.0, 0.0)
-                lines.append(Line(model, description.dtype, "", {}, 16.0, 16.0, *sixteen))
+                lines.append(Line(model, description.dtype, "", "", {}, 16.0, 16.0, *sixteen))
             groups = [matrix.scheme.group_word for matrix in plan.matrices]
             lines.append(
                 Line(
                     model=model,
                     precision=f"int{bits}",
+                    mode=mode,
                     granularity=_word(granularity, group_size),
                     groups={word: groups.count(word) for word in sorted(set(groups))},
                     bits_per_weight=summary.bits_per_weight,
@@ -88,7 +122,7 @@ def measure(model: str, tokens: int, device: str, text: str) -> list[Line]:
                     kl_divergence=result.kl_divergence,
                     top1_agreement=result.top1_agreement,
                     tokens=result.tokens,
-                    quantize_seconds=summary.seconds,
+                    quantize_seconds=analysed + summary.seconds,
                     evaluate_seconds=result.seconds,
                 )
             )
@@ -97,16 +131,27 @@ def measure(model: str, tokens: int, device: str, text: str) -> list[Line]:
 
 def show(lines: list[Line]) -> str:
     """The table for people."""
-    header = ("model", "precision", "groups", "bits/weight", "whole model", "perplexity", "KL", "top-1")
+    header = (
+        "model",
+        "precision",
+        "mode",
+        "groups",
+        "bits/weight",
+        "whole model",
+        "perplexity",
+        "KL",
+        "top-1",
+    )
     rows = [
         (
             line.model,
             line.precision,
+            line.mode,
             _groups(line),
             f"{line.bits_per_weight:.2f}",
             f"{line.model_bits_per_weight:.2f}",
             f"{line.perplexity:.3f}" if math.isfinite(line.perplexity) else "overflow",
-            f"{line.kl_divergence:.4f}",
+            f"{line.kl_divergence:.5f}",
             f"{line.top1_agreement * 100:.1f} %",
         )
         for line in lines
@@ -128,14 +173,18 @@ def _groups(line: Line) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What quantization costs the built-in models.")
-    parser.add_argument("--models", nargs="+", default=[model.id for model in builtin_models()])
+    parser.add_argument("--models", nargs="+", help="built-in ids or folders; all built-in ones by default")
+    parser.add_argument("--methods", action="store_true", help="each method on and off, at the same bits")
     parser.add_argument("--tokens", type=int, default=32768, help="held-out tokens to score at most")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     options = parser.parse_args()
     text = heldout_text(1000)
+    usual = ABLATION_MODELS if options.methods else tuple(model.id for model in builtin_models())
     lines = [
-        line for model in options.models for line in measure(model, options.tokens, options.device, text)
+        line
+        for model in options.models or usual
+        for line in measure(model, cases_of(model, options.methods), options.tokens, options.device, text)
     ]
     place = hardware(resolve_device(options.device))
     if options.json:

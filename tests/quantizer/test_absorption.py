@@ -27,7 +27,8 @@ MORE = {
     "qwen2_moe": EXPERTS, "qwen3_moe": EXPERTS, "mixtral": EXPERTS, "olmoe": EXPERTS,
     "deepseek_v3": EXPERTS
     | {
-        "q_lora_rank": 32, "kv_lora_rank": 32, "qk_rope_head_dim": 8, "head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16,
+        "q_lora_rank": 32, "kv_lora_rank": 32, "qk_rope_head_dim": 8, "head_dim": 8,
+        "qk_nope_head_dim": 16, "v_head_dim": 16,
         "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "num_key_value_heads": 4,
     },
     "glm": {"partial_rotary_factor": 0.5},

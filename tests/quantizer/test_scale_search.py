@@ -5,7 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import kernels
 from fqconsole.errors import OperatorError
+from kernels.packing import pack_codes
 from quantizer.rounding import absmax_scales, dequantize, largest_code, round_to_codes, signed_scales
 from quantizer.scale_search import CLIPPINGS, searched_scales
 from tests.quantizer.test_rounding import matrices
@@ -109,6 +111,25 @@ def test_numbers_below_the_normal_ones_of_fp16_are_kept(find):
     matrix = torch.tensor([[1.0, -7.0, 3.0, 0.0] * 8]) * 2.0**-24
     scales = find(matrix, 4, None, torch.float16, "w")
     assert torch.equal(rounded(matrix, scales, 4), matrix)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3])
+@pytest.mark.parametrize("group", [None, 64])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_the_kernels_multiply_by_negative_scales(bits, group, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    matrix = torch.randn(64, 256, generator=torch.Generator().manual_seed(4))
+    scales = searched_scales(matrix, bits, group, torch.bfloat16, "w")
+    assert (scales < 0).any()
+    assert (scales > 0).any()
+    codes = round_to_codes(matrix, scales, bits)
+    packed = kernels.PackedMatrix(pack_codes(codes, bits), scales, bits, group, 256).to(device)
+    prepared = kernels.prepare(packed, dtype=torch.bfloat16)
+    x = torch.randn(3, 256, generator=torch.Generator().manual_seed(5)).bfloat16().to(device)
+    found = kernels.linear(x, prepared).float().cpu()
+    expected = x.float().cpu() @ dequantize(codes, scales).T
+    assert float((found - expected).norm() / expected.norm()) < 0.01
 
 
 @pytest.mark.parametrize("find", [signed_scales, searched_scales])

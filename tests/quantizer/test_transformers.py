@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from quantizer.engine import analyse, quantize
+from quantizer.methods import methods_of
 from quantizer.reader import open_checkpoint
-from tests.quantizer.synthetic_models import describe
+from tests.quantizer.synthetic_models import describe, weights_of
 
 pytestmark = pytest.mark.slow
 
@@ -78,12 +79,15 @@ def dequantized_model(checkpoint: Path, source: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("bits", [8, 4, 3])
-def test_transformers_gives_the_logits_of_our_dequantized_weights(model_folder, tmp_path, bits):
+# Balanced channels need no finer groups: schemes are mixed without them.
+@pytest.mark.parametrize(("bits", "mode"), [(8, "search"), (4, "search"), (3, "search"), (4, "best")])
+def test_transformers_gives_the_logits_of_our_dequantized_weights(model_folder, tmp_path, bits, mode):
     description = describe(model_folder)
-    plan = analyse(description, bits=bits)
-    assert len({m.scheme for m in plan.matrices}) > 1
+    plan = analyse(description, bits=bits, methods=methods_of(mode))
+    assert mode == "best" or len({m.scheme for m in plan.matrices}) > 1
     quantize(description, plan, tmp_path / "out")
+    stored = weights_of(tmp_path / "out")
+    assert any((tensor < 0).any() for name, tensor in stored.items() if name.endswith(".weight_scale"))
     reference = dequantized_model(tmp_path / "out", model_folder, tmp_path / "reference")
     expected = logits(reference)
     assert torch.allclose(logits(tmp_path / "out"), expected, atol=1e-3, rtol=0)
