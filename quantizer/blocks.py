@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kernels.packing import pack_codes
+from kernels.packing import pack_in_range
 from quantizer.channels import PLAIN, Columns
 from quantizer.device import block_rows, search_rows
 from quantizer.plan import MatrixPlan, Plan
@@ -59,7 +59,7 @@ def quantize_rows(
         norms = torch.linalg.vector_norm(wide.view(wide.shape[0], -1, k // scales.shape[1]), dim=-1)
         codes, errors = round_in_place(wide, scales[part], scheme.bits)
         sums += torch.stack((errors.double().square().sum(), norms.double().square().sum()))
-        packed[part] = pack_codes(codes, scheme.bits)
+        packed[part] = pack_in_range(codes, scheme.bits)
     error, norm = sums.tolist()
     return Block(packed, scales, error, norm)
 

@@ -55,9 +55,9 @@ def absmax_scales(
 
 def stored_absmax(absmax: Tensor, bits: int, scale_dtype: torch.dtype, name: str) -> Tensor:
     """`absmax_scales` of groups whose largest magnitudes, float32 `[N, G]`, are known."""
-    check_finite(absmax, name)
     stored = (absmax / largest_code(bits)).to(scale_dtype)
     if not bool(torch.isfinite(stored).all()):
+        check_finite(absmax, name)
         word = str(scale_dtype).removeprefix("torch.")
         raise OperatorError(
             f"{name} has weights up to {float(absmax.max()):.3g}, whose scale does not fit in {word}.",
