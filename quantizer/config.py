@@ -14,7 +14,7 @@ from typing import Any
 
 from fqconsole.errors import OperatorError
 from fqconsole.models.description import ModelDescription
-from quantizer.matrices import EXPERTS_SET, plan_matrices
+from quantizer.matrices import plan_matrices
 from quantizer.parts import Part
 from quantizer.plan import MatrixPlan, Plan
 from quantizer.scheme import Scheme, group_word
@@ -126,12 +126,19 @@ def transformers_refusals(plan: Plan) -> list[str]:
     columns = [matrix for matrix in plan.matrices if matrix.transposed and len(matrix.shape) == 2]
     if columns:
         refused.append(f"{len(columns)} layers, such as {columns[0].name}, store their weights transposed")
-    fused = [matrix for matrix in plan.matrices if len(matrix.shape) == 3 and len(matrix.tensors) == 1]
-    odd = [matrix for matrix in fused if matrix.transposed or f".{EXPERTS_SET}." not in matrix.tensors[0]]
+    odd = [matrix for matrix in plan.matrices if len(matrix.shape) == 3 and _is_odd_stack(matrix)]
     if odd:
         layers = len({matrix.layer for matrix in odd})
         refused.append(f"the experts of {layers} layers lie fused in the source")
     return refused
+
+
+def _is_odd_stack(stack: MatrixPlan) -> bool:
+    """Fused in the source under a name of its own, or left with gate and up together (gpt-oss)."""
+    if len(stack.tensors) > 1:
+        return False
+    fused = stack.tensors[0].removesuffix(".weight").rpartition(".")[2]
+    return stack.kind == "gate_up_proj" or fused not in ("gate_up_proj", "down_proj")
 
 
 def _config_group(scheme: Scheme, targets: Sequence[str]) -> dict[str, Any]:

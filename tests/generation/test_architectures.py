@@ -26,6 +26,7 @@ IDS = torch.randint(3, VOCAB, (2, 24), generator=torch.Generator().manual_seed(5
 IN_TRANSFORMERS = [
     "llama", "gemma2", "opt", "phi3", "gpt_neox", "olmo2", "cohere2", "minicpm3", "mixtral", "qwen2_moe",
     "olmoe", "glm4_moe", "deepseek_v2", "deepseek_v3", "qwen3_next", "jamba", "lfm2_moe", "zamba2",
+    "llama4_text",
 ]  # fmt: skip
 WITHOUT_CACHE = {"openai-gpt", "recurrent_gemma"}  # which a session refuses: they hand out no state
 

@@ -4,6 +4,7 @@ import re
 import runpy
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,14 @@ import torch
 from quantizer.engine import analyse, quantize
 from quantizer.ladder import RangeProfile, adaptive_rungs, base_group, choose_group
 from quantizer.reader import open_checkpoint
-from tests.quantizer.synthetic_models import describe, fused_moe_tensors, moe_config, save_model
+from quantizer.scheme import Scheme
+from tests.quantizer.synthetic_models import (
+    describe,
+    fused_moe_tensors,
+    llama_config,
+    moe_config,
+    save_model,
+)
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -35,6 +43,28 @@ def test_the_documented_reader_reads_what_ours_reads(tmp_path, bits):
     assert set(found) == set(expected)
     for name, tensor in expected.items():
         assert np.array_equal(found[name], tensor.float().numpy())
+
+
+def test_the_documented_reader_reads_transposed_sources_and_mixed_bits(tmp_path):
+    place = "transformer.h.0.mlp"
+    tensors = {
+        f"{place}.c_fc.weight": torch.randn(64, 96).bfloat16(), f"{place}.c_fc.bias": torch.zeros(96),
+        f"{place}.c_proj.weight": torch.randn(96, 64).bfloat16(), f"{place}.c_proj.bias": torch.zeros(64),
+    }  # fmt: skip
+    save_model(tmp_path / "gpt2", tensors, llama_config())
+    description = describe(tmp_path / "gpt2")
+    plan = analyse(description, bits=4)
+    first, *others = plan.matrices
+    first = msgspec.structs.replace(first, scheme=Scheme(3, first.scheme.group_size))
+    quantize(description, msgspec.structs.replace(plan, matrices=(first, *others)), tmp_path / "out")
+    found = documented_reader(tmp_path)(tmp_path / "out")
+    with open_checkpoint(tmp_path / "out") as checkpoint:
+        assert {matrix.scheme.bits for matrix in checkpoint.matrices.values()} == {3, 4}
+        for name, tensor in checkpoint.dequantized(torch.float32):
+            assert np.array_equal(found[name], tensor.float().numpy())
+    assert found[f"{place}.c_fc.weight"].shape == (96, 64)
+    error = np.abs(found[f"{place}.c_proj.weight"] - tensors[f"{place}.c_proj.weight"].float().numpy().T)
+    assert error.mean() < 0.2  # another matrix would be 1.1 away
 
 
 def test_the_documented_reasons_are_the_rules_own_words():
