@@ -28,9 +28,9 @@ def write_checkpoint(folder: Path, gigabytes: float) -> Path:
     while sum(tensor.bytes for tensor in _tensors(config, layers)) < gigabytes * 1e9:
         layers += 1
     block = (torch.randn(BLOCK_WEIGHTS, generator=torch.Generator().manual_seed(0)) * STD).bfloat16()
-    data = memoryview(block.view(torch.uint8).numpy())
+    data = memoryview(block.view(torch.uint8).numpy().tobytes())
     shards = _cut(list(_tensors(config, layers)))
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for index, tensors in enumerate(shards):
         file = f"model-{index + 1:05d}-of-{len(shards):05d}.safetensors"
         with (folder / file).open("wb") as opened:

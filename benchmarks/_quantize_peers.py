@@ -48,7 +48,7 @@ def _torchao(weight: Tensor) -> Quantize:
     quantization: Any = import_module("torchao.quantization")
     granularity: Any = import_module("torchao.quantization.granularity")
     config = quantization.IntxWeightOnlyConfig(
-        weight_dtype=torch.int4, granularity=granularity.PerGroup(GROUP)
+        weight_dtype=vars(torch)["int4"], granularity=granularity.PerGroup(GROUP)
     )
     linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
 

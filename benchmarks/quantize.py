@@ -226,9 +226,9 @@ def main() -> None:
         into_page_cache(source)
         jobs = []
         for mode in options.modes:
-            out = str(Path(folder) / f"out-{mode}")
+            made = str(Path(folder) / f"out-{mode}")
             asked = ["--modes", mode, "--bits", str(options.bits), "--device", options.device]
-            job = in_child([*asked, "--job", str(source), out])
+            job = in_child([*asked, "--job", str(source), made])
             job["alone_gb_s"] = compute_alone(mode, options.bits, options.device, options.seconds)
             jobs.append(job)
     peers, left_out = measure_peers(options.peers, options.device, options.seconds)

@@ -32,6 +32,12 @@ class RangeMeter:
             self._sums[str(rung)] += _squares(absmax)
         self._sums[CHANNEL] += _squares(absmax.amax(dim=-1))
 
+    def merge(self, other: "RangeMeter") -> None:
+        """Take in what another meter of the same matrix was given."""
+        self._rows += other._rows
+        for word, value in other._sums.items():
+            self._sums[word] += value
+
     def profile(self) -> RangeProfile:
         """The means over all rows taken in so far."""
         means = {CHANNEL: self._sums[CHANNEL] / self._rows}
