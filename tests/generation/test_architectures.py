@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+from transformers.models.aria import modeling_aria
 
 from fqconsole.generation import loading
 from fqconsole.generation.session import open_session
@@ -50,6 +51,8 @@ def float32_on_one_thread(monkeypatch):
 
 @pytest.mark.parametrize("model_type", [*ARCHITECTURES, *IMAGE_ARCHITECTURES])
 def test_what_runs_packed_is_what_was_dequantized(model_type, tmp_path, tokenizer):
+    if model_type == "aria_text" and not hasattr(modeling_aria, "AriaExperts"):
+        pytest.skip("this transformers computes Aria's experts in another way")
     source = save_architecture(model_type, tmp_path / "source", torch.float32)
     shutil.copytree(tokenizer, source, dirs_exist_ok=True)
     description = describe_folder(source, id=model_type, source="folder")
