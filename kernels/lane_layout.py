@@ -9,9 +9,9 @@ the warp holds of each fragment rows g and 8 + g, and of a row the columns 2 t, 
               ──────────────  r8 = 0, h = 0  ───┼─── r8 = 0, h = 1         row = 8 r8 + g
         row 8 + g             r8 = 1, h = 0     │    r8 = 1, h = 1         slot = 2 r8 + h
 
-Which k a column stands for is free, as long as the activations agree. Here a lane's columns of PAIR = 2 planes
-are 8 neighbours, so that a lane reads their activations with one 16-byte load (PAIR = 1: 4 neighbours, 8
-bytes, where the group size is no multiple of 32, because a pair of planes must not cross a group):
+Which k a column stands for is free, as long as the activations agree. Here a lane's columns of PAIR = 2
+planes are 8 neighbours, so that a lane reads their activations with one 16-byte load (PAIR = 1: 4 neighbours,
+8 bytes, where the group size is no multiple of 32, because a pair of planes must not cross a group):
 
     k in its step = 16 PAIR (p // PAIR) + 4 PAIR t + 4 (p % PAIR) + 2 h + e
 
@@ -33,8 +33,8 @@ code + 2^(bits - 1); unpacking a field pair gives a register of the fragment at 
                       └──────────  e = 1  ─────────┘└─────────  e = 0  ─────────┘
 
 Rows and columns past the matrix are code 0, so they add nothing whatever activation they meet. Scales are
-int32 words too: the scale of row g below, that of row 8 + g above, 0 past the matrix. A group longer than a step
-repeats its scale, so that a step brings its own. SG = gcd(group_size, STEP) columns share one:
+int32 words too: the scale of row g below, that of row 8 + g above, 0 past the matrix. A group longer than a
+step repeats its scale, so that a step brings its own. SG = gcd(group_size, STEP) columns share one:
 
     groups   [T, S, 8 (g), STEP / SG]        channel   [T, 1, 8, 1], for after the sum
 """
@@ -262,7 +262,7 @@ def _rows_of(stored: Tensor, lanes: LaneMatrix) -> Tensor:
     pair = lanes.pair
     shape = (-1, lanes.steps, 2, 2, 8, 4, lanes.planes // pair, pair, 2)  # T, S, r8, h, g, t, q, b, e
     codes = (stored - (1 << (lanes.bits - 1))).to(torch.int8)
-    parts = codes.reshape(shape).permute(0, 2, 4, 1, 6, 5, 7, 3, 8)
+    parts: Tensor = codes.reshape(shape).permute(0, 2, 4, 1, 6, 5, 7, 3, 8)
     return parts.reshape(-1, lanes.steps * lanes.step)
 
 
