@@ -19,6 +19,7 @@ from quantizer.plan import KeptTensor
 WEIGHT = ".weight"
 FLOATS = frozenset({"BF16", "F16", "F32"})
 EXPERTS_SET = "experts"
+UNKNOWN_FUSED = "fused experts of another layout"
 
 # Projections that engines run as one matrix, by role: the members of a row share a scheme when they share
 # a parent.
@@ -92,7 +93,7 @@ def plan_matrices(description: ModelDescription) -> Inventory:
         unfused = _unfuse(place, pair, biased=f"{place}.gate_up_proj_bias" in tensors)
         stacks.extend(unfused)
         if not unfused:
-            kept.extend(_keep(tensor, "fused experts of another layout") for tensor in pair.values())
+            kept.extend(_keep(tensor, UNKNOWN_FUSED) for tensor in pair.values())
     order = {tensor.name: place for place, tensor in enumerate(description.tensors)}
     matrices = sorted(single + stacks, key=lambda c: (order[c.tensors[0]], c.first_row))
     return Inventory(tuple(matrices), tuple(sorted(kept, key=lambda k: order[k.name])))
@@ -107,7 +108,9 @@ def _kept_reason(tensor: TensorInfo, experts: int) -> str:
     """Why a tensor is kept, or an empty word for a matrix."""
     parts = tensor.name.split(".")
     if parts[-1] != "weight":
-        return "bias" if "bias" in parts[-1] else f"parameter {parts[-1]}"
+        if "bias" in parts[-1]:
+            return "bias"
+        return UNKNOWN_FUSED if EXPERTS_SET in parts else f"parameter {parts[-1]}"
     module = parts[-2] if len(parts) > 1 else ""
     if len(tensor.shape) == 1:
         return "norm" if _NORM.fullmatch(module) else "vector"

@@ -52,6 +52,7 @@ def kept_reasons(inventory):
         ("model__layers__0__mixer__conv1d__weight", (64, 1, 4), "convolution"),
         ("model__layers__0__short_conv__conv__weight", (64, 64), "convolution"),
         ("model__layers__0__mixer__A_log", (64,), "parameter A_log"),
+        ("blocks__0__ffn__experts__mlp__w1", (256, 64), "fused experts of another layout"),
         ("model__layers__0__mlp__experts__gate_up_proj_bias", (4, 64), "bias"),
         ("model__visual__blocks__0__attn__qkv__weight", (192, 64), "not the language model"),
         ("model__layers__0__odd__weight", (4, 8, 16), "3-D tensor"),
