@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 
 MEMORY_SECONDS = 10.0  # at least so long is remembered,
 MEMORY_SHARE = 0.5  # and at least this share of the time that the job has run
-FIRST_SECONDS = 0.3  # of work of a kind, before which its price is a guess
+FIRST_SECONDS = 0.3  # of work; before that nothing sensible can be said
+FIRST_SHARE = 0.02  # of a kind's bytes; before that its price is a guess
 
 
 class Forecast:
@@ -20,19 +21,20 @@ class Forecast:
 
     def __init__(self, left: Mapping[str, float], *, clock: Callable[[], float] = time.monotonic) -> None:
         """`left`: bytes that are to be done of each kind."""
+        self._total = dict(left)
         self._left = dict(left)
         self._seconds = dict.fromkeys(left, 0.0)
         self._bytes = dict.fromkeys(left, 0.0)
         self._clock = clock
-        self._worked = dict.fromkeys(left, 0.0)  # seconds, never fading
+        self._run = 0.0
         self._now = clock()
 
     def take(self, kind: str, size: float) -> None:
         """`size` bytes of a kind were done since the last report."""
         now = self._clock()
         elapsed, self._now = now - self._now, now
-        self._worked[kind] += elapsed
-        fade = math.exp(-elapsed / max(MEMORY_SECONDS, MEMORY_SHARE * sum(self._worked.values())))
+        self._run += elapsed
+        fade = math.exp(-elapsed / max(MEMORY_SECONDS, MEMORY_SHARE * self._run))
         for each in self._left:
             self._seconds[each] *= fade
             self._bytes[each] *= fade
@@ -45,11 +47,20 @@ class Forecast:
         self._now = self._clock()
 
     def seconds_left(self) -> float | None:
-        """None while the price of something that is left is not known."""
-        total = 0.0
-        for kind, left in self._left.items():
-            if left > 0:
-                if self._worked[kind] < FIRST_SECONDS:
-                    return None
-                total += left * self._seconds[kind] / self._bytes[kind]
-        return total
+        """None while too little was done to say. A kind whose price is not known yet counts as dear as the
+        others when it is the smaller part of what is left.
+        """
+        known = [kind for kind in self._left if self._knows(kind)]
+        if self._run < FIRST_SECONDS or not known:
+            return None
+        unknown = sum(left for kind, left in self._left.items() if kind not in known)
+        if unknown > sum(self._left[kind] for kind in known):
+            return None
+        mean = sum(self._seconds[kind] for kind in known) / sum(self._bytes[kind] for kind in known)
+        return unknown * mean + sum(
+            self._left[kind] * self._seconds[kind] / self._bytes[kind] for kind in known
+        )
+
+    def _knows(self, kind: str) -> bool:
+        done = self._total[kind] - self._left[kind]
+        return done > 0 and done >= FIRST_SHARE * self._total[kind]

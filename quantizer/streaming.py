@@ -98,9 +98,14 @@ class Streaming:
         self._hashed = hashed
 
     def lanes(self) -> list[Lane[Event]]:
-        """One lane per source file; running it opens the file and its parts."""
-        by_file = groupby(self._parts, key=lambda part: part.source_file)
-        return [partial(self._lane, file, list(parts)) for file, parts in by_file]
+        """One lane per source file; running it opens the file and its parts.
+
+        The file with most of what is only copied comes first: its price is then known for the forecast.
+        """
+        by_file = {file: list(parts) for file, parts in groupby(self._parts, key=lambda p: p.source_file)}
+        first = max(by_file, key=lambda file: bytes_by_kind(by_file[file]).get("kept", 0), default="")
+        ordered = sorted(by_file, key=lambda file: file != first)
+        return [partial(self._lane, file, by_file[file]) for file in ordered]
 
     def steps(self, part: Part) -> Iterator[Step]:
         """What is to be done for a part, in the order of the source; at least one step an item."""
