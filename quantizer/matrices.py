@@ -108,9 +108,7 @@ def _kept_reason(tensor: TensorInfo, experts: int) -> str:
     """Why a tensor is kept, or an empty word for a matrix."""
     parts = tensor.name.split(".")
     if parts[-1] != "weight":
-        if "bias" in parts[-1]:
-            return "bias"
-        return UNKNOWN_FUSED if EXPERTS_SET in parts else f"parameter {parts[-1]}"
+        return _parameter_reason(parts)
     module = parts[-2] if len(parts) > 1 else ""
     if len(tensor.shape) == 1:
         return "norm" if _NORM.fullmatch(module) else "vector"
@@ -135,6 +133,13 @@ def _kept_reason(tensor: TensorInfo, experts: int) -> str:
     if 1 in tensor.shape:
         return "a single row or column"
     return ""
+
+
+def _parameter_reason(parts: list[str]) -> str:
+    """Why a tensor that is no layer's weight is kept."""
+    if "bias" in parts[-1]:
+        return "bias"
+    return UNKNOWN_FUSED if EXPERTS_SET in parts else f"parameter {parts[-1]}"
 
 
 def _transposed_kinds(tensors: Mapping[str, TensorInfo]) -> frozenset[str]:
