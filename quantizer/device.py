@@ -68,11 +68,14 @@ def reader_count() -> int:
     return max(1, min(MAX_READERS, len(os.sched_getaffinity(0)) // 2))
 
 
-def unit_weights(device: torch.device, largest: int) -> int:
-    """Weights that are read and handed over at a time, where the largest matrix has `largest`."""
+def unit_weights(device: torch.device, largest: int, *, search: bool = False) -> int:
+    """Weights that are read and handed over at a time, where the largest matrix has `largest`; half of them
+    while scales are searched, which takes twice the temporaries.
+    """
     if device.type == "cpu":
         return CPU_UNIT
-    return max(min(SMALLEST_UNIT, largest), min(GPU_BLOCK, largest // SHARE_OF_LARGEST))
+    halved = 2 if search else 1
+    return max(min(SMALLEST_UNIT, largest), min(GPU_BLOCK, largest // SHARE_OF_LARGEST) // halved)
 
 
 def block_rows(device: torch.device, k: int) -> int:
