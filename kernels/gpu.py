@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from kernels.epilogue import NOTHING, Epilogue, multiply_with
+from kernels.lane_layout import LaneMatrix, from_lanes, to_lanes
 from kernels.packed_matrix import PackedMatrix
-from kernels.prepared import DequantizedMatrix, PreparedMatrix, rows_of_slice
-from kernels.tiles import Gpu, choose_expert_tile, choose_tile, fused_rows, row_bucket, supports_group
+from kernels.prepared import DequantizedMatrix, PreparedMatrix
+from kernels.tiles import LARGEST_FUSED, Gpu, choose_tile, row_bucket, supports_group
 
 if TYPE_CHECKING:
-    from kernels.matmul import MatmulPlan
+    from kernels.decode import DecodePlan
 
-OLDEST_CAPABILITY = 80  # bfloat16 in the matrix unit, asynchronous copies
-WHOLE_TILES = 256  # rows: a multiple of every tile of cuBLAS
+OLDEST_CAPABILITY = 80  # bfloat16 in the matrix unit
 FUSED_DTYPES = (torch.float16, torch.bfloat16)
+ROW_TILE = 16  # a gate tile and its up tile must not share rows
 
 
 def gpu_of(device: torch.device) -> Gpu:
@@ -43,94 +45,67 @@ def why_not_fused(device: torch.device) -> str:
 
 
 class TritonMatrix(PreparedMatrix):
-    """A matrix or a stack on a GPU, which the fused kernels read in the checkpoint's own packing."""
+    """A matrix or a stack on a GPU, in lane order."""
 
     path = "triton"
 
-    def __init__(self, packed: PackedMatrix, gpu: Gpu) -> None:
-        self.packed = packed
+    def __init__(self, lanes: LaneMatrix, gpu: Gpu) -> None:
+        self.lanes = lanes
         self.gpu = gpu
-        self.n = packed.n
-        self.k = packed.k
-        self.fused_rows = fused_rows(packed.bits)
-        self.plans: dict[int, MatmulPlan] = {}  # of each `row_bucket` met so far
+        self.n = lanes.n
+        self.k = lanes.k
+        self.plans: dict[tuple[int, bool], DecodePlan] = {}  # of each `row_bucket` met so far
 
     @property
     def bytes(self) -> int:
-        return self.packed.bytes
+        return self.lanes.bytes
 
     def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        if x.dtype not in FUSED_DTYPES:
-            return DequantizedMatrix(self.packed).multiply(x, bias)
+        return self.multiply_with(x, NOTHING if bias is None else Epilogue(bias))
+
+    def multiply_with(self, x: Tensor, epilogue: Epilogue) -> Tensor:
+        # The one place where the number of rows decides who multiplies.
         m = x.shape[0]
+        if m > LARGEST_FUSED or x.dtype not in FUSED_DTYPES:
+            return multiply_with(self.multiply_dequantized, x, epilogue)
+        paired = epilogue.activation is not None
+        if (paired and self.n % (2 * ROW_TILE)) or (epilogue.norm is not None and self.k % 8):
+            return multiply_with(self.multiply, x, epilogue)
+        key = (row_bucket(m), paired)
+        plan = self.plans.get(key) or self.plan_for(*key)
         with on_device(x.device):
-            if m > self.fused_rows:
-                return multiply_dequantized(x, self.packed, bias)
-            bucket = row_bucket(m)
-            plan = self.plans.get(bucket) or self.plan_for(bucket)
-            return plan.multiply(x, bias)
+            return plan.multiply(x, epilogue)
 
-    def plan_for(self, bucket: int) -> MatmulPlan:
+    def multiply_dequantized(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x of any dtype and number of rows: slices of the weights in 16 bits, one matmul each."""
+        return DequantizedMatrix(from_lanes(self.lanes)).multiply(x, bias)
+
+    def plan_for(self, bucket: int, paired: bool) -> DecodePlan:
         """The plan for so many rows of x, made once."""
-        from kernels.matmul import MatmulPlan  # triton is loaded with the first use on a GPU
+        from kernels.decode import DecodePlan  # triton is loaded with the first use on a GPU
 
-        packed = self.packed
-        tile = choose_tile(packed.bits, packed.group_size, bucket, packed.n, packed.k, gpu=self.gpu)
-        self.plans[bucket] = MatmulPlan(packed, tile)
-        return self.plans[bucket]
+        w = self.lanes
+        tile = choose_tile(w.bits, w.group_size, bucket, w.n, w.k, gpu=self.gpu, paired=paired)
+        self.plans[bucket, paired] = DecodePlan(w, tile, self.gpu, paired=paired)
+        return self.plans[bucket, paired]
 
     def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:
-        if x.dtype not in FUSED_DTYPES:
-            return DequantizedMatrix(self.packed).multiply_by_expert(x, expert)
-        from kernels.experts import expert_matmul
-
-        packed = self.packed
-        rows_per_expert = x.shape[0] / max(1, packed.experts or 1)
-        tile = choose_expert_tile(packed.bits, packed.group_size, rows_per_expert, self.gpu)
-        with on_device(x.device):
-            return expert_matmul(x, packed, expert, tile)
+        return DequantizedMatrix(from_lanes(self.lanes)).multiply_by_expert(x, expert)
 
 
-def slice_rows(k: int) -> int:
-    """Rows of `k` weights to dequantize at a time: whole tiles of cuBLAS.
+def prepare_for_gpu(w: PackedMatrix, dtype: torch.dtype) -> PreparedMatrix:
+    """The fastest form of `w`, already on its GPU.
 
-    Every slice of the result then starts at a 16-byte boundary, which the fast kernels of cuBLAS ask for.
+    Scales stay as they are where they have 16 bits, and become `dtype` otherwise. Waits until the matrix is
+    there: kernels that start before the one ahead of them has ended read weights without asking.
     """
-    rows = rows_of_slice(k, "cuda")
-    return max(WHOLE_TILES, rows - rows % WHOLE_TILES)
-
-
-def multiply_dequantized(x: Tensor, w: PackedMatrix, bias: Tensor | None) -> Tensor:
-    """x `[M, K]` times `w`: our kernel unpacks a slice of rows, cuBLAS multiplies it while it lies in L2."""
-    from kernels.dequantize import dequantize_rows
-
-    n = w.n
-    rows = min(n, slice_rows(w.k))
-    buffer = x.new_empty((rows, w.k))
-    out = x.new_empty((x.shape[0], n))
-    for start in range(0, n, rows):
-        stop = min(start + rows, n)
-        weights = dequantize_rows(w, buffer[: stop - start], start).mT
-        if bias is None:
-            torch.mm(x, weights, out=out[:, start:stop])
-        else:
-            torch.addmm(bias[start:stop], x, weights, out=out[:, start:stop])
-    return out
-
-
-def prepare_for_gpu(w: PackedMatrix) -> PreparedMatrix:
-    """The fastest form of `w`, already on its GPU, with the scales laid out along N as they are read."""
     if why_not_fused(w.device) or not supports_group(w.group_size):
         return DequantizedMatrix(w)
-    scales = w.scales.mT.contiguous().mT
-    return TritonMatrix(PackedMatrix(w.codes, scales, w.bits, w.group_size, w.k), gpu_of(w.device))
-
-
-def fused_or_dequantized(w: PackedMatrix) -> PreparedMatrix:
-    """`w` as it lies on its GPU, for a single multiplication."""
-    if why_not_fused(w.device) or not supports_group(w.group_size):
-        return DequantizedMatrix(w)
-    return TritonMatrix(w, gpu_of(w.device))
+    kept = next(kind for kind in (w.scales.dtype, dtype, torch.bfloat16) if kind in FUSED_DTYPES)
+    with on_device(w.device):
+        lanes = to_lanes(w, kept)
+        torch.cuda.current_stream().synchronize()
+    return TritonMatrix(lanes, gpu_of(w.device))
 
 
 def on_device(device: torch.device) -> AbstractContextManager[object]:

@@ -19,7 +19,8 @@ class Launch:
     def __init__(self, kernel: Any, constants: Mapping[str, object], options: Mapping[str, int]) -> None:
         self.kernel = kernel
         # They follow the arguments.
-        self.constants = tuple(constants[name] for name in kernel.arg_names if name in constants)
+        self.names = tuple(name for name in kernel.arg_names if name in constants)
+        self.constants = tuple(constants[name] for name in self.names)
         self.options = dict(options)
         self.compiled: dict[Kind, Any] = {}
 

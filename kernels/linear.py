@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from kernels.cpu import path_on_cpu, prepare_for_cpu
-from kernels.gpu import fused_or_dequantized, prepare_for_gpu, why_not_fused
+from kernels.epilogue import Activation, Epilogue, Norm
+from kernels.gpu import prepare_for_gpu, why_not_fused
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix
 
@@ -17,26 +18,51 @@ def prepare(
     """Bring `w` to `device` (default: where it is) in the form that multiplies fastest there.
 
     `dtype` is the activations': on the CPU the form is made for it, on a GPU float16 and bfloat16 both go.
+    On a GPU this waits until the matrix is ready.
     `w` itself is not needed afterwards. Call it once a matrix, at load.
     """
     moved = w if device is None else w.to(device)
     if moved.device.type == "cpu":
         return prepare_for_cpu(moved, dtype)
-    return prepare_for_gpu(moved)
+    return prepare_for_gpu(moved, dtype)
 
 
-def linear(x: Tensor, w: PackedMatrix | PreparedMatrix, bias: Tensor | None = None) -> Tensor:
+def linear(
+    x: Tensor,
+    w: PackedMatrix | PreparedMatrix,
+    bias: Tensor | None = None,
+    *,
+    residual: Tensor | None = None,
+    activation: Activation | None = None,
+    norm: Norm | None = None,
+) -> Tensor:
     """x `[..., K]` times `w` `[N, K]` plus bias `[N]` → `[..., N]` in x's dtype, sums in float32.
 
-    Takes a `PreparedMatrix` (fast) or a `PackedMatrix` (right, but on the CPU dequantized in every call).
-    Raises ValueError where the shapes or devices do not belong together.
+    `norm` is applied to x first. An `activation` takes the first half of the N outputs as gate and gives
+    activation(gate) * second half, `[..., N / 2]`. `residual`, of the result's shape, is added last. On a GPU
+    with few rows of x all of it is one launch.
+
+    Takes a `PreparedMatrix` (fast) or a `PackedMatrix` (right, but dequantized in every call). Raises
+    ValueError where shapes, dtypes or devices do not belong together.
     """
     matrix = w if isinstance(w, PreparedMatrix) else as_it_lies(w, x)
     if x.shape[-1] != matrix.k:
         raise ValueError(f"x has {x.shape[-1]} features, the matrix takes {matrix.k}")
     rows = rows_of(x, matrix)
-    out = matrix.multiply(rows, bias) if rows.shape[0] else x.new_empty((0, matrix.n))
-    return out.view(*x.shape[:-1], matrix.n)
+    if residual is None and activation is None and norm is None:
+        out = matrix.multiply(rows, bias) if rows.shape[0] else x.new_empty((0, matrix.n))
+        return out.view(*x.shape[:-1], matrix.n)
+    outputs = Epilogue(activation=activation).outputs(matrix.n)
+    shape = (*x.shape[:-1], outputs)
+    if residual is not None:
+        if residual.shape != shape or residual.dtype != x.dtype:
+            raise ValueError(f"residual {list(residual.shape)} must be {list(shape)} in {x.dtype}")
+        residual = residual.reshape(-1, outputs).contiguous()
+    if norm is not None and norm.weight.shape != x.shape[-1:]:
+        raise ValueError(f"the norm has {norm.weight.shape[0]} weights for {x.shape[-1]} features")
+    if not rows.shape[0]:
+        return x.new_empty(shape)
+    return matrix.multiply_with(rows, Epilogue(bias, residual, activation, norm)).view(shape)
 
 
 def expert_linear(x: Tensor, w: PackedMatrix | PreparedMatrix, expert: Tensor) -> Tensor:
@@ -68,7 +94,7 @@ def as_it_lies(w: PackedMatrix, x: Tensor) -> PreparedMatrix:
     """An unprepared matrix, for one multiplication."""
     if w.device != x.device:
         raise ValueError(f"x lies on {x.device}, the matrix on {w.device}")
-    return DequantizedMatrix(w, path="cpu dequantize") if w.device.type == "cpu" else fused_or_dequantized(w)
+    return DequantizedMatrix(w, path="cpu dequantize" if w.device.type == "cpu" else "dequantize")
 
 
 def rows_of(x: Tensor, matrix: PreparedMatrix) -> Tensor:

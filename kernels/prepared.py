@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from kernels.epilogue import Epilogue, multiply_with
 from kernels.packed_matrix import PackedMatrix
 
 # Dequantized weights never exist whole: so many bytes of them at a time stay in the CPU's cache or the GPU's
@@ -33,6 +34,10 @@ class PreparedMatrix(ABC):
     @abstractmethod
     def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x `[M, k]`, contiguous rows, M ≥ 1 → `[M, n]` in x's dtype."""
+
+    def multiply_with(self, x: Tensor, epilogue: Epilogue) -> Tensor:
+        """x `[M, k]` → `[M, n]`, or `[M, n / 2]` with an activation; plain torch around the product."""
+        return multiply_with(self.multiply, x, epilogue)
 
     @abstractmethod
     def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:

@@ -13,99 +13,80 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels.dequantize import BLOCK, dequantize_kernel
-from kernels.experts import experts_kernel
-from kernels.matmul import SUM_BLOCK, matmul_kernel, sum_parts_kernel
-from kernels.tiles import Gpu, Tile, choose_expert_tile, choose_tile, constants_of
+from kernels.decode import DecodePlan, decode_kernel
+from kernels.lane_layout import LaneMatrix, lane_shapes
+from kernels.tiles import Gpu, Tile, choose_tile
 
-TYPES = {"float16": "*fp16", "bfloat16": "*bf16", "float32": "*fp32"}
+TYPES = {"float16": "*fp16", "bfloat16": "*bf16"}
+POINTERS = {"words_ptr": "*i32", "scales_ptr": "*i32"}
 
 
 @dataclass(frozen=True)
 class Case:
     """One compilation, as a launch with these tensors would ask for it."""
 
-    kernel: str  # "matmul", "experts", "sum", "dequantize"
     capability: int
     bits: int = 4
     group_size: int | None = 64
-    dtype: str = "bfloat16"
+    dtype: str = "float16"
     m: int = 1
     n: int = 4096
     k: int = 4096
-    with_bias: bool = False
+    bias: bool = False
+    residual: bool = False
+    activation: str = ""
+    norm: bool = False
+    tile: tuple[int, ...] | None = None  # of `kernels.tiles.Tile`; None: the one that would be chosen
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a compiled kernel uses; `stack` and `local` bytes a thread are register spills."""
+    """What a compiled kernel uses; `stack` and `local` bytes a thread are register spills.
+
+    `trips` counts what goes through shared memory between the first and the last use of the matrix unit, where
+    the weights are; `barriers` those of the whole kernel.
+    """
 
     registers: int
     stack: int
     local: int
     shared: int
     stores: int
-    fused_multiplications: int
-
-
-def launch_of(case: Case) -> tuple[Any, dict[str, Any], dict[str, Any], Tile | None]:
-    """(kernel, arguments: pointer types and integers, constants, tile) of a case with prepared scales."""
-    gpu = Gpu(case.capability)
-    pointer = TYPES[case.dtype]
-    codes = "*i32" if case.bits == 3 else "*i16"
-    words = case.k * case.bits // 32
-    units = words if case.bits == 3 else 2 * words
-    matrix: dict[str, Any] = {"stride_codes": units, "stride_scales": 1, "stride_group": case.n}
-    if case.kernel == "sum":
-        arguments = {"partial_ptr": "*fp32", "bias_ptr": pointer, "out_ptr": pointer}
-        arguments |= {"N": case.n, "size": case.m * case.n, "parts": 4}
-        return sum_parts_kernel, arguments, {"HAS_BIAS": True, "BLOCK": SUM_BLOCK}, None
-    if case.kernel == "dequantize":
-        arguments = {"codes_ptr": "*i32", "scales_ptr": pointer, "out_ptr": pointer, "K": case.k}
-        arguments["first_row"] = 0
-        arguments |= matrix | {"stride_codes": words}
-        constants = {"BITS": case.bits, "GROUP": case.group_size or 0, "BLOCK": BLOCK}
-        return dequantize_kernel, arguments, constants, None
-    arguments = {"x_ptr": pointer, "codes_ptr": codes, "scales_ptr": pointer, "out_ptr": pointer}
-    arguments |= {"N": case.n, "K": case.k, "row_length": units, "stride_x": case.k} | matrix
-    if case.kernel == "experts":
-        tile = choose_expert_tile(case.bits, case.group_size, case.m, gpu)
-        arguments |= {f"{name}_ptr": "*i32" for name in ("order", "tile_expert", "tile_start", "tile_end")}
-        arguments |= {"tiles": 24, "experts": 128, "stride_codes_expert": units * case.n}
-        arguments |= {"stride_scales_expert": case.n * 64}
-        return experts_kernel, arguments, constants_of(case.bits, case.group_size, case.k, tile), tile
-    tile = choose_tile(case.bits, case.group_size, case.m, case.n, case.k, gpu=gpu)
-    arguments |= {"bias_ptr": pointer if case.with_bias else None, "M": case.m, "steps_per_part": 7}
-    partial = tile.split > 1
-    if partial:
-        arguments["out_ptr"] = "*fp32"
-    constants = constants_of(case.bits, case.group_size, case.k, tile)
-    return matmul_kernel, arguments, constants | {"PARTIAL": partial, "HAS_BIAS": case.with_bias}, tile
+    multiplications: int
+    trips: int
+    barriers: int
+    dependent_launches: int
 
 
 def compile_case(case: Case) -> Any:
-    """The compiled kernel, with integers specialised as at a launch (1 is a constant, 16 divides)."""
-    kernel, arguments, constants, tile = launch_of(case)
-    constants = constants | {"INTERPRET": False}
-    signature, attributes = {}, {}
-    for place, name in enumerate(kernel.arg_names):
-        value = constants[name] if name in constants else arguments[name]
-        specialised = not kernel.params[place].do_not_specialize
-        if name in constants or value is None or (value == 1 and specialised):
-            constants[name] = value
-            signature[name] = "constexpr"
-        else:
-            signature[name] = value if isinstance(value, str) else "i32"
-            if isinstance(value, str) or (value % 16 == 0 and specialised):
-                attributes[(place,)] = [["tt.divisibility", 16]]
-    places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-    source = ASTSource(fn=kernel, signature=signature, constexprs=places, attrs=attributes)
-    options = {} if tile is None else {"num_warps": tile.warps, "num_stages": tile.stages}
-    return triton.compile(source, target=GPUTarget("cuda", case.capability, 32), options=options)
+    """The compiled kernel; nothing is allocated for the matrix."""
+    words, scales = lane_shapes(case.bits, case.group_size, case.n, case.k)
+    meta = {"device": "meta", "dtype": torch.int32}
+    w = LaneMatrix(
+        torch.empty(words, **meta), torch.empty(scales, **meta), case.bits, case.group_size, case.n, case.k,
+        getattr(torch, case.dtype),
+    )  # fmt: skip
+    gpu = Gpu(case.capability)
+    paired = case.activation != ""
+    chosen = choose_tile(case.bits, case.group_size, case.m, case.n, case.k, gpu=gpu, paired=paired)
+    plan = DecodePlan(w, chosen if case.tile is None else Tile(*case.tile), gpu, paired=paired)
+    launch = plan.launch_for((case.activation or None, case.bias, case.residual, case.norm))
+    names = decode_kernel.arg_names
+    constants = dict(zip([name for name in names if name in launch.names], launch.constants, strict=True))
+    absent = {"bias_ptr": case.bias, "residual_ptr": case.residual, "norm_ptr": case.norm}
+    constants |= {name: None for name, there in absent.items() if not there}
+    signature = {}
+    for name in names:
+        kind = POINTERS.get(name, TYPES[case.dtype]) if name.endswith("_ptr") else "i32"
+        signature[name] = "constexpr" if name in constants else "fp32" if name == "eps" else kind
+    places = {(names.index(name),): value for name, value in constants.items()}
+    source = ASTSource(fn=decode_kernel, signature=signature, constexprs=places, attrs={})
+    return triton.compile(source, target=GPUTarget("cuda", case.capability, 32), options=launch.options)
 
 
 def resource_usage(cubin: bytes) -> dict[str, int]:
@@ -122,14 +103,17 @@ def report_of(case: Case) -> Report:
     compiled = compile_case(case)
     ptx = compiled.asm["ptx"]
     usage = resource_usage(compiled.asm["cubin"])
-    multiplications = len(re.findall(r"wgmma\.mma_async|mma\.sync|tcgen05\.mma", ptx))
+    first, last = ptx.find("mma.sync"), ptx.rfind("mma.sync")
     return Report(
         registers=usage["REG"],
         stack=usage["STACK"],
         local=usage["LOCAL"],
         shared=compiled.metadata.shared,
         stores=ptx.count("st.global"),
-        fused_multiplications=multiplications,
+        multiplications=ptx.count("mma.sync"),
+        trips=len(re.findall(r"ldmatrix|[ls][td]\.shared", ptx[first:last])),
+        barriers=len(re.findall(r"\bbar(?:rier)?\.", ptx)),
+        dependent_launches=ptx.count("griddepcontrol.wait"),
     )
 
 

@@ -1,19 +1,20 @@
-# ruff: noqa: PLR0917 — a case has as many parts as it has
 """What every fused kernel must hold, on any device: used through the interpreter and on a GPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from kernels.dequantize import dequantize_rows
-from kernels.experts import expert_matmul, expert_matmul_reference
-from kernels.matmul import matmul, matmul_reference
-from kernels.tiles import Gpu, Tile, choose_expert_tile, choose_tile
+from kernels.decode import DecodePlan, decode_reference
+from kernels.epilogue import Activation, Epilogue, Norm
+from kernels.lane_layout import to_lanes
+from kernels.tiles import Gpu, Tile, choose_tile
 from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
 
 GPU = Gpu()
-GROUPS = (None, 16, 32, 64, 128, 256)
+GROUPS = (None, 16, 32, 48, 64, 96, 128, 256, 512)
 
 
 @contextmanager
@@ -29,71 +30,54 @@ def poisoned_memory() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def split_tile(tile: Tile, split: int | None) -> Tile:
-    """The same tile with K cut into `split` parts."""
-    if split is None:
-        return tile
-    return Tile(tile.rows, tile.outputs, tile.columns, split, tile.warps, tile.stages)
+@dataclass(frozen=True)
+class Extras:
+    """What stands around the product."""
+
+    bias: bool = False
+    residual: bool = False
+    activation: Activation | None = None
+    norm: bool = False
+
+    def epilogue(self, m: int, n: int, k: int, dtype: torch.dtype, seed: int, device: str) -> Epilogue:
+        """Random tensors for each part."""
+        outputs = n if self.activation is None else n // 2
+        return Epilogue(
+            random_rows((n,), dtype, seed, device) if self.bias else None,
+            random_rows((m, outputs), dtype, seed + 1, device) if self.residual else None,
+            self.activation,
+            Norm(random_rows((k,), dtype, seed + 2, device), 1e-5) if self.norm else None,
+        )
 
 
 def check_matmul(
     bits: int, group_size: int | None, dtype: torch.dtype, m: int, n: int, k: int, *,
-    scale_dtype: torch.dtype | None = None, with_bias: bool = False, split: int | None = None,
-    scales_along_n: bool = True, seed: int = 0, device: str = "cpu", gpu: Gpu = GPU,
+    scale_dtype: torch.dtype | None = None, extras: Extras | None = None, tile: Tile | None = None,
+    seed: int = 0, device: str = "cpu", gpu: Gpu = GPU, runs: int = 2,
 ) -> None:  # fmt: skip
     """Within the tolerance of float64, and the same bit for bit when run again."""
+    extras = extras or Extras()
     w = random_matrix((n, k), bits, group_size, scale_dtype or dtype, seed, device)
-    if scales_along_n:
-        object.__setattr__(w, "scales", w.scales.mT.contiguous().mT)
     x = random_rows((m, k), dtype, seed + 1, device)
-    bias = random_rows((n,), dtype, seed + 2, device) if with_bias else None
-    tile = split_tile(choose_tile(bits, group_size, m, n, k, gpu=gpu), split)
+    epilogue = extras.epilogue(m, n, k, dtype, seed + 2, device)
+    paired = extras.activation is not None
+    tile = tile or choose_tile(bits, group_size, m, n, k, gpu=gpu, paired=paired)
+    plan = DecodePlan(to_lanes(w, scale_dtype or dtype), tile, gpu, paired=paired)
     with poisoned_memory():
-        out = matmul(x, w, bias, tile)
-        again = matmul(x, w, bias, tile)
-    error = relative_error(out, matmul_reference(x, w, bias))
-    assert error <= TOLERANCE[dtype], f"relative error {error:.2e} with {tile}"
-    assert torch.equal(out, again)
+        out = plan.multiply(x, epilogue)
+        again = [plan.multiply(x, epilogue) for _ in range(runs - 1)]
+    error = relative_error(out, decode_reference(x, w, epilogue))
+    assert error <= TOLERANCE[dtype], f"relative error {error:.2e} with {tile}, {extras}"
+    assert all(torch.equal(out, other) for other in again)
 
 
 def check_every_weight(
     bits: int, group_size: int | None, dtype: torch.dtype, k: int, *, device: str = "cpu", gpu: Gpu = GPU
 ) -> None:
     """Rows of the identity pick single weights: each must come out exactly, in its place."""
-    w = random_matrix((70, k), bits, group_size, dtype, device=device)
-    x = torch.eye(k, dtype=dtype, device=device)
+    w = random_matrix((20, k), bits, group_size, dtype, device=device)
+    identity = torch.eye(k, dtype=dtype, device=device)
+    plan = DecodePlan(to_lanes(w, dtype), choose_tile(bits, group_size, 32, 20, k, gpu=gpu), gpu)
     with poisoned_memory():
-        out = matmul(x, w, None, choose_tile(bits, group_size, k, 70, k, gpu=gpu))
+        out: Tensor = torch.cat([plan.multiply(rows) for rows in identity.split(32)])
     assert torch.equal(out.mT, w.dequantize(dtype))
-
-
-def check_experts(
-    bits: int, group_size: int | None, dtype: torch.dtype, expert: list[int], experts: int, n: int, k: int, *,
-    seed: int = 0, device: str = "cpu", gpu: Gpu = GPU,
-) -> None:  # fmt: skip
-    """Each row meets its expert's matrix; a row without an expert is zero."""
-    w = random_matrix((experts, n, k), bits, group_size, dtype, seed, device)
-    x = random_rows((len(expert), k), dtype, seed + 1, device)
-    ids = torch.tensor(expert, device=device)
-    tile = choose_expert_tile(bits, group_size, len(expert) / experts, gpu)
-    with poisoned_memory():
-        out = expert_matmul(x, w, ids, tile)
-        again = expert_matmul(x, w, ids, tile)
-    known = ids < experts
-    assert torch.count_nonzero(out[~known]) == 0
-    assert torch.equal(out, again)
-    if known.any():
-        error = relative_error(out, expert_matmul_reference(x, w, ids))
-        assert error <= TOLERANCE[dtype], f"relative error {error:.2e} with {tile}"
-
-
-def check_dequantize(
-    bits: int, group_size: int | None, dtype: torch.dtype, k: int, *, device: str = "cpu"
-) -> None:
-    """Bit for bit what plain PyTorch gives."""
-    w = random_matrix((37, k), bits, group_size, torch.bfloat16, device=device)
-    with poisoned_memory():
-        out = dequantize_rows(w, torch.empty((37, k), dtype=dtype, device=device))
-        part = dequantize_rows(w, torch.empty((9, k), dtype=dtype, device=device), 20)
-    assert torch.equal(out, w.dequantize(dtype))
-    assert torch.equal(part, out[20:29])

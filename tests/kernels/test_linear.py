@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from kernels import PackedMatrix, expert_linear, linear, path_name, prepare
 from kernels.cpu import Int4OpMatrix, Int8OpMatrix, has_vector_code
+from kernels.decode import decode_reference
+from kernels.epilogue import Epilogue
 from kernels.experts import expert_matmul_reference
-from kernels.matmul import matmul_reference
 from kernels.prepared import DequantizedMatrix
 from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
 
@@ -38,7 +39,7 @@ def test_linear_against_float64(bits, group_size, dtype, prepared, with_bias, m,
     out = linear(x, prepare(w, "cpu", dtype) if prepared else w, bias)
     assert out.dtype == dtype
     assert out.shape == (m, n)
-    assert relative_error(out, matmul_reference(x, w, bias)) <= CPU_TOLERANCE[dtype]
+    assert relative_error(out, decode_reference(x, w, Epilogue(bias))) <= CPU_TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("prepared", [False, True])
@@ -58,11 +59,8 @@ def test_many_rows_take_the_other_int8_way():
     w = random_matrix((48, 96), 8, None)
     x = random_rows((33, 96), torch.bfloat16)
     matrix = prepare(w)
-    assert relative_error(linear(x, matrix), matmul_reference(x, w, None)) <= CPU_TOLERANCE[torch.bfloat16]
-    assert (
-        relative_error(linear(x[:5], matrix), matmul_reference(x[:5], w, None))
-        <= CPU_TOLERANCE[torch.bfloat16]
-    )
+    assert relative_error(linear(x, matrix), decode_reference(x, w)) <= CPU_TOLERANCE[torch.bfloat16]
+    assert relative_error(linear(x[:5], matrix), decode_reference(x[:5], w)) <= CPU_TOLERANCE[torch.bfloat16]
 
 
 def test_leading_dimensions_views_and_empty_batches():
@@ -71,7 +69,7 @@ def test_leading_dimensions_views_and_empty_batches():
     for matrix in (w, prepare(w)):
         out = linear(x, matrix)
         assert out.shape == (2, 3, 24)
-        assert relative_error(out[1], matmul_reference(x[1], w, None)) <= CPU_TOLERANCE[torch.bfloat16]
+        assert relative_error(out[1], decode_reference(x[1], w)) <= CPU_TOLERANCE[torch.bfloat16]
         assert linear(x[:0], matrix).shape == (0, 3, 24)
         assert linear(x[0, 0], matrix).shape == (24,)
     stack = random_matrix((2, 24, 64), 4, 32)

@@ -86,42 +86,44 @@ def run_ptx(text: str, inputs: dict[str, int], outputs: int) -> list[int]:
     return [registers[f"${i}"] for i in range(outputs)]
 
 
-def ptx_of(bits: int, dtype: str) -> str:
+def ptx_of(function: str, dtype: str) -> str:
     """The block of one function for one dtype, out of the source."""
-    function = SOURCE.split(f"def planes_of_{bits}_bits")[1].split("@triton.jit")[0]
-    half, bfloat = re.findall(r'"""(\{.*?\})"""', function, re.DOTALL)
+    body = SOURCE.split(f"def {function}(")[1].split("@triton.jit")[0]
+    half, bfloat = re.findall(r'"""(\{.*?\})"""', body, re.DOTALL)
     return half if dtype == "float16" else bfloat
 
 
 def values_of(registers: list[int], dtype: str) -> list[list[float]]:
-    """[plane][element] of the two neighbouring elements."""
+    """[pair][field] as numbers."""
     read = half_of if dtype == "float16" else bfloat_of
     return [[read(register & 0xFFFF), read(register >> 16)] for register in registers]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize(("bits", "planes"), [(8, 2), (4, 4)])
-def test_planes_of_16_bit_units(bits, planes, dtype):
-    text = ptx_of(bits, dtype)
+def words_with_every_field() -> list[int]:
+    """Every value of a 16-bit field with every byte, and random words."""
     generator = np.random.default_rng(0)
-    units = [stored * 0x0101 for stored in range(256)]  # every byte in both places
-    units += [int(unit) for unit in generator.integers(0, 1 << 16, 256)]
-    for first, second in zip(units, reversed(units), strict=True):
-        out = values_of(run_ptx(text, {f"${planes}": first | second << 16}, planes), dtype)
-        for i in range(planes):
-            for element, unit in enumerate((first, second)):
-                assert out[i][element] == (unit >> bits * i & (1 << bits) - 1) - (1 << bits - 1)
+    words = [byte * 0x01010101 for byte in range(256)]
+    return words + [int(word) for word in generator.integers(0, 1 << 32, 600)]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_planes_of_3_bits(dtype):
-    text = ptx_of(3, dtype)
-    generator = np.random.default_rng(0)
-    words = [
-        int(word) for word in generator.integers(0, 1 << 32, 300)
-    ]  # the top 8 bits are not part of the unit
-    words += [code << 3 * i for code in range(8) for i in range(8)]
-    for first, second in zip(words, reversed(words), strict=True):
-        out = values_of(run_ptx(text, {"$8": first, "$9": second}, 8), dtype)
-        for i in range(8):
-            assert out[i] == [(first >> 3 * i & 7) - 4, (second >> 3 * i & 7) - 4]
+@pytest.mark.parametrize(("bits", "pairs"), [(8, 2), (4, 4), (3, 5)])
+def test_unpacked_words(bits, pairs, dtype):
+    text = ptx_of(f"unpack_{bits}", dtype)
+    for word in words_with_every_field():
+        out = values_of(run_ptx(text, {f"${pairs}": word}, pairs), dtype)
+        for i in range(pairs):
+            for field in range(2):
+                stored = word >> (16 * field + bits * i) & ((1 << bits) - 1)
+                assert out[i][field] == stored - (1 << (bits - 1))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_code_that_three_words_share(dtype):
+    text = ptx_of("unpack_3_last", dtype)
+    words = words_with_every_field()
+    for three in zip(words, words[1:], words[2:], strict=False):
+        out = values_of(run_ptx(text, {f"${j + 1}": word for j, word in enumerate(three)}, 1), dtype)
+        for field in range(2):
+            stored = sum((word >> (16 * field + 15) & 1) << j for j, word in enumerate(three))
+            assert out[0][field] == stored - 4

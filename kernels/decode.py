@@ -1,0 +1,335 @@
+# mypy: allow-untyped-defs, allow-incomplete-defs
+# ruff: noqa: PLR0912, PLR0915, PLR0917, RUF005 — Triton compiles one branch of an `if` and takes many arguments
+"""Fused dequantize + matmul for few rows of x (up to 32), on weights in lane order.
+
+    out[m, n] = Σ_k x[m, k] * code[n, k] * scale[n, k // group] + bias[n] + residual[m, n]
+    or, with an activation, act(first half of n) * (second half of n), and x scaled by an RMS norm before
+
+x `[M, K]` float16 or bfloat16, out `[M, N]` (`[M, N / 2]` with an activation) in x's dtype, sums in float32.
+
+    one block = ROW_TILES tiles of 16 weight rows, all of K          K ->
+                     ┌──────┬──────┬──────┬──────┬──────┬──────┐
+            16 rows  │warp 0│warp 1│warp 2│warp 3│warp 0│warp 1│ …  a step each, in turn
+                     └──────┴──────┴──────┴──────┴──────┴──────┘
+
+Weights and scales are read DEPTH parts (a part is WARPS steps) ahead, straight into registers; a PERSISTENT
+program goes on with the first part of its next block while it finishes one. The warps' sums are added in a
+fixed order, so the result is the same bit for bit. With PDL the weights of the first parts are on their way
+before the kernel that makes x is through.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.functional import pad
+
+from kernels.epilogue import ACTIVATIONS, NOTHING, Epilogue
+from kernels.ends import norm_factors, scale_channels, store_rows, sum_warps
+from kernels.fragments import evict_first, launch_next, wait_for_previous, zero_sums
+from kernels.lane_layout import LaneMatrix
+from kernels.launch import Launch
+from kernels.packed_matrix import PackedMatrix
+from kernels.tiles import Gpu, Tile
+from kernels.walk import accumulate_step, load_tile, tile_pointers
+
+CAPABILITY_OF_PDL = 90
+CACHE_HINT = False  # ask L2 to drop weights first
+LOAD = 8  # elements of x in one load
+TRITON_DTYPES = {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+
+
+@triton.jit
+def load_block(
+    pointers,
+    policy,
+    block,
+    part,
+    warp,
+    steps,
+    tiles,
+    tile_step,
+    ROW_TILES: tl.constexpr,
+    WARPS: tl.constexpr,
+    PAIRED: tl.constexpr,
+    BITS: tl.constexpr,
+    GROUPS: tl.constexpr,
+    EVEN: tl.constexpr,
+    HINT: tl.constexpr,
+    INTERPRET: tl.constexpr,
+):
+    """One part of a block's tiles; a block or step that does not exist is not read."""
+    step = part * WARPS + warp
+    first = block if PAIRED else block * ROW_TILES
+    loaded = ()
+    for r in tl.static_range(ROW_TILES):
+        tile = first + r * tile_step
+        inside = (step < steps) & (tile < tiles)
+        if PAIRED:
+            inside &= block < tile_step
+        place = tile.to(tl.int64) * steps + step
+        tile_words = load_tile(
+            pointers, place, inside.to(tl.int32), policy, BITS, GROUPS, EVEN, HINT, INTERPRET
+        )
+        loaded = loaded + (tile_words,)
+    return loaded
+
+
+@triton.jit
+def finish_block(
+    total,
+    scale_pointer,
+    bias_ptr,
+    residual_ptr,
+    out_ptr,
+    block,
+    M,
+    N,
+    tiles,
+    tile_step,
+    scale_dtype: tl.constexpr,
+    GROUPS: tl.constexpr,
+    ROW_TILES: tl.constexpr,
+    N_TILES: tl.constexpr,
+    WARPS: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    HAS_RESIDUAL: tl.constexpr,
+    INTERPRET: tl.constexpr,
+):
+    """Add the warps' sums and write the block's outputs."""
+    PAIRED: tl.constexpr = ACTIVATION != ""
+    tile = block if PAIRED else block * ROW_TILES
+    if GROUPS == 0:
+        total = scale_channels(total, scale_pointer, tile, tile_step, tiles, scale_dtype, N_TILES)
+    columns = N // 2 if PAIRED else N
+    for nt in tl.static_range(N_TILES):
+        if PAIRED:
+            gate = sum_warps(total[nt], WARPS)
+            up = sum_warps(total[N_TILES + nt], WARPS)
+            for e in tl.static_range(2):
+                store_rows(
+                    up[e], gate[e], bias_ptr, residual_ptr, out_ptr, tile, 8 * nt + e, M, columns, ACTIVATION,
+                    HAS_BIAS, HAS_RESIDUAL, INTERPRET,
+                )  # fmt: skip
+        else:
+            for r in tl.static_range(ROW_TILES):
+                value = sum_warps(total[r * N_TILES + nt], WARPS)
+                for e in tl.static_range(2):
+                    store_rows(
+                        value[e], value[e], bias_ptr, residual_ptr, out_ptr, tile + r, 8 * nt + e, M, columns,
+                        ACTIVATION, HAS_BIAS, HAS_RESIDUAL, INTERPRET,
+                    )  # fmt: skip
+
+
+@triton.jit(
+    do_not_specialize=["M", "stride_x", "N", "K", "steps", "tiles", "eps"],
+    do_not_specialize_on_alignment=[
+        "x_ptr", "words_ptr", "scales_ptr", "bias_ptr", "residual_ptr", "norm_ptr", "out_ptr",
+    ],
+)  # fmt: skip
+def decode_kernel(
+    x_ptr,
+    words_ptr,
+    scales_ptr,
+    bias_ptr,
+    residual_ptr,
+    norm_ptr,
+    out_ptr,
+    M,
+    stride_x,
+    N,
+    K,
+    steps,
+    tiles,
+    eps,
+    BITS: tl.constexpr,
+    GROUPS: tl.constexpr,  # scales a step; 0: one scale a row
+    PAIR: tl.constexpr,
+    scale_dtype: tl.constexpr,
+    ROW_TILES: tl.constexpr,
+    N_TILES: tl.constexpr,
+    WARPS: tl.constexpr,
+    DEPTH: tl.constexpr,
+    UNROLL: tl.constexpr,
+    PERSISTENT: tl.constexpr,
+    EVEN: tl.constexpr,  # steps is a multiple of WARPS
+    EVEN_K: tl.constexpr,  # K is a multiple of the step
+    ACTIVATION: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    HAS_RESIDUAL: tl.constexpr,
+    NORM: tl.constexpr,
+    PDL: tl.constexpr,
+    CACHE_HINT: tl.constexpr,
+    INTERPRET: tl.constexpr,
+):
+    STEP: tl.constexpr = 128 if BITS == 8 else 256
+    PAIRED: tl.constexpr = ACTIVATION != ""
+    dtype: tl.constexpr = x_ptr.dtype.element_ty
+    thread = tl.arange(0, 32 * WARPS)
+    lane = thread % 32
+    warp = thread // 32
+    launch_next(lane, PDL)
+    policy = evict_first(lane, CACHE_HINT)
+    pointers = tile_pointers(words_ptr, scales_ptr, lane, BITS, GROUPS)
+    channel_scales = scales_ptr + lane // 4
+    parts = tl.cdiv(steps, WARPS)
+    # Gate rows are the first half of the tiles, up rows the second.
+    tile_step = tiles // 2 if PAIRED else 1
+    blocks = tiles // 2 if PAIRED else tl.cdiv(tiles, ROW_TILES)
+    first = tl.program_id(0)
+    stride = tl.num_programs(0)
+    count = parts
+    if PERSISTENT:
+        count = tl.cdiv(blocks - first, stride) * parts
+    queue = ()
+    for depth in tl.static_range(DEPTH):
+        block = first
+        part = first * 0 + depth
+        if PERSISTENT:
+            block = first + depth // parts * stride
+            part = first * 0 + depth % parts
+        queue = queue + (
+            load_block(
+                pointers, policy, block, part, warp, steps, tiles, tile_step, ROW_TILES, WARPS, PAIRED, BITS,
+                GROUPS, EVEN, CACHE_HINT, INTERPRET,
+            ),
+        )  # fmt: skip
+    zero = wait_for_previous(lane, PDL)
+    x_words = x_ptr.to(tl.pointer_type(tl.int32), bitcast=True)
+    norm_row = x_words
+    if NORM:
+        norm_row = norm_ptr.to(tl.pointer_type(tl.int32), bitcast=True)
+    x_rows = ()
+    for nt in tl.static_range(N_TILES):
+        row = tl.minimum(lane // 4 + 8 * nt, M - 1).to(tl.int64)
+        x_rows = x_rows + (x_words + (row * (stride_x // 2) + zero),)
+    in_step = lane % 4 * (2 * PAIR)
+    last = K // 2 - 2 * PAIR
+    factors = ()
+    if NORM:
+        factors = norm_factors(
+            x_rows, warp * (STEP // 2) + in_step, parts, K, eps, dtype, BITS, PAIR, WARPS, INTERPRET
+        )
+    block_now = first
+    part_now = first * 0
+    block_ahead = first
+    part_ahead = first * 0 + DEPTH
+    if PERSISTENT:
+        block_ahead = first + DEPTH // parts * stride
+        part_ahead = first * 0 + DEPTH % parts
+    total = zero_sums(ROW_TILES * N_TILES, WARPS)
+    for _ in tl.range(0, count, loop_unroll_factor=UNROLL):
+        ahead = load_block(
+            pointers, policy, block_ahead, part_ahead, warp, steps, tiles, tile_step, ROW_TILES, WARPS, PAIRED,
+            BITS, GROUPS, EVEN, CACHE_HINT, INTERPRET,
+        )  # fmt: skip
+        step = part_now * WARPS + warp
+        valid = (step < steps).to(tl.float32)
+        if not EVEN:
+            step = tl.minimum(step, steps - 1)
+        total = accumulate_step(
+            queue[0], x_rows, norm_row, factors, step * (STEP // 2) + in_step, last, valid, total, dtype,
+            scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, NORM, INTERPRET,
+        )  # fmt: skip
+        queue = queue[1:] + (ahead,)
+        part_ahead += 1
+        part_now += 1
+        if PERSISTENT:
+            if part_ahead == parts:
+                part_ahead = 0
+                block_ahead += stride
+            if part_now == parts:
+                finish_block(
+                    total, channel_scales, bias_ptr, residual_ptr, out_ptr, block_now, M, N, tiles, tile_step,
+                    scale_dtype, GROUPS, ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, INTERPRET,
+                )  # fmt: skip
+                total = zero_sums(ROW_TILES * N_TILES, WARPS)
+                part_now = 0
+                block_now += stride
+    if not PERSISTENT:
+        finish_block(
+            total, channel_scales, bias_ptr, residual_ptr, out_ptr, first, M, N, tiles, tile_step,
+            scale_dtype, GROUPS, ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, INTERPRET,
+        )  # fmt: skip
+
+
+def scale_groups(w: LaneMatrix) -> int:
+    """Scales a step, 0 for one a row."""
+    return 0 if w.group_size is None else w.scales_per_step
+
+
+class DecodePlan:
+    """Everything of a launch that one matrix `[N, K]` and one tile decide, so that a call decides little.
+
+    Holds views of the matrix's tensors, no memory of its own. `paired` matrices have gate rows, then up rows.
+    """
+
+    def __init__(self, w: LaneMatrix, tile: Tile, gpu: Gpu, *, paired: bool = False) -> None:
+        tiles, steps = w.tiles, w.steps
+        blocks = tiles // 2 if paired else -(-tiles // tile.row_tiles)
+        programs = tile.programs * gpu.multiprocessors
+        self.w = w
+        self.paired = paired
+        self.grid = (min(blocks, programs) if programs else blocks, 1, 1)
+        self.outputs = w.n // 2 if paired else w.n
+        self.sizes = (w.n, -(-w.k // LOAD) * LOAD, steps, tiles)
+        interpret = triton.knobs.runtime.interpret
+        pdl = gpu.capability >= CAPABILITY_OF_PDL and not interpret
+        self.options = {"num_warps": tile.warps, "num_stages": 1} | ({"launch_pdl": True} if pdl else {})
+        self.constants = {
+            "BITS": w.bits, "GROUPS": scale_groups(w), "PAIR": w.pair, "scale_dtype": TRITON_DTYPES[w.dtype],
+            "ROW_TILES": tile.row_tiles, "N_TILES": tile.n_tiles, "WARPS": tile.warps, "DEPTH": tile.depth,
+            "UNROLL": tile.unroll, "PERSISTENT": programs > 0, "EVEN": steps % tile.warps == 0,
+            "EVEN_K": w.k % w.step == 0, "PDL": pdl, "CACHE_HINT": CACHE_HINT, "INTERPRET": interpret,
+        }  # fmt: skip
+        self.launches: dict[tuple[str | None, bool, bool, bool], Launch] = {}
+
+    def multiply(self, x: Tensor, epilogue: Epilogue = NOTHING) -> Tensor:
+        """x `[M, K]` with contiguous rows → `[M, N]`, on the matrix's device, the current one.
+
+        M is between 1 and the tile's rows. An activation needs a paired plan, a norm K % 8 == 0.
+        """
+        bias, residual, norm = epilogue.bias, epilogue.residual, epilogue.norm
+        x = whole_loads(x)
+        m = x.shape[0]
+        out = x.new_empty((m, self.outputs))
+        key = (epilogue.activation, bias is not None, residual is not None, norm is not None)
+        launch = self.launches.get(key) or self.launch_for(key)
+        norm_weight, eps = (None, 0.0) if norm is None else (norm.weight, norm.eps)
+        launch(
+            self.grid, (x.dtype, *(None if t is None else t.dtype for t in (bias, residual, norm_weight))),
+            x, self.w.words, self.w.scales, bias, residual, norm_weight, out, m, x.stride(0), *self.sizes, eps,
+        )  # fmt: skip
+        return out
+
+    def launch_for(self, key: tuple[str | None, bool, bool, bool]) -> Launch:
+        """The kernel with these parts around the product."""
+        activation, has_bias, has_residual, has_norm = key
+        parts = {"ACTIVATION": activation or "", "HAS_BIAS": has_bias, "HAS_RESIDUAL": has_residual}
+        launch = Launch(decode_kernel, self.constants | parts | {"NORM": has_norm}, self.options)
+        self.launches[key] = launch
+        return launch
+
+
+def whole_loads(x: Tensor) -> Tensor:
+    """x as the kernel reads it, 16 bytes at a time: copied where a row starts or ends elsewhere."""
+    m, k = x.shape
+    if k % LOAD:
+        return pad(x, (0, -k % LOAD))
+    if x.data_ptr() % 16 or (m > 1 and x.stride(0) % LOAD):
+        return x.clone(memory_format=torch.contiguous_format)
+    return x
+
+
+def decode_reference(x: Tensor, w: PackedMatrix, epilogue: Epilogue = NOTHING) -> Tensor:
+    """The same in plain PyTorch and float64 `[M, N]`: what every kernel is measured against."""
+    weights = w.dequantize(torch.float64)
+    normed = x if epilogue.norm is None else epilogue.norm.apply(x)
+    bias = None if epilogue.bias is None else epilogue.bias.double()
+    out = functional.linear(normed.double(), weights, bias)
+    if epilogue.activation is not None:
+        gate, up = out.chunk(2, -1)
+        out = ACTIVATIONS[epilogue.activation](gate) * up
+    return out if epilogue.residual is None else out + epilogue.residual.double()

@@ -1,0 +1,142 @@
+# mypy: allow-untyped-defs, allow-incomplete-defs
+# ruff: noqa: PLR0917, RET505, RUF005 — Triton compiles one branch of an `if` and takes many arguments
+"""Device functions: what comes before the walk along K (RMS norm) and after it.
+
+After it, in this order: the scales of a matrix without groups, the sum over the warps, bias, activation(gate)
+times up, residual, and the rounding to the result's dtype. `kernels.fragments` says what a C is.
+"""
+
+import triton
+import triton.language as tl
+
+from kernels.fragments import halves_of, load_x, round_to
+
+
+@triton.jit
+def norm_factors(
+    x_rows,
+    at,
+    parts,
+    K,
+    eps,
+    dtype: tl.constexpr,
+    BITS: tl.constexpr,
+    PAIR: tl.constexpr,
+    WARPS: tl.constexpr,
+    INTERPRET: tl.constexpr,
+):
+    """1 / sqrt(mean(x²) + eps) of the row of x that this lane holds, for each tile of rows."""
+    STEP: tl.constexpr = 128 if BITS == 8 else 256
+    LOADS: tl.constexpr = STEP // (16 * PAIR)
+    factors = ()
+    for nt in tl.static_range(len(x_rows)):
+        squares = tl.zeros((32 * WARPS,), tl.float32)
+        for part in range(parts):
+            for q in tl.static_range(LOADS):
+                place = at + part * (WARPS * STEP // 2) + 8 * PAIR * q
+                inside = (place < K // 2).to(tl.float32)
+                words = load_x(x_rows[nt] + tl.minimum(place, K // 2 - 2 * PAIR), PAIR, INTERPRET)
+                for i in tl.static_range(2 * PAIR):
+                    low, high = halves_of(words[i], dtype)
+                    squares += (low * low + high * high) * inside
+        of_row = tl.sum(tl.sum(tl.reshape(squares, (WARPS, 8, 4)), 2), 0)
+        factor = 1.0 / tl.sqrt_rn(of_row / K + eps)
+        spread = tl.broadcast_to(factor[None, :, None], (WARPS, 8, 4))
+        factors = factors + (tl.reshape(spread, (32 * WARPS,)),)
+    return factors
+
+
+@triton.jit
+def scale_channels(total, pointer, tile, tile_step, tiles, scale_dtype: tl.constexpr, N_TILES: tl.constexpr):
+    """The sums times their rows' scales, at the end of a walk without groups."""
+    scaled = ()
+    for r in tl.static_range(len(total) // N_TILES):
+        place = tile + r * tile_step
+        low, high = halves_of(tl.load(pointer + place * 8, mask=place < tiles, other=0), scale_dtype)
+        for nt in tl.static_range(N_TILES):
+            t = total[r * N_TILES + nt]
+            scaled = scaled + ((t[0] * low, t[1] * low, t[2] * high, t[3] * high),)
+    return scaled
+
+
+@triton.jit
+def couple(low, high):
+    """Two float32 values in one 64-bit element: what moves together needs no `join`."""
+    upper = high.to(tl.int32, bitcast=True).to(tl.int64) << 32
+    return upper | low.to(tl.uint32, bitcast=True).to(tl.int64)
+
+
+@triton.jit
+def add_last(value, COUNT: tl.constexpr, WARPS: tl.constexpr):
+    """[COUNT, WARPS] → [COUNT], neighbours first; each thread holds the last dimension whole."""
+    LEVELS: tl.constexpr = WARPS.bit_length() - 1
+    for level in tl.static_range(LEVELS):
+        even, odd = tl.split(tl.reshape(value, (COUNT, WARPS >> (level + 1), 2)))
+        value = even + odd
+    return tl.reshape(value, (COUNT,))
+
+
+@triton.jit
+def sum_warps(c, WARPS: tl.constexpr):
+    """One C of every warp, added in a fixed order → for e = 0 and 1 float32 [64], element 16 t + n.
+
+    Element 16 t + n is output n of the row tile and row 2 t + e of the x tile. One trip through shared memory:
+    the warps become the last dimension, which `split` wants in one thread.
+    """
+    both = tl.reshape(tl.join(couple(c[0], c[1]), couple(c[2], c[3])), (WARPS, 8, 4, 2))  # g, t, r
+    both = tl.reshape(tl.permute(both, (2, 3, 1, 0)), (64, WARPS))
+    even = both.to(tl.int32).to(tl.float32, bitcast=True)
+    odd = (both >> 32).to(tl.int32).to(tl.float32, bitcast=True)
+    return add_last(even, 64, WARPS), add_last(odd, 64, WARPS)
+
+
+@triton.jit
+def activate(gate, ACTIVATION: tl.constexpr):
+    """The activation of float32 values; erf, tanh and silu as torch defines them."""
+    if ACTIVATION == "silu":
+        return gate / (1.0 + tl.exp(-gate))
+    elif ACTIVATION == "gelu":
+        return 0.5 * gate * (1.0 + tl.erf(gate * 0.7071067811865476))
+    elif ACTIVATION == "gelu_tanh":  # tanh(u) = 1 - 2 / (exp(2 u) + 1), right for every u
+        inner = 1.5957691216057308 * (gate + 0.044715 * gate * gate * gate)
+        return gate * (1.0 - 1.0 / (tl.exp(inner) + 1.0))
+    else:
+        return tl.maximum(gate, 0.0)
+
+
+@triton.jit
+def store_rows(
+    value,
+    gate,
+    bias_ptr,
+    residual_ptr,
+    out_ptr,
+    tile,
+    first_row,
+    M,
+    N,
+    ACTIVATION: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    HAS_RESIDUAL: tl.constexpr,
+    INTERPRET: tl.constexpr,
+):
+    """Everything after the sum, and away: `value` [64] as `sum_warps` gives it, out has N columns.
+
+    `first_row` is the row of x of element 0. With an activation `value` is of the up rows, whose bias follows
+    the gate's.
+    """
+    place = tl.arange(0, 64)
+    m = first_row + place // 16 * 2
+    n = tile * 16 + place % 16
+    inside = (m < M) & (n < N)
+    if HAS_BIAS and ACTIVATION != "":
+        gate += tl.load(bias_ptr + n, mask=n < N, other=0.0).to(tl.float32)
+        value += tl.load(bias_ptr + N + n, mask=n < N, other=0.0).to(tl.float32)
+    elif HAS_BIAS:
+        value += tl.load(bias_ptr + n, mask=n < N, other=0.0).to(tl.float32)
+    if ACTIVATION != "":
+        value = activate(gate, ACTIVATION) * value
+    at = m.to(tl.int64) * N + n
+    if HAS_RESIDUAL:
+        value += tl.load(residual_ptr + at, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out_ptr + at, round_to(value, out_ptr.dtype.element_ty, INTERPRET), mask=inside)
