@@ -45,7 +45,9 @@ def synthetic_inputs(
                     _random_matrix(module.out_features, module.in_features, bits, device)
                 )
                 held += matrix.bytes
-                model.set_submodule(name, PackedLinear(matrix, None, torch.bfloat16))
+                model.set_submodule(
+                    name, PackedLinear(matrix, None, None, dtype=torch.bfloat16, device=device)
+                )
     for name, parameter in list(model.named_parameters()):
         parent, _, leaf = name.rpartition(".")
         value = torch.empty(parameter.shape, dtype=torch.bfloat16, device=device)

@@ -1,10 +1,12 @@
 """What a word for a device stands for."""
 
+import os
+
 import pytest
 import torch
 
 from fqconsole.errors import UsageError
-from quantizer.device import resolve_device
+from quantizer.device import resolve_device, resolve_devices, unit_weights, workers_of
 
 
 def test_words_for_devices(monkeypatch):
@@ -20,3 +22,28 @@ def test_words_for_devices(monkeypatch):
 def test_another_word_is_refused(word):
     with pytest.raises(UsageError):
         resolve_device(word)
+
+
+def test_every_gpu_with_memory_to_spare_helps_and_a_named_one_works_alone(monkeypatch):
+    free = {0: 0, 1: 3 << 30, 2: 1 << 30, 3: 80 << 30}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(free))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[device.index], 80 << 30))
+    assert [str(device) for device in resolve_devices("auto")] == ["cuda:0", "cuda:1", "cuda:3"]
+    assert resolve_devices("cuda") == resolve_devices("auto")
+    assert [str(device) for device in resolve_devices("cuda:2")] == ["cuda:2"]
+    assert [str(device) for device in resolve_devices("cpu")] == ["cpu"]
+
+
+def test_workers_are_two_a_gpu_and_one_a_core():
+    gpus = (torch.device("cuda", 0), torch.device("cuda", 1))
+    assert [str(device) for device in workers_of(gpus)] == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    assert len(workers_of((torch.device("cpu"),))) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("largest", [1 << 24, 59 << 20, 1 << 28])
+@pytest.mark.parametrize("search", [False, True])
+def test_two_workers_units_hold_less_on_a_gpu_than_four_times_the_largest_matrix(largest, search):
+    """About 20 bytes a weight, twice that while scales are searched."""
+    unit = unit_weights(torch.device("cuda", 0), largest, search=search)
+    assert 2 * unit * (40 if search else 20) < 4 * 2 * largest

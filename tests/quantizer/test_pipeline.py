@@ -37,13 +37,15 @@ def test_every_task_of_every_lane_is_done_once(readers, depth):
 
 def test_devices_share_the_tasks_by_their_own_speed():
     """One device is stuck with its first task: the other one does all the rest, and both are used."""
-    others_done = threading.Event()
+    begun, others_done = threading.Event(), threading.Event()
     guard = threading.Lock()
     done: dict[str, list[int]] = {str(device): [] for device in STAND_INS}
 
     def work(value, device):
         if device == STAND_INS[0]:
+            begun.set()
             assert others_done.wait(PATIENCE)
+        assert begun.wait(PATIENCE)
         with guard:
             done[str(device)].append(value)
             if len(done[str(STAND_INS[1])]) == 29:
