@@ -1,0 +1,52 @@
+"""Which tile a wide matmul uses: a pure function of bits and shape, from a short table.
+
+Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0): int4 with groups of 64 in float16, on the linears of an 8B
+Llama at 32 to 4096 rows. Derived from that: the other schemes and shapes.
+"""
+
+from dataclasses import dataclass
+
+from kernels.tiles import row_bucket
+
+LARGEST_WIDE = 2048  # rows of x; with more, unpacking once for a 16-bit matmul is faster
+MANY_OUTPUTS = 16384  # enough blocks for every multiprocessor without splitting K
+LONG_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class WideTile:
+    """How one wide matmul is cut up (see `kernels.wide`).
+
+    A program takes `rows` of x (BM) and `warps` times `row_tiles` times 16 rows of the weights. The ring of the
+    activations has `stages` of `stage_blocks` times 64 columns. `programs` a multiprocessor, whose threads use
+    `registers` at most, so that they fit.
+    """
+
+    rows: int
+    warps: int
+    row_tiles: int
+    stages: int
+    stage_blocks: int
+    programs: int
+    registers: int = 255
+
+    @property
+    def outputs(self) -> int:
+        """Rows of the weights that a program takes."""
+        return 16 * self.warps * self.row_tiles
+
+
+def choose_wide_tile(bits: int, m: int, n: int, k: int) -> WideTile:
+    """The tile for x `[m, k]` times a matrix `[n, k]`; the same for every m of a `row_bucket`."""
+    m = row_bucket(m)
+    blocks = 2 if bits == 8 else 4  # of 64 columns in a step
+    many = n > MANY_OUTPUTS
+    if m <= 32:
+        return WideTile(32, 4, 2, 4, 2, 2) if many else WideTile(32, 4, 1, 4, blocks, 2)
+    if m <= 64:
+        return WideTile(64, 4, 2 if many else 1, 4, 2, 2)
+    if m <= 128 and not many and k <= LONG_ROWS:
+        return WideTile(64, 4, 1, 4, 2, 2)
+    if m <= 128 or (m <= 256 and not many):
+        return WideTile(128, 8, 1, 4, 2, 1)
+    return WideTile(256, 8, 1, 4, 1, 1)
