@@ -211,31 +211,31 @@ def to_lanes(packed: PackedMatrix, dtype: torch.dtype) -> LaneMatrix:
     lanes = empty_lanes(packed, dtype)
     k = packed.k
     padded_k = lanes.steps * lanes.step
-    codes = _as_stack(packed.codes, 2)
-    words = _as_stack(lanes.words, 3)
+    codes = as_stack(packed.codes, 2)
+    words = as_stack(lanes.words, 3)
     for expert, first, last in _chunks(words.shape[0], lanes.tiles, padded_k):
         rows = codes[expert, TILE_ROWS * first : TILE_ROWS * last]
         chunk = torch.zeros(((last - first) * TILE_ROWS, padded_k), dtype=torch.int8, device=packed.device)
         chunk[: rows.shape[0], :k] = unpack_codes(rows, packed.bits, k)
         words[expert, first:last] = _words_of(_planes_of(chunk, lanes), packed.bits)
-    _as_stack(lanes.scales, 4).copy_(_lane_scales(_as_stack(packed.scales, 2).to(dtype), lanes))
+    as_stack(lanes.scales, 4).copy_(lane_scales(as_stack(packed.scales, 2).to(dtype), lanes))
     return lanes
 
 
 def from_lanes(lanes: LaneMatrix) -> PackedMatrix:
     """The checkpoint's packing again, bit for bit; the scales in `lanes.dtype`."""
     packed = empty_packed(lanes)
-    codes = _as_stack(packed.codes, 2)
-    words = _as_stack(lanes.words, 3)
+    codes = as_stack(packed.codes, 2)
+    words = as_stack(lanes.words, 3)
     for expert, first, last in _chunks(words.shape[0], lanes.tiles, lanes.steps * lanes.step):
         rows = codes[expert, TILE_ROWS * first : TILE_ROWS * last]
         chunk = _rows_of(_codes_of(words[expert, first:last], lanes.bits), lanes)
         rows.copy_(pack_in_range(chunk[: rows.shape[0], : lanes.k], lanes.bits))
-    _as_stack(packed.scales, 2).copy_(_packed_scales(_as_stack(lanes.scales, 4), lanes))
+    as_stack(packed.scales, 2).copy_(packed_scales(as_stack(lanes.scales, 4), lanes))
     return packed
 
 
-def _as_stack(tensor: Tensor, dimensions: int) -> Tensor:
+def as_stack(tensor: Tensor, dimensions: int) -> Tensor:
     """A matrix as a stack of one; `dimensions` are those of a matrix."""
     return tensor if tensor.dim() > dimensions else tensor[None]
 
@@ -278,10 +278,10 @@ def _words_of(stored: Tensor, bits: int) -> Tensor:
         j = torch.arange(3, device=stored.device, dtype=torch.int32)[:, None]
         fields |= ((last >> j) & 1) << 15
     # e = 0 is the lower half of a word on a little-endian machine.
-    words = fields.to(torch.int16).view(torch.int32).squeeze(-1)
+    words: Tensor = fields.to(torch.int16).view(torch.int32).squeeze(-1)
     if bits != 3:
         return words.reshape(tiles, steps, -1)
-    return torch.cat([words[..., :2].flatten(2), words[..., 2].flatten(2)], -1)
+    return torch.cat((words[..., :2].flatten(2), words[..., 2].flatten(2)), -1)
 
 
 def _codes_of(words: Tensor, bits: int) -> Tensor:
@@ -295,7 +295,7 @@ def _codes_of(words: Tensor, bits: int) -> Tensor:
     fields = words.contiguous().view(torch.int16).unflatten(-1, (-1, 1, 2)).to(torch.int32)  # j, 1, e
     count = 16 // bits
     place = torch.arange(count, device=words.device, dtype=torch.int32)[:, None] * bits
-    stored = ((fields >> place) & ((1 << bits) - 1)).flatten(-3, -2)
+    stored: Tensor = ((fields >> place) & ((1 << bits) - 1)).flatten(-3, -2)
     if bits != 3:
         return stored
     j = torch.arange(3, device=words.device, dtype=torch.int32)[:, None, None]
@@ -303,7 +303,7 @@ def _codes_of(words: Tensor, bits: int) -> Tensor:
     return torch.cat([stored, last], -2)
 
 
-def _lane_scales(scales: Tensor, lanes: LaneMatrix) -> Tensor:
+def lane_scales(scales: Tensor, lanes: LaneMatrix) -> Tensor:
     """16-bit scales `[E, N, G]` → words `[E, T, S, 8, SPS]`, of a place past the matrix 0."""
     experts, n, _ = scales.shape
     shared = lanes.scale_group
@@ -316,8 +316,8 @@ def _lane_scales(scales: Tensor, lanes: LaneMatrix) -> Tensor:
     return parts.permute(0, 1, 4, 3, 5, 2).contiguous().view(torch.int32).squeeze(-1)
 
 
-def _packed_scales(words: Tensor, lanes: LaneMatrix) -> Tensor:
-    """The inverse of `_lane_scales`: `[E, N, G]`."""
+def packed_scales(words: Tensor, lanes: LaneMatrix) -> Tensor:
+    """The inverse of `lane_scales`: `[E, N, G]`."""
     halves = words[..., None].view(lanes.dtype)  # E, T, S, g, i, r8
     rows = halves.permute(0, 1, 5, 3, 2, 4).reshape(words.shape[0], lanes.tiles * TILE_ROWS, -1)[:, : lanes.n]
     if lanes.group_size is None or lanes.scale_group is None:
