@@ -1,4 +1,4 @@
-# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="untyped-decorator"
+# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="untyped-decorator, assignment, misc"
 # ruff: noqa: B007, PLR0912, PLR0915, PLR0917, RUF005 — Gluon compiles one branch of an `if`, takes many arguments
 # and no starred tuples
 """Fused dequantize + matmul for many rows on Hopper: warpgroup matrix units fed from registers, in Gluon.
@@ -18,9 +18,9 @@ by asynchronous copies.
               └────┴────┴────┴────┴─
     x ring:   [ j ][j+1][   ][   ]          shared memory, STAGES times XJ blocks of [BM, 64]
 
-Where there are fewer blocks of outputs than the GPU holds programs, `parts` programs share a block along K.
-Each leaves its sums in memory, and whoever comes last adds them in the order of the parts, so the result is the
-same bit for bit. Otherwise a program takes `span` steps: one block, or several one after the other.
+Where there are fewer blocks of outputs than the GPU holds programs, `parts` programs share a block along
+K. Each leaves its sums in memory, and whoever comes last adds them in the order of the parts, so the result
+is the same bit for bit. Otherwise a program takes `span` steps: one block, or several one after the other.
 
 A lane reads its activations of 32 columns as 8 neighbours (`kernels.decode`), the matrix unit wants pairs 8
 columns apart. So `reorder_kernel` first writes x in the order in which the fragments meet it.

@@ -1,4 +1,4 @@
-# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="untyped-decorator"
+# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="untyped-decorator, assignment"
 # ruff: noqa: PLR0917, RUF005 — Gluon takes many arguments and no starred tuples
 """Device functions of the wide kernel: from global memory to both operands of the matrix unit.
 

@@ -18,15 +18,15 @@ SHORTEST_PART = 2  # steps
 
 
 def supports_wide(w: LaneMatrix, dtype: torch.dtype, capability: int) -> bool:
-    """Whether the kernel knows this matrix: Hopper, scales in the activations' dtype, groups of 32 and more."""
+    """Whether the kernel knows this matrix: Hopper, scales in the activations' dtype, groups from 32."""
     return capability == WIDE_CAPABILITY and w.dtype == dtype and w.pair == 2
 
 
 class WidePlan:
     """Everything of a launch that one matrix `[N, K]` and one tile decide.
 
-    Holds no copy of the weights, and counters that are zero between calls: calls must follow each other on one
-    stream.
+    Holds no copy of the weights, and counters that are zero between calls: calls must follow each other on
+    one stream.
     """
 
     def __init__(self, w: LaneMatrix, tile: WideTile, multiprocessors: int) -> None:

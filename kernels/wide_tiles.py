@@ -1,7 +1,7 @@
 """Which tile a wide matmul uses: a pure function of bits and shape, from a short table.
 
-Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0): int4 with groups of 64 in float16, on the linears of an 8B
-Llama at 32 to 4096 rows. Derived from that: the other schemes and shapes.
+Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0): int4 with groups of 64 in float16, on the linears of
+an 8B Llama at 32 to 4096 rows. Derived from that: the other schemes and shapes.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ LONG_ROWS = 8192
 class WideTile:
     """How one wide matmul is cut up (see `kernels.wide`).
 
-    A program takes `rows` of x (BM) and `warps` times `row_tiles` times 16 rows of the weights. The ring of the
-    activations has `stages` of `stage_blocks` times 64 columns. `programs` a multiprocessor, whose threads use
-    `registers` at most, so that they fit.
+    A program takes `rows` of x (BM) and `warps` times `row_tiles` times 16 rows of the weights. The ring of
+    the activations has `stages` of `stage_blocks` times 64 columns. `programs` a multiprocessor, whose
+    threads use `registers` at most, so that they fit.
     """
 
     rows: int

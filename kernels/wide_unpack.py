@@ -1,9 +1,9 @@
 """PTX text that turns packed words into the left operand of a warpgroup's matrix unit, in registers.
 
 A fragment of `wgmma` m64k16 is four registers a lane, each two 16-bit weights of neighbouring columns. In
-lane order (`kernels.lane_layout`) the words that a lane loads hold exactly those pairs: 16 bits of codes for the
-left weight of the pair below 16 bits for the right one. So one `lop3` cuts the same field out of both halves
-and puts an exponent above it, which makes both floating-point numbers at once:
+lane order (`kernels.lane_layout`) the words that a lane loads hold exactly those pairs: 16 bits of codes for
+the left weight of the pair below 16 bits for the right one. So one `lop3` cuts the same field out of both
+halves and puts an exponent above it, which makes both floating-point numbers at once:
 
     word          | codes of e = 1 ......|..... codes of e = 0 |
     >> shift, & mask, | magic            | 2^x + code+half     | 2^x + code+half |
@@ -96,7 +96,8 @@ def block_text(bits: int, dtype: str, block: int, scales: int) -> str:
 
     Inputs after the 16 output registers: $16-$31 the words of the four fragment registers, word j of register
     r at $(16 + 8 (j // 2) + j % 2 + 2 r); then $32-$39, of which word i holds the scales of the rows g (low)
-    and g + 8 (high) in group i of the step. `scales`: groups in a step, or 0 where the scale is applied after the walk.
+    and g + 8 (high) in group i of the step. `scales`: groups in a step, or 0 where the scale comes after the
+    walk.
     """
     lines = ["{ .reg .b32 t, u, p, low0, high0, low1, high1;"]
     blocks = PLANES[bits] // BLOCK_PLANES
