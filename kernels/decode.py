@@ -1,4 +1,4 @@
-# mypy: allow-untyped-defs, allow-incomplete-defs
+# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment,misc,var-annotated"
 # ruff: noqa: PLR0912, PLR0915, PLR0917, RUF005 — Triton compiles one branch of an `if` and takes many arguments
 """Fused dequantize + matmul for few rows of x (up to 32), on weights in lane order.
 
@@ -25,14 +25,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import pad
 
+from kernels.ends import norm_factors, store_rows, sum_warps
 from kernels.epilogue import ACTIVATIONS, NOTHING, Epilogue
-from kernels.ends import norm_factors, scale_channels, store_rows, sum_warps
 from kernels.fragments import evict_first, launch_next, wait_for_previous, zero_sums
 from kernels.lane_layout import LaneMatrix
 from kernels.launch import Launch
 from kernels.packed_matrix import PackedMatrix
 from kernels.tiles import Gpu, Tile
-from kernels.walk import accumulate_step, load_tile, tile_pointers
+from kernels.walk import accumulate_step, load_block, tile_pointers
 
 CAPABILITY_OF_PDL = 90
 CACHE_HINT = False  # ask L2 to drop weights first
@@ -41,45 +41,9 @@ TRITON_DTYPES = {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 
 
 @triton.jit
-def load_block(
-    pointers,
-    policy,
-    block,
-    part,
-    warp,
-    steps,
-    tiles,
-    tile_step,
-    ROW_TILES: tl.constexpr,
-    WARPS: tl.constexpr,
-    PAIRED: tl.constexpr,
-    BITS: tl.constexpr,
-    GROUPS: tl.constexpr,
-    EVEN: tl.constexpr,
-    HINT: tl.constexpr,
-    INTERPRET: tl.constexpr,
-):
-    """One part of a block's tiles; a block or step that does not exist is not read."""
-    step = part * WARPS + warp
-    first = block if PAIRED else block * ROW_TILES
-    loaded = ()
-    for r in tl.static_range(ROW_TILES):
-        tile = first + r * tile_step
-        inside = (step < steps) & (tile < tiles)
-        if PAIRED:
-            inside &= block < tile_step
-        place = tile.to(tl.int64) * steps + step
-        tile_words = load_tile(
-            pointers, place, inside.to(tl.int32), policy, BITS, GROUPS, EVEN, HINT, INTERPRET
-        )
-        loaded = loaded + (tile_words,)
-    return loaded
-
-
-@triton.jit
 def finish_block(
     total,
-    scale_pointer,
+    scales_ptr,
     bias_ptr,
     residual_ptr,
     out_ptr,
@@ -101,13 +65,13 @@ def finish_block(
     """Add the warps' sums and write the block's outputs."""
     PAIRED: tl.constexpr = ACTIVATION != ""
     tile = block if PAIRED else block * ROW_TILES
-    if GROUPS == 0:
-        total = scale_channels(total, scale_pointer, tile, tile_step, tiles, scale_dtype, N_TILES)
     columns = N // 2 if PAIRED else N
     for nt in tl.static_range(N_TILES):
         if PAIRED:
-            gate = sum_warps(total[nt], WARPS)
-            up = sum_warps(total[N_TILES + nt], WARPS)
+            gate = sum_warps(total[nt], scales_ptr, tile, tiles, scale_dtype, GROUPS, WARPS)
+            up = sum_warps(
+                total[N_TILES + nt], scales_ptr, tile + tile_step, tiles, scale_dtype, GROUPS, WARPS
+            )
             for e in tl.static_range(2):
                 store_rows(
                     up[e], gate[e], bias_ptr, residual_ptr, out_ptr, tile, 8 * nt + e, M, columns, ACTIVATION,
@@ -115,7 +79,9 @@ def finish_block(
                 )  # fmt: skip
         else:
             for r in tl.static_range(ROW_TILES):
-                value = sum_warps(total[r * N_TILES + nt], WARPS)
+                value = sum_warps(
+                    total[r * N_TILES + nt], scales_ptr, tile + r, tiles, scale_dtype, GROUPS, WARPS
+                )
                 for e in tl.static_range(2):
                     store_rows(
                         value[e], value[e], bias_ptr, residual_ptr, out_ptr, tile + r, 8 * nt + e, M, columns,
@@ -173,7 +139,6 @@ def decode_kernel(
     launch_next(lane, PDL)
     policy = evict_first(lane, CACHE_HINT)
     pointers = tile_pointers(words_ptr, scales_ptr, lane, BITS, GROUPS)
-    channel_scales = scales_ptr + lane // 4
     parts = tl.cdiv(steps, WARPS)
     # Gate rows are the first half of the tiles, up rows the second.
     tile_step = tiles // 2 if PAIRED else 1
@@ -222,8 +187,8 @@ def decode_kernel(
     total = zero_sums(ROW_TILES * N_TILES, WARPS)
     for _ in tl.range(0, count, loop_unroll_factor=UNROLL):
         ahead = load_block(
-            pointers, policy, block_ahead, part_ahead, warp, steps, tiles, tile_step, ROW_TILES, WARPS, PAIRED,
-            BITS, GROUPS, EVEN, CACHE_HINT, INTERPRET,
+            pointers, policy, block_ahead, part_ahead, warp, steps, tiles, tile_step, ROW_TILES, WARPS,
+            PAIRED, BITS, GROUPS, EVEN, CACHE_HINT, INTERPRET,
         )  # fmt: skip
         step = part_now * WARPS + warp
         valid = (step < steps).to(tl.float32)
@@ -242,15 +207,16 @@ def decode_kernel(
                 block_ahead += stride
             if part_now == parts:
                 finish_block(
-                    total, channel_scales, bias_ptr, residual_ptr, out_ptr, block_now, M, N, tiles, tile_step,
-                    scale_dtype, GROUPS, ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, INTERPRET,
+                    total, scales_ptr, bias_ptr, residual_ptr, out_ptr, block_now, M, N, tiles, tile_step,
+                    scale_dtype, GROUPS, ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL,
+                    INTERPRET,
                 )  # fmt: skip
                 total = zero_sums(ROW_TILES * N_TILES, WARPS)
                 part_now = 0
                 block_now += stride
     if not PERSISTENT:
         finish_block(
-            total, channel_scales, bias_ptr, residual_ptr, out_ptr, first, M, N, tiles, tile_step,
+            total, scales_ptr, bias_ptr, residual_ptr, out_ptr, first, M, N, tiles, tile_step,
             scale_dtype, GROUPS, ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, INTERPRET,
         )  # fmt: skip
 
@@ -258,6 +224,26 @@ def decode_kernel(
 def scale_groups(w: LaneMatrix) -> int:
     """Scales a step, 0 for one a row."""
     return 0 if w.group_size is None else w.scales_per_step
+
+
+def uses_dependent_launch(gpu: Gpu) -> bool:
+    """Whether a kernel may start before the one ahead of it in the stream is through."""
+    return gpu.capability >= CAPABILITY_OF_PDL and not triton.knobs.runtime.interpret
+
+
+def launch_options(tile: Tile, dependent: bool) -> dict[str, int]:
+    """How Triton compiles and launches with this tile."""
+    return {"num_warps": tile.warps, "num_stages": 1} | ({"launch_pdl": True} if dependent else {})
+
+
+def walk_constants(w: LaneMatrix, tile: Tile) -> dict[str, object]:
+    """The compile-time constants of every kernel that walks along K."""
+    return {
+        "BITS": w.bits, "GROUPS": scale_groups(w), "PAIR": w.pair, "scale_dtype": TRITON_DTYPES[w.dtype],
+        "ROW_TILES": tile.row_tiles, "N_TILES": tile.n_tiles, "WARPS": tile.warps, "DEPTH": tile.depth,
+        "EVEN": w.steps % tile.warps == 0, "EVEN_K": w.k % w.step == 0, "CACHE_HINT": CACHE_HINT,
+        "INTERPRET": triton.knobs.runtime.interpret,
+    }  # fmt: skip
 
 
 class DecodePlan:
@@ -275,14 +261,10 @@ class DecodePlan:
         self.grid = (min(blocks, programs) if programs else blocks, 1, 1)
         self.outputs = w.n // 2 if paired else w.n
         self.sizes = (w.n, -(-w.k // LOAD) * LOAD, steps, tiles)
-        interpret = triton.knobs.runtime.interpret
-        pdl = gpu.capability >= CAPABILITY_OF_PDL and not interpret
-        self.options = {"num_warps": tile.warps, "num_stages": 1} | ({"launch_pdl": True} if pdl else {})
-        self.constants = {
-            "BITS": w.bits, "GROUPS": scale_groups(w), "PAIR": w.pair, "scale_dtype": TRITON_DTYPES[w.dtype],
-            "ROW_TILES": tile.row_tiles, "N_TILES": tile.n_tiles, "WARPS": tile.warps, "DEPTH": tile.depth,
-            "UNROLL": tile.unroll, "PERSISTENT": programs > 0, "EVEN": steps % tile.warps == 0,
-            "EVEN_K": w.k % w.step == 0, "PDL": pdl, "CACHE_HINT": CACHE_HINT, "INTERPRET": interpret,
+        pdl = uses_dependent_launch(gpu)
+        self.options = launch_options(tile, pdl)
+        self.constants = walk_constants(w, tile) | {
+            "UNROLL": tile.unroll, "PERSISTENT": programs > 0, "PDL": pdl,
         }  # fmt: skip
         self.launches: dict[tuple[str | None, bool, bool, bool], Launch] = {}
 
@@ -299,8 +281,10 @@ class DecodePlan:
         launch = self.launches.get(key) or self.launch_for(key)
         norm_weight, eps = (None, 0.0) if norm is None else (norm.weight, norm.eps)
         launch(
-            self.grid, (x.dtype, *(None if t is None else t.dtype for t in (bias, residual, norm_weight))),
-            x, self.w.words, self.w.scales, bias, residual, norm_weight, out, m, x.stride(0), *self.sizes, eps,
+            self.grid,
+            (x.dtype, bias is None or bias.dtype, norm_weight is None or norm_weight.dtype),
+            x, self.w.words, self.w.scales, bias, residual, norm_weight, out, m, x.stride(0), *self.sizes,
+            eps,
         )  # fmt: skip
         return out
 

@@ -1,4 +1,4 @@
-# mypy: allow-untyped-defs, allow-incomplete-defs
+# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment,misc,var-annotated"
 # ruff: noqa: PLR0917, RET505, RUF005 — Triton compiles one branch of an `if` and takes many arguments
 """Device functions: what comes before the walk along K (RMS norm) and after it.
 
@@ -47,16 +47,11 @@ def norm_factors(
 
 
 @triton.jit
-def scale_channels(total, pointer, tile, tile_step, tiles, scale_dtype: tl.constexpr, N_TILES: tl.constexpr):
-    """The sums times their rows' scales, at the end of a walk without groups."""
-    scaled = ()
-    for r in tl.static_range(len(total) // N_TILES):
-        place = tile + r * tile_step
-        low, high = halves_of(tl.load(pointer + place * 8, mask=place < tiles, other=0), scale_dtype)
-        for nt in tl.static_range(N_TILES):
-            t = total[r * N_TILES + nt]
-            scaled = scaled + ((t[0] * low, t[1] * low, t[2] * high, t[3] * high),)
-    return scaled
+def channel_scales(scales_ptr, tile, tiles, scale_dtype: tl.constexpr):
+    """The scales of a row tile without groups, for element 16 t + n of `sum_warps`."""
+    n = tl.arange(0, 64) % 16
+    low, high = halves_of(tl.load(scales_ptr + tile * 8 + n % 8, mask=tile < tiles, other=0), scale_dtype)
+    return tl.where(n < 8, low, high)
 
 
 @triton.jit
@@ -77,17 +72,26 @@ def add_last(value, COUNT: tl.constexpr, WARPS: tl.constexpr):
 
 
 @triton.jit
-def sum_warps(c, WARPS: tl.constexpr):
+def sum_warps(
+    c, scales_ptr, tile, tiles, scale_dtype: tl.constexpr, GROUPS: tl.constexpr, WARPS: tl.constexpr
+):
     """One C of every warp, added in a fixed order → for e = 0 and 1 float32 [64], element 16 t + n.
 
-    Element 16 t + n is output n of the row tile and row 2 t + e of the x tile. One trip through shared memory:
-    the warps become the last dimension, which `split` wants in one thread.
+    Element 16 t + n is output n of the row tile and row 2 t + e of the x tile. Without groups the rows'
+    scales are applied to the sums. One trip through shared memory: the warps become the last dimension, which
+    `split` wants in one thread.
     """
     both = tl.reshape(tl.join(couple(c[0], c[1]), couple(c[2], c[3])), (WARPS, 8, 4, 2))  # g, t, r
     both = tl.reshape(tl.permute(both, (2, 3, 1, 0)), (64, WARPS))
     even = both.to(tl.int32).to(tl.float32, bitcast=True)
     odd = (both >> 32).to(tl.int32).to(tl.float32, bitcast=True)
-    return add_last(even, 64, WARPS), add_last(odd, 64, WARPS)
+    even = add_last(even, 64, WARPS)
+    odd = add_last(odd, 64, WARPS)
+    if GROUPS == 0:
+        scales = channel_scales(scales_ptr, tile, tiles, scale_dtype)
+        even *= scales
+        odd *= scales
+    return even, odd
 
 
 @triton.jit

@@ -3,8 +3,8 @@
     out = act(gate) * up  or  y        with  y = norm(x) · Wᵀ + bias,  gate | up the halves of y along N
     out = out + residual
 
-The fused kernels do all of it in the launch that multiplies; `multiply_with` does it around any multiplication,
-rounding to x's dtype where transformers' modules do.
+The fused kernels do all of it in the launch that multiplies; `multiply_with` does it around any
+multiplication, rounding to x's dtype where transformers' modules do.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,10 @@ class Epilogue:
     norm: Norm | None = None
 
     def outputs(self, n: int) -> int:
-        """Columns of the result for a matrix of `n` rows. Raises ValueError where an activation finds no halves."""
+        """Columns of the result for a matrix of `n` rows.
+
+        Raises ValueError for an unknown activation, or one that finds no halves.
+        """
         if self.activation is None:
             return n
         if self.activation not in ACTIVATIONS:

@@ -1,12 +1,247 @@
-"""Routed rows: each row of x meets the matrix of its own expert.
+# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment,misc,var-annotated"
+# ruff: noqa: PLR0915, PLR0917, RET505, RUF005 — Triton compiles one branch of an `if` and takes many
+# arguments
+"""Fused dequantize + matmul over routed rows: each row meets the matrix of its own expert.
 
-out[t, n] = Σ_k x[t, k] * weight[expert[t], n, k]
+    out[t, n] = Σ_k x[t, k] * weight[expert[t], n, k]
+
+x `[T, K]` float16 or bfloat16, a stack `[E, N, K]` in lane order, expert int `[T]`, out `[T, N]` in x's
+dtype. An id of E or more means "no expert" (the padding of expert parallelism): the row is zero. A program
+multiplies one block of an expert's weights with up to ROWS = 8 N_TILES of its rows, as `kernels.decode` does.
+Nothing waits for the device, and only experts that have rows are read.
+
+Few rows (decode): a program for each row and block. It compares its expert's id with all ids. Rows of one
+expert have ranks; the program of every ROWS-th rank takes ROWS rows, the others end at once:
+
+    expert   2 0 2 2 0 7      ranks  0 0 1 2 1 0      ROWS 2:  programs of rows 0, 1, 3 and 5 work, with
+                                                               [0 2]  [1 4]  [3]  [5]
+
+Many rows (prefill): the rows are sorted by expert on the device, and each expert's run is cut into tiles of
+ROWS rows. The host knows only an upper bound of the number of tiles, T/ROWS + min(T, E + 1), and launches so
+many; a program without a tile ends at once:
+
+    order    1 4 │ 0 2 3 │ 5  (stable)      tiles of 2 rows:  [1 4]  [0 2]  [3 -]  [5 -]
 """
 
+from dataclasses import dataclass
+
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
+from kernels.decode import launch_options, uses_dependent_launch, walk_constants, whole_loads
+from kernels.ends import sum_warps
+from kernels.fragments import evict_first, launch_next, round_to, wait_for_previous, zero_sums
+from kernels.lane_layout import LaneMatrix
+from kernels.launch import Launch
 from kernels.packed_matrix import PackedMatrix
+from kernels.tiles import LARGEST_UNSORTED, Gpu, Tile, choose_expert_tile, row_bucket
+from kernels.walk import accumulate_step, load_block, tile_pointers
+
+
+@triton.jit
+def find_rows(rank, first, equal, position, order_ptr, SORTED: tl.constexpr):
+    """The rows of x with these ranks [R] after `first`; without SORTED by comparison with all [T]."""
+    if SORTED:
+        return tl.load(order_ptr + first + rank)
+    else:
+        here = equal[None, :] & (position[None, :] == (first + rank)[:, None])
+        row = tl.arange(0, equal.shape[0])
+        return tl.sum(tl.where(here, row[None, :], 0), 1)
+
+
+@triton.jit(
+    do_not_specialize=["T", "groups", "experts", "stride_x", "N", "K", "steps", "tiles"],
+    do_not_specialize_on_alignment=[
+        "x_ptr", "words_ptr", "scales_ptr", "out_ptr", "expert_ptr", "order_ptr", "start_ptr", "end_ptr",
+    ],
+)  # fmt: skip
+def experts_kernel(
+    x_ptr,
+    words_ptr,
+    scales_ptr,
+    out_ptr,
+    expert_ptr,  # of each row, or with SORTED of each tile of rows
+    order_ptr,
+    start_ptr,
+    end_ptr,
+    T,
+    groups,  # rows, or with SORTED tiles of rows
+    experts,
+    stride_x,
+    N,
+    K,
+    steps,
+    tiles,
+    BITS: tl.constexpr,
+    GROUPS: tl.constexpr,
+    PAIR: tl.constexpr,
+    scale_dtype: tl.constexpr,
+    ROW_TILES: tl.constexpr,
+    N_TILES: tl.constexpr,
+    WARPS: tl.constexpr,
+    DEPTH: tl.constexpr,
+    EVEN: tl.constexpr,
+    EVEN_K: tl.constexpr,
+    SORTED: tl.constexpr,
+    MOST_IDS: tl.constexpr,  # power of two, at least T; without SORTED
+    PDL: tl.constexpr,
+    CACHE_HINT: tl.constexpr,
+    INTERPRET: tl.constexpr,
+):
+    STEP: tl.constexpr = 128 if BITS == 8 else 256
+    ROWS: tl.constexpr = 8 * N_TILES
+    dtype: tl.constexpr = x_ptr.dtype.element_ty
+    group = tl.program_id(0) % groups
+    block = tl.program_id(0) // groups
+    thread = tl.arange(0, 32 * WARPS)
+    lane = thread % 32
+    warp = thread // 32
+    launch_next(lane, PDL)
+    equal = thread == 0
+    position = thread
+    if SORTED:
+        expert = tl.load(expert_ptr + group)
+        if expert > experts:
+            return
+        first = tl.load(start_ptr + group)
+        count = tl.load(end_ptr + group) - first
+    else:
+        row = tl.arange(0, MOST_IDS)
+        ids = tl.load(expert_ptr + (row + wait_for_previous(row, PDL)), mask=row < T, other=-1).to(tl.int32)
+        expert = tl.sum(tl.where(row == group, ids, 0), 0)
+        equal = ids == expert
+        first = tl.sum((equal & (row < group)).to(tl.int32), 0)
+        if first % ROWS != 0:
+            return
+        count = tl.minimum(tl.sum(equal.to(tl.int32), 0) - first, ROWS)
+        position = tl.cumsum(equal.to(tl.int32), 0) - 1
+    # Rows without an expert walk no step and so get zeros.
+    known = tl.where(expert < experts, expert, 0).to(tl.int64) * tiles
+    count_of_parts = tl.where(expert < experts, tl.cdiv(steps, WARPS), 0)
+    policy = evict_first(lane, CACHE_HINT)
+    scales_of_expert = scales_ptr + known * ((steps * GROUPS if GROUPS > 0 else 1) * 8)
+    words_of_step: tl.constexpr = 384 if BITS == 3 else 512
+    pointers = tile_pointers(words_ptr + known * steps * words_of_step, scales_of_expert, lane, BITS, GROUPS)
+    queue = ()
+    for depth in tl.static_range(DEPTH):
+        queue = queue + (
+            load_block(
+                pointers, policy, block, depth, warp, steps, tiles, 1, ROW_TILES, WARPS, False, BITS, GROUPS,
+                EVEN, CACHE_HINT, INTERPRET,
+            ),
+        )  # fmt: skip
+    x_words = x_ptr.to(tl.pointer_type(tl.int32), bitcast=True)
+    x_rows = ()
+    for nt in tl.static_range(N_TILES):
+        rank = tl.minimum(8 * nt + tl.arange(0, 8), count - 1)
+        of_rank = find_rows(rank, first, equal, position, order_ptr, SORTED)
+        spread = tl.broadcast_to(of_rank[None, :, None], (WARPS, 8, 4))
+        of_lane = tl.reshape(spread, (32 * WARPS,)).to(tl.int64)
+        x_rows = x_rows + (x_words + of_lane * (stride_x // 2),)
+    in_step = lane % 4 * (2 * PAIR)
+    total = zero_sums(ROW_TILES * N_TILES, WARPS)
+    for part in range(count_of_parts):
+        ahead = load_block(
+            pointers, policy, block, part + DEPTH, warp, steps, tiles, 1, ROW_TILES, WARPS, False, BITS,
+            GROUPS, EVEN, CACHE_HINT, INTERPRET,
+        )  # fmt: skip
+        step = part * WARPS + warp
+        valid = (step < steps).to(tl.float32)
+        if not EVEN:
+            step = tl.minimum(step, steps - 1)
+        total = accumulate_step(
+            queue[0], x_rows, x_words, (), step * (STEP // 2) + in_step, K // 2 - 2 * PAIR, valid, total,
+            dtype, scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, False, INTERPRET,
+        )  # fmt: skip
+        queue = queue[1:] + (ahead,)
+    tile = block * ROW_TILES
+    for nt in tl.static_range(N_TILES):
+        for r in tl.static_range(ROW_TILES):
+            values = sum_warps(
+                total[r * N_TILES + nt], scales_of_expert, tile + r, tiles, scale_dtype, GROUPS, WARPS
+            )
+            for e in tl.static_range(2):
+                rank = 8 * nt + e + 2 * tl.arange(0, 4)
+                of_rank = find_rows(
+                    tl.minimum(rank, count - 1), first, equal, position, order_ptr, SORTED
+                ).to(tl.int64)  # fmt: skip
+                n = (tile + r) * 16 + tl.arange(0, 16)
+                place = tl.reshape(of_rank[:, None] * N + n[None, :], (64,))
+                inside = tl.reshape((rank < count)[:, None] & (n < N)[None, :], (64,))
+                out = round_to(values[e], out_ptr.dtype.element_ty, INTERPRET)
+                tl.store(out_ptr + place, out, mask=inside)
+
+
+@dataclass(frozen=True)
+class RowTiles:
+    """Rows sorted by expert and cut into tiles; all int32 on the device of the rows.
+
+    `order` [T]: row numbers, sorted by expert. For tile i of at most `expert.shape[0]`: `expert[i]` (E: no
+    expert, E + 1: no tile) and its rows `order[start[i]:end[i]]`.
+    """
+
+    order: Tensor
+    expert: Tensor
+    start: Tensor
+    end: Tensor
+
+
+def tile_rows(expert: Tensor, experts: int, rows: int) -> RowTiles:
+    """Sort `expert` [T] and cut it into tiles of `rows`, without a host synchronisation."""
+    count = expert.shape[0]
+    ids, order = torch.sort(expert, stable=True)
+    groups = torch.arange(experts + 1, device=expert.device)  # group E gathers every id from E
+    start = torch.searchsorted(ids, groups.to(ids.dtype))
+    end = torch.cat((start[1:], start.new_full((1,), count)))
+    tiles = (end - start + rows - 1) // rows
+    last_tile = tiles.cumsum(0)
+    number = torch.arange(count // rows + min(count, experts + 1), device=expert.device)
+    group = torch.searchsorted(last_tile, number, right=True)
+    known = group.clamp(max=experts)
+    first_row = start[known] + (number - (last_tile - tiles)[known]) * rows
+    last_row = torch.minimum(first_row + rows, end[known])
+    return RowTiles(order.int(), group.int(), first_row.int(), last_row.int())
+
+
+class ExpertsPlan:
+    """What one stack `[E, N, K]` and one bucket of rows decide of a launch; no memory of its own."""
+
+    def __init__(
+        self, w: LaneMatrix, rows: int, gpu: Gpu, *, tile: Tile | None = None, sort: bool | None = None
+    ) -> None:
+        """The choices that `tile` and `sort` leave open follow from the sizes."""
+        self.w = w
+        self.experts = w.words.shape[0]
+        self.sorted = rows > LARGEST_UNSORTED if sort is None else sort
+        rows_per_expert = rows / self.experts
+        self.tile = tile or choose_expert_tile(w.bits, w.group_size, rows_per_expert, w.n, w.k, gpu=gpu)
+        self.blocks = -(-w.tiles // self.tile.row_tiles)
+        pdl = uses_dependent_launch(gpu) and not self.sorted
+        most_ids = 0 if self.sorted else row_bucket(rows)
+        constants = walk_constants(w, self.tile) | {"SORTED": self.sorted, "MOST_IDS": most_ids, "PDL": pdl}
+        self.launch = Launch(experts_kernel, constants, launch_options(self.tile, pdl))
+
+    def multiply(self, x: Tensor, expert: Tensor) -> Tensor:
+        """x `[T, K]` with contiguous rows, expert int `[T]` → `[T, N]`; T at most the bucket's."""
+        w = self.w
+        rows = x.shape[0]
+        out = x.new_empty((rows, w.n))
+        x = whole_loads(x)
+        if self.sorted:
+            table = tile_rows(expert, self.experts, 8 * self.tile.n_tiles)
+            groups = table.expert.shape[0]
+            routing = (table.expert, table.order, table.start, table.end)
+        else:
+            groups = rows
+            routing = (expert.contiguous(), None, None, None)
+        self.launch(
+            (groups * self.blocks, 1, 1), (x.dtype, expert.dtype),
+            x, w.words, w.scales, out, *routing, rows, groups, self.experts, x.stride(0), w.n, x.shape[1],
+            w.steps, w.tiles,
+        )  # fmt: skip
+        return out
 
 
 def expert_matmul_reference(x: Tensor, w: PackedMatrix, expert: Tensor) -> Tensor:

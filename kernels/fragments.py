@@ -1,13 +1,13 @@
-# mypy: allow-untyped-defs, allow-incomplete-defs
-# ruff: noqa: PLR0912, PLR0917, RET505, RUF005 — Triton compiles one branch of an `if` and takes many
+# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment,misc,var-annotated"
+# ruff: noqa: PLR0917, RET505, RUF005 — Triton compiles one branch of an `if` and takes many
 # arguments
 """Device functions: loads, the matrix unit and one step of the walk, on fragments that stay in registers.
 
-Everything is a 1-D tensor of 32 * WARPS elements, so each thread holds one element of each: a "value" below is
-one 32-bit register of every thread. That is the form in which the matrix unit (`mma.sync.m16n8k16`) takes its
-operands, so what a thread loads is multiplied by the same thread. lane = 4 g + t, g 0…7, t 0…3:
+Everything is a 1-D tensor of 32 * WARPS elements, so each thread holds one element of each: a "value" below
+is one 32-bit register of every thread. That is the form in which the matrix unit (`mma.sync.m16n8k16`) takes
+its operands, so what a thread loads is multiplied by the same thread. lane = 4 g + t, g 0…7, t 0…3:
 
-    weights A [16, 16]    4 values of two 16-bit floats   slot 2 r + h: rows 8 r + g, columns 8 h + 2 t + {0, 1}
+    weights A [16, 16]    4 values of two 16-bit floats   2 r + h: row 8 r + g, columns 8 h + 2 t + {0, 1}
     x       B [16, 8]     2 values of two                 h: columns (k) 8 h + 2 t + {0, 1} of row g of x
     sums    C [16, 8]     4 float32 values                2 r + e: row 8 r + g, row 2 t + e of x
 
@@ -23,7 +23,7 @@ The scale of a group is applied in float32 to the group's partial sum.
 import triton
 import triton.language as tl
 
-from kernels.unpack import pair_of, unpack_3, unpack_3_last, unpack_4, unpack_8
+from kernels.unpack import pair_of
 
 
 @triton.constexpr_function
@@ -69,11 +69,11 @@ def load_words(
             word = tl.inline_asm_elementwise(text, constraints, args, tl.int32, is_pure=True, pack=1)
             return (word,)
         elif COUNT == 2:
-            types: tl.constexpr = (tl.int32, tl.int32)
-            return tl.inline_asm_elementwise(text, constraints, args, types, is_pure=True, pack=1)
+            two: tl.constexpr = (tl.int32, tl.int32)
+            return tl.inline_asm_elementwise(text, constraints, args, two, is_pure=True, pack=1)
         else:
-            types: tl.constexpr = (tl.int32, tl.int32, tl.int32, tl.int32)
-            return tl.inline_asm_elementwise(text, constraints, args, types, is_pure=True, pack=1)
+            four: tl.constexpr = (tl.int32, tl.int32, tl.int32, tl.int32)
+            return tl.inline_asm_elementwise(text, constraints, args, four, is_pure=True, pack=1)
 
 
 @triton.jit
@@ -225,7 +225,7 @@ def normalize(word, weight, factor, dtype: tl.constexpr, INTERPRET: tl.constexpr
 
 @triton.jit
 def fragment_matrix(words, COUNT: tl.constexpr, dtype: tl.constexpr, WARPS: tl.constexpr):
-    """A (4 values) as [WARPS, 16, 16] or B (2 values) as [WARPS, 8 (n), 16 (k)], float32; interpreter alone."""
+    """A (4 values) as [WARPS, 16, 16] or B (2 values) as [WARPS, 8 (n), 16 (k)], float32."""
     low, high = halves_of(words[0], dtype)
     h0 = tl.join(low, high)  # [.., e]
     low, high = halves_of(words[1], dtype)

@@ -17,6 +17,7 @@ from kernels.tiles import LARGEST_FUSED, Gpu, choose_tile, row_bucket, supports_
 
 if TYPE_CHECKING:
     from kernels.decode import DecodePlan
+    from kernels.experts import ExpertsPlan
 
 OLDEST_CAPABILITY = 80  # bfloat16 in the matrix unit
 FUSED_DTYPES = (torch.float16, torch.bfloat16)
@@ -55,6 +56,7 @@ class TritonMatrix(PreparedMatrix):
         self.n = lanes.n
         self.k = lanes.k
         self.plans: dict[tuple[int, bool], DecodePlan] = {}  # of each `row_bucket` met so far
+        self.expert_plans: dict[int, ExpertsPlan] = {}
 
     @property
     def bytes(self) -> int:
@@ -68,13 +70,22 @@ class TritonMatrix(PreparedMatrix):
         m = x.shape[0]
         if m > LARGEST_FUSED or x.dtype not in FUSED_DTYPES:
             return multiply_with(self.multiply_dequantized, x, epilogue)
-        paired = epilogue.activation is not None
-        if (paired and self.n % (2 * ROW_TILE)) or (epilogue.norm is not None and self.k % 8):
+        if not self.fuses(x, epilogue):
             return multiply_with(self.multiply, x, epilogue)
-        key = (row_bucket(m), paired)
+        key = (row_bucket(m), epilogue.activation is not None)
         plan = self.plans.get(key) or self.plan_for(*key)
         with on_device(x.device):
             return plan.multiply(x, epilogue)
+
+    def fuses(self, x: Tensor, epilogue: Epilogue) -> bool:
+        """Whether one launch does all of it: halves of whole row tiles, norm weights that load as x does."""
+        if epilogue.activation is not None and self.n % (2 * ROW_TILE):
+            return False
+        if epilogue.norm is None:
+            return True
+        weight = epilogue.norm.weight
+        loads = weight.dtype == x.dtype and weight.is_contiguous() and weight.data_ptr() % 16 == 0
+        return loads and self.k % 8 == 0
 
     def multiply_dequantized(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x of any dtype and number of rows: slices of the weights in 16 bits, one matmul each."""
@@ -90,7 +101,19 @@ class TritonMatrix(PreparedMatrix):
         return self.plans[bucket, paired]
 
     def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:
-        return DequantizedMatrix(from_lanes(self.lanes)).multiply_by_expert(x, expert)
+        if x.dtype not in FUSED_DTYPES:
+            return DequantizedMatrix(from_lanes(self.lanes)).multiply_by_expert(x, expert)
+        bucket = row_bucket(x.shape[0])
+        plan = self.expert_plans.get(bucket) or self.expert_plan_for(bucket)
+        with on_device(x.device):
+            return plan.multiply(x, expert)
+
+    def expert_plan_for(self, bucket: int) -> ExpertsPlan:
+        """The plan for so many routed rows, made once."""
+        from kernels.experts import ExpertsPlan
+
+        self.expert_plans[bucket] = ExpertsPlan(self.lanes, bucket, self.gpu)
+        return self.expert_plans[bucket]
 
 
 def prepare_for_gpu(w: PackedMatrix, dtype: torch.dtype) -> PreparedMatrix:

@@ -22,9 +22,10 @@ def prepare(
     `w` itself is not needed afterwards. Call it once a matrix, at load.
     """
     moved = w if device is None else w.to(device)
-    if moved.device.type == "cpu":
-        return prepare_for_cpu(moved, dtype)
-    return prepare_for_gpu(moved, dtype)
+    on_cpu = moved.device.type == "cpu"
+    matrix = prepare_for_cpu(moved, dtype) if on_cpu else prepare_for_gpu(moved, dtype)
+    matrix.take_number()
+    return matrix
 
 
 def linear(
@@ -48,10 +49,17 @@ def linear(
     matrix = w if isinstance(w, PreparedMatrix) else as_it_lies(w, x)
     if x.shape[-1] != matrix.k:
         raise ValueError(f"x has {x.shape[-1]} features, the matrix takes {matrix.k}")
+    if torch.compiler.is_compiling() and matrix.number:
+        outputs = Epilogue(activation=activation).outputs(matrix.n)
+        of_norm = (None, 0.0) if norm is None else (norm.weight, norm.eps)
+        out: Tensor = torch.ops.fqconsole.linear(
+            x, matrix.number, outputs, bias, residual, activation or "", *of_norm
+        )
+        return out
     rows = rows_of(x, matrix)
     if residual is None and activation is None and norm is None:
-        out = matrix.multiply(rows, bias) if rows.shape[0] else x.new_empty((0, matrix.n))
-        return out.view(*x.shape[:-1], matrix.n)
+        product = matrix.multiply(rows, bias) if rows.shape[0] else x.new_empty((0, matrix.n))
+        return product.view(*x.shape[:-1], matrix.n)
     outputs = Epilogue(activation=activation).outputs(matrix.n)
     shape = (*x.shape[:-1], outputs)
     if residual is not None:
@@ -75,6 +83,9 @@ def expert_linear(x: Tensor, w: PackedMatrix | PreparedMatrix, expert: Tensor) -
         raise ValueError(f"x {list(x.shape)} and expert {list(expert.shape)} must be [T, K] and [T]")
     if x.shape[-1] != matrix.k:
         raise ValueError(f"x has {x.shape[-1]} features, the matrices take {matrix.k}")
+    if torch.compiler.is_compiling() and matrix.number:
+        out: Tensor = torch.ops.fqconsole.expert_linear(x, matrix.number, matrix.n, expert)
+        return out
     rows = rows_of(x, matrix)
     return matrix.multiply_by_expert(rows, expert) if rows.shape[0] else x.new_empty((0, matrix.n))
 

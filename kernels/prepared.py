@@ -1,7 +1,10 @@
 """What a matrix becomes at load: the form its device multiplies with. One implementation a path."""
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -25,6 +28,22 @@ class PreparedMatrix(ABC):
     n: int
     k: int
     path: str  # in the operator's words: which matmul runs
+    number: int = 0  # how a compiled graph names it; 0: not made by `kernels.prepare`
+
+    # A graph of torch.compile holds numbers and tensors, nothing else, so numbers must lead back to matrices.
+    numbers: ClassVar[Iterator[int]] = itertools.count(1)
+    living: ClassVar["WeakValueDictionary[int, PreparedMatrix]"] = WeakValueDictionary()
+
+    def take_number(self) -> None:
+        """Become known to compiled graphs, for as long as this matrix lives."""
+        if not self.number:
+            self.number = next(self.numbers)
+            self.living[self.number] = self
+
+    @classmethod
+    def numbered(cls, number: int) -> "PreparedMatrix | None":
+        """The matrix with this number, if it lives."""
+        return cls.living.get(number)
 
     @property
     @abstractmethod

@@ -1,23 +1,25 @@
 """How a fused matmul is cut up: a pure function of GPU, bits, group and shape, from a short table.
 
-Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0): int4 with groups of 64 in float16 at one row, on the
-linears of an 8B Llama. Derived from that: every other scheme and number of rows, and other GPUs, for which the
-compile tests check registers and spills (sm_80, sm_89, sm_90 and sm_100).
+Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0): int4 and int3 with groups of 64 and int8 with one scale
+a row, in float16 at 1, 8 and 16 rows, on the linears of an 8B Llama and on 12288 x 12288. Derived from that:
+every other scheme and number of rows, pairs of tiles, experts, and other GPUs, for which the compile tests
+check registers and spills (sm_80, sm_89, sm_90 and sm_100).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LARGEST_FUSED = 32  # rows of x; with more, other ways are faster
 SMALLEST_GROUP = 16
+LARGEST_UNSORTED = 64  # routed rows; with more, sorting them by expert pays
 
 
 @dataclass(frozen=True)
 class Tile:
     """How one fused matmul is cut up (see `kernels.decode`).
 
-    `n_tiles` times 8 rows of x; `row_tiles` times 16 rows of the weights a block; `warps` that share K; `depth`
-    parts are read ahead; `programs` a multiprocessor that go from block to block, 0 for a program a block;
-    `unroll` parts in one turn of the loop.
+    `n_tiles` times 8 rows of x; `row_tiles` times 16 rows of the weights a block; `warps` that share K;
+    `depth` parts are read ahead; `programs` a multiprocessor that go from block to block, 0 for a program a
+    block; `unroll` parts in one turn of the loop.
     """
 
     n_tiles: int
@@ -55,16 +57,32 @@ def choose_tile(
     """
     n_tiles = row_bucket(m) // 8
     steps = -(-k // (128 if bits == 8 else 256))
-    row_tiles = 2 if paired else 1
-    blocks = -(-n // 16) // row_tiles
+    tiles = -(-n // 16)
     slots = 2 * gpu.multiprocessors
-    if blocks <= slots or blocks > 2 * slots:
-        # One wave, or so many blocks that going on from one to the next without a pause pays.
-        warps, depth, programs = 8, 1, 2 if blocks > slots else 0
+    if n_tiles > 2:
+        tile = Tile(n_tiles, 2 if paired else 1, 4, 1, 2)
+    elif paired:
+        tile = Tile(n_tiles, 2, 4 if tiles > slots else 8, 1, 2)
+    elif n_tiles == 2:
+        # x is read once for 32 rows of the weights; where those are few, more warps share K.
+        tile = Tile(2, 2, 4, 1, 2) if tiles > slots else Tile(2, 2, 8, 1, 1)
+    elif slots < tiles <= 2 * slots:
+        tile = Tile(1, 1, 8, 1, 3 if bits == 8 else 0)  # one wave and a half: all at once
     else:
-        warps, depth, programs = 4, 2, 0  # smaller programs, so that all run at once
-    if n_tiles * row_tiles > 1:
-        warps, depth = min(warps, 8 if n_tiles * row_tiles == 2 else 4), 1
+        tile = Tile(1, 1, 8, 2, 2)
+    warps = tile.warps
     while warps > 1 and warps > steps:
         warps //= 2
-    return Tile(n_tiles, row_tiles, warps, depth, programs)
+    return replace(tile, warps=warps)
+
+
+def choose_expert_tile(
+    bits: int, group_size: int | None, rows_per_expert: float, n: int, k: int, *, gpu: Gpu
+) -> Tile:
+    """The tile for routed rows, `rows_per_expert` on average, times a stack of matrices `[n, k]`."""
+    steps = -(-k // (128 if bits == 8 else 256))
+    n_tiles = 1 if rows_per_expert <= 4 else 2 if rows_per_expert <= 12 else 4
+    warps = 4
+    while warps > 1 and warps > steps:
+        warps //= 2
+    return Tile(n_tiles, 1, warps, 1, 0)

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs
-# ruff: noqa: RET505, RUF005 — Triton compiles one branch of an `if`
+# ruff: noqa: RET505 — Triton compiles one branch of an `if`
 """Device functions: one packed word in a register → signed codes in the activations' dtype, exactly.
 
 A word of the lane order (`kernels.lane_layout`) has two 16-bit fields, so everything is done to both at once

@@ -1,10 +1,10 @@
-# mypy: allow-untyped-defs, allow-incomplete-defs
+# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment,misc,var-annotated"
 # ruff: noqa: PLR0912, PLR0917, RET505, RUF005 — Triton compiles one branch of an `if` and takes many
 # arguments
 """Device functions: one step of a warp along K, from the lane order to sums.
 
-`kernels.lane_layout` says how words lie, `kernels.fragments` what A, B and C are. ROW_TILES tiles of 16 weight
-rows meet N_TILES tiles of 8 rows of x; warp w takes the steps w, w + WARPS, …
+`kernels.lane_layout` says how words lie, `kernels.fragments` what A, B and C are. ROW_TILES tiles of 16
+weight rows meet N_TILES tiles of 8 rows of x; warp w takes the steps w, w + WARPS, …
 
     for each plane p of the step
         every PAIR planes           load x
@@ -67,6 +67,42 @@ def load_tile(
             pointer = pointers[2] + place * (8 * GROUPS) + part * WIDTH
             scales = scales + load_words(pointer, ok, policy, WIDTH, not EVEN, HINT, INTERPRET)
     return slots, scales
+
+
+@triton.jit
+def load_block(
+    pointers,
+    policy,
+    block,
+    part,
+    warp,
+    steps,
+    tiles,
+    tile_step,
+    ROW_TILES: tl.constexpr,
+    WARPS: tl.constexpr,
+    PAIRED: tl.constexpr,
+    BITS: tl.constexpr,
+    GROUPS: tl.constexpr,
+    EVEN: tl.constexpr,
+    HINT: tl.constexpr,
+    INTERPRET: tl.constexpr,
+):
+    """One part of a block's tiles; a block or step that does not exist is not read."""
+    step = part * WARPS + warp
+    first = block if PAIRED else block * ROW_TILES
+    loaded = ()
+    for r in tl.static_range(ROW_TILES):
+        tile = first + r * tile_step
+        inside = (step < steps) & (tile < tiles)
+        if PAIRED:
+            inside &= block < tile_step
+        place = tile.to(tl.int64) * steps + step
+        tile_words = load_tile(
+            pointers, place, inside.to(tl.int32), policy, BITS, GROUPS, EVEN, HINT, INTERPRET
+        )
+        loaded = loaded + (tile_words,)
+    return loaded
 
 
 @triton.jit

@@ -18,12 +18,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels.decode import DecodePlan, decode_kernel
+from kernels.decode import DecodePlan
+from kernels.experts import ExpertsPlan
 from kernels.lane_layout import LaneMatrix, lane_shapes
+from kernels.launch import Launch
 from kernels.tiles import Gpu, Tile, choose_tile
 
 TYPES = {"float16": "*fp16", "bfloat16": "*bf16"}
-POINTERS = {"words_ptr": "*i32", "scales_ptr": "*i32"}
+# The others are the activations'.
+POINTERS = dict.fromkeys(("words_ptr", "scales_ptr", "order_ptr", "start_ptr", "end_ptr"), "*i32")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Case:
     """One compilation, as a launch with these tensors would ask for it."""
 
     capability: int
+    experts: int = 0  # of a stack; 0: one matrix
     bits: int = 4
     group_size: int | None = 64
     dtype: str = "float16"
@@ -48,8 +52,8 @@ class Case:
 class Report:
     """What a compiled kernel uses; `stack` and `local` bytes a thread are register spills.
 
-    `trips` counts what goes through shared memory between the first and the last use of the matrix unit, where
-    the weights are; `barriers` those of the whole kernel.
+    `trips` counts what goes through shared memory between the first and the last use of the matrix unit,
+    where the weights are; `barriers` those of the whole kernel.
     """
 
     registers: int
@@ -63,29 +67,46 @@ class Report:
     dependent_launches: int
 
 
-def compile_case(case: Case) -> Any:
-    """The compiled kernel; nothing is allocated for the matrix."""
-    words, scales = lane_shapes(case.bits, case.group_size, case.n, case.k)
-    meta = {"device": "meta", "dtype": torch.int32}
-    w = LaneMatrix(
-        torch.empty(words, **meta), torch.empty(scales, **meta), case.bits, case.group_size, case.n, case.k,
-        getattr(torch, case.dtype),
+def matrix_of(case: Case) -> LaneMatrix:
+    """The matrix or stack of a case; nothing is allocated for it."""
+    shapes = lane_shapes(case.bits, case.group_size, case.n, case.k)
+    stack = (case.experts,) if case.experts else ()
+    words, scales = (torch.empty((*stack, *shape), device="meta", dtype=torch.int32) for shape in shapes)
+    return LaneMatrix(
+        words, scales, case.bits, case.group_size, case.n, case.k, getattr(torch, case.dtype)
     )  # fmt: skip
+
+
+def launch_of(case: Case) -> tuple[Launch, set[str]]:
+    """The launch that the case's plan would make, and the names of the arguments that it would leave out."""
+    w = matrix_of(case)
     gpu = Gpu(case.capability)
+    given = None if case.tile is None else Tile(*case.tile)
+    if case.experts:
+        plan = ExpertsPlan(w, case.m, gpu, tile=given)
+        return plan.launch, {"order_ptr", "start_ptr", "end_ptr"} if not plan.sorted else set()
     paired = case.activation != ""
-    chosen = choose_tile(case.bits, case.group_size, case.m, case.n, case.k, gpu=gpu, paired=paired)
-    plan = DecodePlan(w, chosen if case.tile is None else Tile(*case.tile), gpu, paired=paired)
-    launch = plan.launch_for((case.activation or None, case.bias, case.residual, case.norm))
-    names = decode_kernel.arg_names
-    constants = dict(zip([name for name in names if name in launch.names], launch.constants, strict=True))
-    absent = {"bias_ptr": case.bias, "residual_ptr": case.residual, "norm_ptr": case.norm}
-    constants |= {name: None for name, there in absent.items() if not there}
+    chosen = given or choose_tile(case.bits, case.group_size, case.m, case.n, case.k, gpu=gpu, paired=paired)
+    launch = DecodePlan(w, chosen, gpu, paired=paired).launch_for(
+        (case.activation or None, case.bias, case.residual, case.norm)
+    )
+    there = {"bias_ptr": case.bias, "residual_ptr": case.residual, "norm_ptr": case.norm}
+    return launch, {name for name, is_there in there.items() if not is_there}
+
+
+def compile_case(case: Case) -> Any:
+    """The compiled kernel, as the launch asks for it."""
+    launch, absent = launch_of(case)
+    kernel = launch.kernel
+    names = kernel.arg_names
+    constants = dict(zip(launch.names, launch.constants, strict=True)) | dict.fromkeys(absent)
+    types = POINTERS | {"eps": "fp32", "expert_ptr": "*i32" if "order_ptr" not in absent else "*i64"}
     signature = {}
     for name in names:
-        kind = POINTERS.get(name, TYPES[case.dtype]) if name.endswith("_ptr") else "i32"
-        signature[name] = "constexpr" if name in constants else "fp32" if name == "eps" else kind
+        kind = TYPES[case.dtype] if name.endswith("_ptr") else "i32"
+        signature[name] = "constexpr" if name in constants else types.get(name, kind)
     places = {(names.index(name),): value for name, value in constants.items()}
-    source = ASTSource(fn=decode_kernel, signature=signature, constexprs=places, attrs={})
+    source = ASTSource(fn=kernel, signature=signature, constexprs=places, attrs={})
     return triton.compile(source, target=GPUTarget("cuda", case.capability, 32), options=launch.options)
 
 

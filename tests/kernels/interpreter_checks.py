@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.tiles import Gpu, Tile
-from tests.kernels.numerics import GROUPS, Extras, check_every_weight, check_matmul
+from tests.kernels.numerics import GROUPS, Extras, check_every_weight, check_experts, check_matmul
 
 BITS = st.sampled_from([8, 4, 3])
 DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
@@ -73,3 +73,20 @@ def test_more_rows(bits, m):
 @pytest.mark.parametrize("bits", [8, 4, 3])
 def test_every_weight(bits, group_size, dtype):
     check_every_weight(bits, group_size, dtype, k=128 if group_size == 128 else 144)
+
+
+@settings(deadline=None, max_examples=10, derandomize=True)
+@given(
+    bits=BITS, group_size=st.sampled_from([None, 16, 64]), dtype=DTYPES, n=st.integers(16, 40),
+    expert=st.lists(st.integers(0, 6), min_size=1, max_size=14), sort=st.booleans(),
+    tile=st.sampled_from([Tile(1, 1, 1, 1, 0), Tile(1, 1, 2, 2, 0), Tile(1, 2, 1, 1, 0)]),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_experts(bits, group_size, dtype, n, expert, sort, tile, seed):
+    """Five experts; ids 5 and 6 stand for none."""
+    check_experts(bits, group_size, dtype, expert, 5, n, 192, sort=sort, tile=tile, seed=seed)
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_an_expert_with_many_rows(sort):
+    check_experts(4, 64, torch.bfloat16, [1] * 19 + [0] * 3 + [2], 4, 16, 128, sort=sort)

@@ -1,3 +1,4 @@
+# ruff: noqa: PLR0917 — a case has as many parts as it has
 """What every fused kernel must hold, on any device: used through the interpreter and on a GPU."""
 
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from kernels.decode import DecodePlan, decode_reference
 from kernels.epilogue import Activation, Epilogue, Norm
+from kernels.experts import ExpertsPlan, expert_matmul_reference
 from kernels.lane_layout import to_lanes
 from kernels.tiles import Gpu, Tile, choose_tile
 from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
@@ -81,3 +83,23 @@ def check_every_weight(
     with poisoned_memory():
         out: Tensor = torch.cat([plan.multiply(rows) for rows in identity.split(32)])
     assert torch.equal(out.mT, w.dequantize(dtype))
+
+
+def check_experts(
+    bits: int, group_size: int | None, dtype: torch.dtype, expert: list[int], experts: int, n: int, k: int, *,
+    sort: bool | None = None, tile: Tile | None = None, seed: int = 0, device: str = "cpu", gpu: Gpu = GPU,
+) -> None:  # fmt: skip
+    """Each row meets its expert's matrix; a row without an expert is zero."""
+    w = random_matrix((experts, n, k), bits, group_size, dtype, seed, device)
+    x = random_rows((len(expert), k), dtype, seed + 1, device)
+    ids = torch.tensor(expert, device=device)
+    plan = ExpertsPlan(to_lanes(w, dtype), len(expert), gpu, tile=tile, sort=sort)
+    with poisoned_memory():
+        out = plan.multiply(x, ids)
+        again = plan.multiply(x, ids)
+    known = ids < experts
+    assert torch.count_nonzero(out[~known]) == 0
+    assert torch.equal(out, again)
+    if known.any():
+        error = relative_error(out, expert_matmul_reference(x, w, ids))
+        assert error <= TOLERANCE[dtype], f"relative error {error:.2e} with {plan.tile}"
