@@ -26,7 +26,7 @@ from fqconsole.models.description import ModelDescription
 from quantizer.absorption import find_channels
 from quantizer.blocks import rounded
 from quantizer.channels import OCTAVE, absorbed, decoded, encoded, importance_of, read_vector, spread
-from quantizer.device import block_rows
+from quantizer.device import block_rows, search_rows
 from quantizer.parts import Piece, plan_parts
 from quantizer.plan import ChannelSet, Plan
 from quantizer.source import TensorFile
@@ -162,11 +162,13 @@ class _Chooser:
         importance = weights if self._draft.methods.importance else None
         total = 0.0
         for name, sample in samples.items():
-            prepared = sample * columns
-            made = rounded(prepared, self._matrices[name], self._draft, name, importance)
-            error = ((made - prepared).square() * weights).sum(dtype=torch.float64)
-            whole = (prepared.square() * weights).sum(dtype=torch.float64)
-            total += float(error / whole.clamp_min(TINY))
+            error = whole = 0.0
+            for rows in sample.split(search_rows(self._device, sample.shape[1])):
+                prepared = rows * columns
+                made = rounded(prepared, self._matrices[name], self._draft, name, importance)
+                error += float((made.sub_(prepared).square_() @ weights).sum(dtype=torch.float64))
+                whole += float((prepared.square_() @ weights).sum(dtype=torch.float64))
+            total += error / max(whole, TINY)
         return total
 
 
