@@ -10,17 +10,21 @@ import torch
 from torch import Tensor
 
 from kernels.epilogue import NOTHING, Epilogue, multiply_with
-from kernels.lane_layout import LaneMatrix, from_lanes, to_lanes
+from kernels.lane_layout import LaneMatrix, from_lanes
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix
 from kernels.tiles import LARGEST_FUSED, Gpu, choose_tile, row_bucket, supports_group
+from kernels.wide_tiles import LARGEST_WIDE, SMALLEST_WIDE_OUTPUT, WIDE_CAPABILITY, choose_wide_tile
 
 if TYPE_CHECKING:
     from kernels.decode import DecodePlan
     from kernels.experts import ExpertsPlan
+    from kernels.prefill import Prefill
+    from kernels.wide_plan import WidePlan
 
 OLDEST_CAPABILITY = 80  # bfloat16 in the matrix unit
 FUSED_DTYPES = (torch.float16, torch.bfloat16)
+LARGEST_DECODE = 16  # rows of x for the decode kernel, where there is the wide one
 ROW_TILE = 16  # a gate tile and its up tile must not share rows
 
 
@@ -56,7 +60,9 @@ class TritonMatrix(PreparedMatrix):
         self.n = lanes.n
         self.k = lanes.k
         self.plans: dict[tuple[int, bool], DecodePlan] = {}  # of each `row_bucket` met so far
+        self.prefills: dict[torch.dtype, Prefill] = {}
         self.expert_plans: dict[int, ExpertsPlan] = {}
+        self.wide_plans: dict[int, WidePlan] = {}
 
     @property
     def bytes(self) -> int:
@@ -66,16 +72,24 @@ class TritonMatrix(PreparedMatrix):
         return self.multiply_with(x, NOTHING if bias is None else Epilogue(bias))
 
     def multiply_with(self, x: Tensor, epilogue: Epilogue) -> Tensor:
-        # The one place where the number of rows decides who multiplies.
-        m = x.shape[0]
-        if m > LARGEST_FUSED or x.dtype not in FUSED_DTYPES:
+        if x.dtype not in FUSED_DTYPES:
             return multiply_with(self.multiply_dequantized, x, epilogue)
-        if not self.fuses(x, epilogue):
-            return multiply_with(self.multiply, x, epilogue)
-        key = (row_bucket(m), epilogue.activation is not None)
-        plan = self.plans.get(key) or self.plan_for(*key)
         with on_device(x.device):
-            return plan.multiply(x, epilogue)
+            # The one place where the number of rows decides who multiplies.
+            if x.shape[0] > LARGEST_FUSED:
+                return multiply_with(self.multiply_many, x, epilogue)
+            if not self.fuses(x, epilogue):
+                return multiply_with(self.multiply_few, x, epilogue)
+            return self.plan_for(x.shape[0], epilogue.activation is not None).multiply(x, epilogue)
+
+    def multiply_few(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """The product alone of up to `LARGEST_FUSED` rows."""
+        return self.plan_for(x.shape[0], False).multiply(x, Epilogue(bias))
+
+    def multiply_many(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """The product alone of any number of rows: slices of the weights in 16 bits, multiplied by cuBLAS."""
+        prefill = self.prefills.get(x.dtype) or self.prefill_for(x.dtype)
+        return prefill.multiply(x, bias)
 
     def fuses(self, x: Tensor, epilogue: Epilogue) -> bool:
         """Whether one launch does all of it: halves of whole row tiles, norm weights that load as x does."""
@@ -87,18 +101,56 @@ class TritonMatrix(PreparedMatrix):
         loads = weight.dtype == x.dtype and weight.is_contiguous() and weight.data_ptr() % 16 == 0
         return loads and self.k % 8 == 0
 
-    def multiply_dequantized(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """x of any dtype and number of rows: slices of the weights in 16 bits, one matmul each."""
-        return DequantizedMatrix(from_lanes(self.lanes)).multiply(x, bias)
+    def decode_rows(self, dtype: torch.dtype) -> int:
+        """Most rows of x for the decode kernel; none where it does not know the dtype."""
+        if dtype not in FUSED_DTYPES:
+            return 0
+        return LARGEST_DECODE if self.is_wide(LARGEST_DECODE + 1, dtype) else LARGEST_FUSED
 
-    def plan_for(self, bucket: int, paired: bool) -> DecodePlan:
+    def is_wide(self, m: int, dtype: torch.dtype) -> bool:
+        """Whether the wide kernel takes so many rows of x."""
+        known = self.gpu.capability == WIDE_CAPABILITY and self.lanes.pair == 2
+        enough = self.n >= SMALLEST_WIDE_OUTPUT
+        return known and enough and self.lanes.dtype == dtype and m <= LARGEST_WIDE
+
+    def multiply_wide(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """Many rows of x, weights unpacked on the way to the matrix unit."""
+        bucket = row_bucket(x.shape[0])
+        plan = self.wide_plans.get(bucket) or self.wide_plan_for(bucket)
+        with on_device(x.device):
+            return plan.multiply(x, bias)
+
+    def wide_plan_for(self, bucket: int) -> WidePlan:
         """The plan for so many rows of x, made once."""
-        from kernels.decode import DecodePlan  # triton is loaded with the first use on a GPU
+        from kernels.wide_plan import WidePlan
 
         w = self.lanes
-        tile = choose_tile(w.bits, w.group_size, bucket, w.n, w.k, gpu=self.gpu, paired=paired)
-        self.plans[bucket, paired] = DecodePlan(w, tile, self.gpu, paired=paired)
-        return self.plans[bucket, paired]
+        tile = choose_wide_tile(w.bits, bucket, w.n, w.k)
+        self.wide_plans[bucket] = WidePlan(w, tile, self.gpu.multiprocessors)
+        return self.wide_plans[bucket]
+
+    def multiply_dequantized(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x of any dtype and number of rows, in plain torch."""
+        return DequantizedMatrix(from_lanes(self.lanes)).multiply(x, bias)
+
+    def plan_for(self, m: int, paired: bool) -> DecodePlan:
+        """The plan for `m` rows of x, made once for all that share a bucket."""
+        key = (row_bucket(m), paired)
+        plan = self.plans.get(key)
+        if plan is None:
+            from kernels.decode import DecodePlan  # triton is loaded with the first use on a GPU
+
+            w = self.lanes
+            tile = choose_tile(w.bits, w.group_size, key[0], w.n, w.k, gpu=self.gpu, paired=paired)
+            plan = self.plans[key] = DecodePlan(w, tile, self.gpu, paired=paired)
+        return plan
+
+    def prefill_for(self, dtype: torch.dtype) -> Prefill:
+        """What multiplies many rows of this dtype, made once."""
+        from kernels.prefill import Prefill
+
+        self.prefills[dtype] = Prefill(self.lanes, dtype, self.gpu)
+        return self.prefills[dtype]
 
     def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:
         if x.dtype not in FUSED_DTYPES:
@@ -125,8 +177,10 @@ def prepare_for_gpu(w: PackedMatrix, dtype: torch.dtype) -> PreparedMatrix:
     if why_not_fused(w.device) or not supports_group(w.group_size):
         return DequantizedMatrix(w)
     kept = next(kind for kind in (w.scales.dtype, dtype, torch.bfloat16) if kind in FUSED_DTYPES)
+    from kernels.repack import repack
+
     with on_device(w.device):
-        lanes = to_lanes(w, kept)
+        lanes = repack(w, kept)
         torch.cuda.current_stream().synchronize()
     return TritonMatrix(lanes, gpu_of(w.device))
 

@@ -11,15 +11,9 @@ from kernels.wide_tiles import WideTile
 from kernels.wide_unpack import block_text, scales_text
 
 BLOCK = 64  # columns that one call of the matrix unit takes
-WIDE_CAPABILITY = 90
 REORDER_ROWS = 32
 LARGEST_SPLIT = 8
 SHORTEST_PART = 2  # steps
-
-
-def supports_wide(w: LaneMatrix, dtype: torch.dtype, capability: int) -> bool:
-    """Whether the kernel knows this matrix: Hopper, scales in the activations' dtype, groups from 32."""
-    return capability == WIDE_CAPABILITY and w.dtype == dtype and w.pair == 2
 
 
 class WidePlan:

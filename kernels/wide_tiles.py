@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from kernels.tiles import row_bucket
 
 LARGEST_WIDE = 2048  # rows of x; with more, unpacking once for a 16-bit matmul is faster
+SMALLEST_WIDE_OUTPUT = 256  # rows of the weights: one program's, at most
+WIDE_CAPABILITY = 90
 MANY_OUTPUTS = 16384  # enough blocks for every multiprocessor without splitting K
 LONG_ROWS = 8192
 
