@@ -163,7 +163,7 @@ class _Chooser:
         total = 0.0
         for name, sample in samples.items():
             error = whole = 0.0
-            for rows in torch.split(sample, search_rows(self._device, sample.shape[1])):  # type: ignore[no-untyped-call]
+            for rows in torch.split(sample, search_rows(self._device, sample.shape[1])):
                 prepared = rows * columns
                 made = rounded(prepared, self._matrices[name], self._draft, name, importance)
                 error += float((made.sub_(prepared).square_() @ weights).sum(dtype=torch.float64))
