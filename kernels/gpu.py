@@ -76,11 +76,13 @@ class TritonMatrix(PreparedMatrix):
             return multiply_with(self.multiply_dequantized, x, epilogue)
         with on_device(x.device):
             # The one place where the number of rows decides who multiplies.
-            if x.shape[0] > LARGEST_FUSED:
-                return multiply_with(self.multiply_many, x, epilogue)
+            m = x.shape[0]
+            if m > self.decode_rows(x.dtype):
+                wide = self.is_wide(m, x.dtype)
+                return multiply_with(self.multiply_wide if wide else self.multiply_many, x, epilogue)
             if not self.fuses(x, epilogue):
                 return multiply_with(self.multiply_few, x, epilogue)
-            return self.plan_for(x.shape[0], epilogue.activation is not None).multiply(x, epilogue)
+            return self.plan_for(m, epilogue.activation is not None).multiply(x, epilogue)
 
     def multiply_few(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """The product alone of up to `LARGEST_FUSED` rows."""
@@ -102,9 +104,7 @@ class TritonMatrix(PreparedMatrix):
         return loads and self.k % 8 == 0
 
     def decode_rows(self, dtype: torch.dtype) -> int:
-        """Most rows of x for the decode kernel; none where it does not know the dtype."""
-        if dtype not in FUSED_DTYPES:
-            return 0
+        """Most rows of x for the decode kernel."""
         return LARGEST_DECODE if self.is_wide(LARGEST_DECODE + 1, dtype) else LARGEST_FUSED
 
     def is_wide(self, m: int, dtype: torch.dtype) -> bool:
