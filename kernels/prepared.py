@@ -37,7 +37,7 @@ class PreparedMatrix(ABC):
     def take_number(self) -> None:
         """Become known to compiled graphs, for as long as this matrix lives."""
         if not self.number:
-            self.number = next(self.numbers)
+            object.__setattr__(self, "number", next(self.numbers))  # some are frozen
             self.living[self.number] = self
 
     @classmethod
