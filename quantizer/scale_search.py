@@ -20,7 +20,7 @@ from torch import Tensor
 from quantizer.rounding import grouped, largest_code, signed_extremes, stored_absmax, usable_scales
 
 # Gaussian groups of 16 to 16,384 weights at 3 to 8 bits are best clipped at 0.55 to 1; finer steps gain
-# nothing once the fit refines each of them (benchmarks/quality.py --methods).
+# nothing once the fit refines each of them (python -m benchmarks.quality --methods).
 CLIPPINGS = (1.0, 0.9, 0.8, 0.7, 0.6)
 
 

@@ -1,0 +1,1 @@
+"""What quantization costs a model, ours and that of others, against real bits per weight."""

@@ -1,0 +1,3 @@
+from benchmarks.quality.checkpoints import main
+
+main()
