@@ -17,9 +17,7 @@ SCRIPT = Path(__file__).with_name("compile_offline.py")
 ROOT = SCRIPT.parents[2]
 CAPABILITIES = (80, 89, 90, 100)
 SCHEMES = ((4, 64), (4, 16), (4, None), (8, None), (8, 64), (3, 64), (3, None))
-DTYPES = ("float16", "bfloat16")
 MOST_STACK = 32  # bytes a thread, of a few values that are needed once a block
-MOST_REGISTERS = 128  # of one row tile and 8 rows of x: 4 programs of 4 warps on a multiprocessor
 
 pytestmark = [
     pytest.mark.slow,
@@ -46,7 +44,6 @@ def check(results: Iterable[tuple[dict, dict]]) -> None:
     for case, report in results:
         wrong = {
             "spills": report["local"] > 0 or report["stack"] > MOST_STACK,
-            "registers": small(case) and report["registers"] > MOST_REGISTERS,
             "empty": report["stores"] == 0 or report["multiplications"] == 0,
             "weights through shared memory": report["trips"] > 0,
             "dependent launch": (report["dependent_launches"] > 0) != starts_early(case),
@@ -60,37 +57,35 @@ def starts_early(case: dict) -> bool:
     return case["capability"] >= 90 and not ("experts" in case and case["m"] > LARGEST_UNSORTED)
 
 
-def small(case: dict) -> bool:
-    """One fragment of sums a thread, and one part read ahead."""
-    return case.get("m", 1) <= 8 and "activation" not in case and case.get("n") != DEEP_N
-
-
-# Here the choice is two parts read ahead.
-DEEP_N = 6144
-
-
 def test_decode_on_every_gpu():
     check(
         compile_all(
-            {"capability": capability, "bits": bits, "group_size": group}
-            for capability, (bits, group) in itertools.product(CAPABILITIES, ((4, 64), (8, None), (3, 64)))
+            {"capability": capability, "bits": bits, "group_size": group, "dtype": dtype, "m": m}
+            for capability, (bits, group), (dtype, m) in itertools.product(
+                CAPABILITIES, ((4, 64), (8, None), (3, 64)), (("float16", 1), ("bfloat16", 32))
+            )
         )
     )
 
 
-def test_one_barrier_adds_the_warps():
-    """One trip through shared memory at the end, whatever layouts the compiler picks on the way."""
-    results = compile_all({"capability": 90, "group_size": group} for group in (64, None))
-    assert [report["barriers"] for _, report in results] == [1, 1]
+def test_the_smallest_tile():
+    """One barrier adds the warps, and two programs of 8 warps fit on a multiprocessor.
+
+    One trip through shared memory at the end, whatever layouts the compiler picks on the way.
+    """
+    cases = ((4, 64), (4, None), (8, None), (3, 64))
+    tile = (1, 1, 8, 1, 0)
+    results = compile_all({"capability": 90, "bits": b, "group_size": g, "tile": tile} for b, g in cases)
+    assert [report["barriers"] for _, report in results] == [1] * len(cases)
+    assert max(report["registers"] for _, report in results) <= 128
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
-def test_every_scheme(capability):
+def test_every_scheme():
     check(
         compile_all(
-            {"capability": capability, "bits": bits, "group_size": group, "dtype": dtype, "m": m, "n": n}
-            for (bits, group), dtype, (m, n) in itertools.product(
-                SCHEMES, DTYPES, ((1, 28672), (16, 4096), (32, 4096))
+            {"capability": 90, "bits": bits, "group_size": group, "dtype": dtype, "m": m, "n": n}
+            for (bits, group), (dtype, m, n) in itertools.product(
+                SCHEMES, (("float16", 1, 28672), ("bfloat16", 1, 6144), ("float16", 16, 4096))
             )
         )
     )
@@ -103,19 +98,18 @@ def test_epilogues_and_prologues():
         {"activation": "gelu_tanh", "residual": True},
         {"activation": "gelu", "m": 16},
     )
-    check(compile_all({"capability": 90, "bits": bits} | extra for bits in (8, 4, 3) for extra in around))
+    check(compile_all({"capability": 90, "bits": bits} | extra for bits in (8, 4) for extra in around))
 
 
 def test_experts():
     """Few routed rows of many experts, several for each, and so many that they are sorted."""
     shapes = ({"experts": 128, "m": 8}, {"experts": 8, "m": 64}, {"experts": 8, "m": 1024})
-    for capability in (80, 90):
-        check(
-            compile_all(
-                {"capability": capability, "bits": bits, "n": 1536, "k": 2048} | shape
-                for bits, shape in itertools.product((8, 4, 3), shapes)
-            )
+    check(
+        compile_all(
+            {"capability": capability, "bits": bits, "n": 1536, "k": 2048} | shape
+            for (capability, bits), shape in itertools.product(((80, 4), (90, 8), (90, 3)), shapes)
         )
+    )
 
 
 def test_ragged_shapes_compile():
