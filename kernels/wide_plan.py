@@ -29,7 +29,8 @@ class WidePlan:
         self.programs = tile.programs * multiprocessors
         self.n_blocks = -(-w.n // (16 * tile.warps * tile.row_tiles))
         self.scales = w.scales.view(w.dtype)
-        self.arrived = torch.zeros(self.n_blocks, dtype=torch.int32, device=w.device)
+        # Only where two programs or more share a block; captured graphs keep the address.
+        self.arrived = torch.zeros(self.programs // 2, dtype=torch.int32, device=w.device)
         dtype = {torch.float16: "fp16", torch.bfloat16: "bf16"}[w.dtype]
         groups = 0 if w.group_size is None else w.scales_per_step
         # The words of a step arrive with an activation stage that is awaited before the step begins.
@@ -89,8 +90,6 @@ class WidePlan:
         blocks = self.n_blocks * m_tiles
         parts, span = self.cut(blocks)
         programs = blocks * parts if parts > 1 else -(-blocks * w.steps // span)
-        if self.arrived.numel() < blocks:
-            self.arrived = torch.zeros(blocks, dtype=torch.int32, device=w.device)
         out = x.new_empty((m, w.n))
         slabs = programs if parts > 1 else 0
         partial = x.new_empty(

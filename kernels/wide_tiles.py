@@ -46,6 +46,8 @@ def choose_wide_tile(bits: int, m: int, n: int, k: int) -> WideTile:
     if m <= 32:
         return WideTile(32, 4, 2, 4, 2, 2) if many else WideTile(32, 4, 1, 4, blocks, 2)
     if m <= 64:
+        if many and bits == 8:
+            return WideTile(64, 4, 2, 6, 1, 2)  # as much in flight, in so little memory that two programs fit
         return WideTile(64, 4, 2 if many else 1, 4, 2, 2)
     if m <= 128 and not many and k <= LONG_ROWS:
         return WideTile(64, 4, 1, 4, 2, 2)

@@ -4,6 +4,7 @@
 import torch
 
 from kernels import PackedMatrix
+from kernels.lane_layout import LaneMatrix, lane_shapes
 from kernels.packing import pack_codes
 
 # Half a unit in the last place of the output is 4.9e-4 and 3.9e-3 at worst; where a scale meets the
@@ -42,3 +43,12 @@ def relative_error(out: torch.Tensor, reference: torch.Tensor) -> float:
         return float("inf")
     difference = float((out.double() - reference).norm())
     return difference / float(reference.norm()) if difference else 0.0
+
+
+def lanes_without_memory(
+    bits: int, group_size: int | None, n: int, k: int, dtype: torch.dtype = torch.float16
+) -> LaneMatrix:
+    """A matrix in lane order of which only the shapes exist."""
+    shapes = lane_shapes(bits, group_size, n, k)
+    words, scales = (torch.empty(shape, device="meta", dtype=torch.int32) for shape in shapes)
+    return LaneMatrix(words, scales, bits, group_size, n, k, dtype)

@@ -1,0 +1,152 @@
+"""How a wide matmul is cut up: tiles that fit a multiprocessor, every step of every block exactly once."""
+
+import itertools
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernels.tiles import row_bucket
+from kernels.wide_tiles import LARGEST_WIDE, SMALLEST_WIDE_OUTPUT, choose_wide_tile
+from tests.kernels.cases import lanes_without_memory
+
+pytest.importorskip("triton")
+
+from kernels.wide_plan import LARGEST_SPLIT, SHORTEST_PART, WidePlan
+
+# Of compute capability 9.0.
+SHARED = 227 << 10  # bytes that a program may take
+SHARED_OF_ALL = 228 << 10  # bytes of a multiprocessor, of which each program costs RESERVED more
+RESERVED = 1 << 10
+REGISTERS = 1 << 16
+SCRATCH = 512  # bytes a warp, in which the epilogue turns 16 x 16 results
+
+BITS = st.sampled_from([8, 4, 3])
+ROWS = st.integers(17, LARGEST_WIDE)
+OUTPUTS = st.integers(SMALLEST_WIDE_OUTPUT, 60_000)
+COLUMNS = st.integers(16, 30_000)
+
+
+@dataclass
+class Recorder:
+    """Stands for a launch, and keeps what it is called with."""
+
+    calls: list[tuple] = field(default_factory=list)
+
+    def __call__(self, grid, kind, *arguments):
+        self.calls.append((grid, arguments))
+
+
+def constants_of(plan: WidePlan) -> dict[str, object]:
+    launch = plan.launches[False]
+    return dict(zip(launch.names, launch.constants, strict=True))
+
+
+@given(bits=BITS, m=ROWS, n=OUTPUTS, k=COLUMNS)
+def test_one_tile_a_bucket(bits, m, n, k):
+    tile = choose_wide_tile(bits, m, n, k)
+    assert tile == choose_wide_tile(bits, row_bucket(m), n, k)
+    assert tile.outputs == 16 * tile.warps * tile.row_tiles <= SMALLEST_WIDE_OUTPUT
+
+
+@given(bits=BITS, m=ROWS, n=OUTPUTS, k=COLUMNS)
+def test_a_tile_is_one_that_the_kernel_knows(bits, m, n, k):
+    tile = choose_wide_tile(bits, m, n, k)
+    assert (2 if bits == 8 else 4) % tile.stage_blocks == 0  # a step is whole stages
+    assert tile.stages >= 3  # one read, one just read, one on its way
+    assert tile.warps in (4, 8)  # one or two warpgroups
+    assert tile.row_tiles in (1, 2)
+    assert tile.rows in (32, 64, 128, 256)
+
+
+@given(bits=BITS, m=ROWS, n=OUTPUTS, k=COLUMNS)
+def test_registers(bits, m, n, k):
+    """A warp's registers come 8 a lane; sums, a fragment of unpacked weights and its words must fit."""
+    tile = choose_wide_tile(bits, m, n, k)
+    assert tile.registers <= 255
+    assert tile.programs * tile.warps * 32 * (-(-tile.registers // 8) * 8) <= REGISTERS
+    sums = tile.row_tiles * tile.rows // 2  # 16 rows of weights a warp
+    assert sums + 32 + 16 <= tile.registers
+
+
+@pytest.mark.parametrize("group_size", [None, 32, 128])
+@pytest.mark.parametrize("bits", [8, 4, 3])
+def test_the_rings_fit_in_shared_memory(bits, group_size):
+    for m in (32, 64, 128, 256, 512, 1024, 2048):
+        for n in (4096, 28672):
+            for k in (4096, 14336):
+                tile = choose_wide_tile(bits, m, n, k)
+                plan = WidePlan(lanes_without_memory(bits, group_size, n, k), tile, 132)
+                x = tile.stages * tile.stage_blocks * tile.rows * 64 * 2
+                words = constants_of(plan)["SLOTS"] * tile.outputs // 16 * plan.lanes.words.shape[-1] * 4
+                needed = x + words + SCRATCH * tile.warps
+                assert needed <= SHARED
+                assert tile.programs * (needed + RESERVED) <= SHARED_OF_ALL
+
+
+@given(bits=BITS, m=ROWS, n=OUTPUTS)
+def test_words_arrive_before_their_step(bits, m, n):
+    """Words start with the first stage of a step, SLOTS - 1 steps ahead, and are there STAGES - 2 stages on."""
+    tile = choose_wide_tile(bits, m, n, 4096)
+    slots = constants_of(WidePlan(lanes_without_memory(bits, 64, n, 4096), tile, 132))["SLOTS"]
+    stages_of_a_step = (2 if bits == 8 else 4) // tile.stage_blocks
+    assert (slots - 1) * stages_of_a_step >= tile.stages - 2
+
+
+@given(
+    bits=BITS, group_size=st.sampled_from([None, 32, 96]), m=ROWS, n=OUTPUTS,
+    groups=st.integers(1, 200), multiprocessors=st.sampled_from([78, 114, 132]),
+)  # fmt: skip
+def test_every_step_of_every_block_once(bits, group_size, m, n, groups, multiprocessors):  # noqa: PLR0917
+    k = groups * (group_size or 100)
+    tile = choose_wide_tile(bits, m, n, k)
+    plan = WidePlan(lanes_without_memory(bits, group_size, n, k), tile, multiprocessors)
+    launch, plan.reorder = Recorder(), Recorder()
+    plan.launches = {False: launch}
+    out = plan.multiply(torch.empty((m, k), dtype=torch.float16, device="meta"), None)
+    assert out.shape == (m, n)
+
+    (((programs, _, _), arguments),) = launch.calls
+    ordered, *_, partial, arrived = arguments[:7]
+    rows, outputs, x_rows, tiles, steps, m_tiles, blocks, parts, span = arguments[7:]
+    assert (rows, outputs) == (m, n)
+    assert blocks == -(-n // tile.outputs) * m_tiles
+    assert x_rows == m_tiles * tile.rows >= m
+    assert tiles == -(-n // 16) >= tile.outputs // 16  # a last block that overlaps has rows to overlap with
+    assert tuple(ordered.shape) == (steps * plan.lanes.step // 64, x_rows, 64)
+    (((blocks_of_x, tiles_of_x, _), _),) = plan.reorder.calls
+    assert (blocks_of_x, tiles_of_x * plan.reorder_rows) == tuple(ordered.shape[:2])
+
+    # The first lines of the kernel.
+    if parts > 1:
+        walks = [
+            (p // parts * steps + p % parts * span, min(p % parts * span + span, steps) + p // parts * steps)
+            for p in range(programs)
+        ]
+    else:
+        walks = [(p * span, min(p * span + span, blocks * steps)) for p in range(programs)]
+    assert walks[0][0] == 0
+    assert walks[-1][1] == blocks * steps
+    assert all(first < last for first, last in walks)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(walks))
+    assert programs <= plan.programs  # all run at once
+    if parts == 1:
+        assert span % steps == 0  # blocks stay whole
+        return
+    assert parts <= LARGEST_SPLIT
+    assert parts * span >= steps > (parts - 1) * span
+    assert span >= SHORTEST_PART
+    assert arrived.numel() >= blocks
+    assert partial.numel() == programs * tile.outputs * tile.rows
+
+
+def test_counters_stay_where_they_are():
+    """A captured graph keeps their address, so a call with more rows must not make others."""
+    plan = WidePlan(lanes_without_memory(4, 64, 4096, 4096), choose_wide_tile(4, 1024, 4096, 4096), 132)
+    plan.launches, plan.reorder = {False: (launch := Recorder())}, Recorder()
+    for m in (513, 1024):
+        plan.multiply(torch.empty((m, 4096), dtype=torch.float16, device="meta"), None)
+    (_, first), (_, second) = launch.calls
+    assert first[6] is second[6]
