@@ -1,17 +1,17 @@
-# mypy: allow-untyped-defs, allow-incomplete-defs
-# ruff: noqa: PLR0917, RET505 — Triton compiles one branch of an `if` and takes many arguments
+# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment, misc"
+# ruff: noqa: PLR0917, RET505, RUF005 — Triton compiles one branch of an `if` and takes many arguments
 """The checkpoint's packing → lane order and back, on a GPU, at memory speed and nothing beside the result.
 
-`kernels.packing` pictures the one, `kernels.lane_layout` the other. Each thread makes whole words of the
-result and gathers the codes in them, two at a time, because columns 2 t and 2 t + 1 are neighbours in both:
+`kernels.packing` pictures the one, `kernels.lane_layout` the other.
 
-    to lanes     word [tile, step][slot 2 r8 + h][lane 4 g + t][j]  ←  for each of its planes p
-                     row 16 tile + 8 r8 + g, codes k and k + 1, k = STEP step + column of (p, h, t)
-    from lanes   word w of row n  ←  codes from 32 w / bits on, each pair from one field pair of one lane
+    to lanes     A warp makes a step of a tile. Lane 4 g + t reads of rows g and 8 + g the runs of 8
+                 neighbours (4 with PAIR = 1) that are its columns, for 4 bits a word each, and sorts their
+                 codes into its words:   k   0 1 2 3 4 5 6 7   →   plane 0: (0 1) (2 3)   plane 1: (4 5) (6 7)
+                                                                             h=0   h=1
+    from lanes   A thread makes a word of a row and gathers its codes, two at a time: columns 2 t and 2 t + 1
+                 are neighbours in both orders.
 
-    4 bits, one warp's reads of one plane:   2 rows x 4 runs of 16 bytes   the next planes read the rest
-
-So reads are gathered, but from a few cache lines that are used whole; writes are contiguous. Scales are a
+Reads of one are gathered, but from cache lines that are used whole soon; writes are contiguous. Scales are a
 small part, and torch lays them out.
 """
 
@@ -20,6 +20,7 @@ import triton
 import triton.language as tl
 
 from kernels.lane_layout import (
+    TILE_ROWS,
     LaneMatrix,
     as_stack,
     empty_lanes,
@@ -29,74 +30,89 @@ from kernels.lane_layout import (
 )
 from kernels.packed_matrix import PackedMatrix
 
-STEPS = 4  # steps that one program makes
 BLOCK = 512  # packed words that one program makes
 WARPS = 4
 
 
 @triton.jit
-def two_codes(row_ptr, k, K, exists, BITS: tl.constexpr):
-    """Stored codes k (even) and k + 1 of packed rows; past the matrix the stored form of 0."""
-    half: tl.constexpr = 1 << (BITS - 1)
-    bit = (k * BITS % 32).to(tl.uint32)
-    word = row_ptr + k * BITS // 32
-    inside = exists & (k < K)
-    pair = tl.load(word, mask=inside, other=0).to(tl.uint32, bitcast=True) >> bit
-    if BITS == 3:  # the pair may go on in the next word
-        crosses = inside & (bit > 26) & (k * BITS // 32 + 1 < (K * BITS + 31) // 32)
-        rest = tl.load(word + 1, mask=crosses, other=0).to(tl.uint32, bitcast=True)
-        pair |= tl.where(crosses, rest << ((32 - bit) % 32), 0)
-    first = tl.where(inside, pair & (2 * half - 1), half)
-    second = tl.where(exists & (k + 1 < K), (pair >> BITS) & (2 * half - 1), half)
-    return first, second
+def moved(value, FROM: tl.constexpr, TO: tl.constexpr, WIDTH: tl.constexpr):
+    """The WIDTH bits at FROM, at TO."""
+    mask: tl.constexpr = ((1 << WIDTH) - 1) << TO
+    if TO >= FROM:
+        return (value << (TO - FROM)) & mask
+    else:
+        return (value >> (FROM - TO)) & mask
 
 
 @triton.jit
-def column_of(p, h, t, PAIR: tl.constexpr):
-    """Column in its step of a lane's first code (e = 0) in plane p."""
-    return 16 * PAIR * (p // PAIR) + 4 * PAIR * t + 4 * (p % PAIR) + 2 * h
-
-
-@triton.jit
-def lane_words(
-    codes_ptr, words_ptr, first_unit, units, place_of_word, unit, slot, lane, j,
-    N, K, tiles, steps, row_words,
-    BITS: tl.constexpr, PAIR: tl.constexpr,
+def load_quads(
+    row_ptr, first_k, t, K, row_words, exists,
+    BITS: tl.constexpr, PAIR: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
-    """Make the words j of these slots and lanes of these units (a unit is a step of a tile)."""
-    STEP: tl.constexpr = 128 if BITS == 8 else 256
-    WORDS: tl.constexpr = 384 if BITS == 3 else 512
+    """Of one row and step, for each plane the stored codes of lane t's four columns, from bit 0 on.
+
+    `first_k` is the step's first column; past the matrix codes are the stored form of 0.
+    """
+    PLANES: tl.constexpr = 8 if BITS == 8 else 16
+    QUAD: tl.constexpr = 4 * BITS  # bits
+    ONES: tl.constexpr = 1 | 1 << BITS | 1 << 2 * BITS | 1 << 3 * BITS
+    ZEROS: tl.constexpr = ONES << (BITS - 1)
+    quads = ()
+    for p in tl.static_range(PLANES):
+        k = first_k + 16 * PAIR * (p // PAIR) + 4 * PAIR * t + 4 * (p % PAIR)
+        inside = exists & (k < K)
+        if BITS == 8 or p % PAIR == 0:  # two planes share what is loaded once
+            bit = k * BITS
+            word_ptr = row_ptr + bit // 32
+            run = tl.load(word_ptr, mask=inside, other=0).to(tl.uint32, bitcast=True)
+            if BITS == 4 and PAIR == 1:
+                run = run >> (bit % 32).to(tl.uint32)
+            if BITS == 3:
+                place = (bit % 32).to(tl.uint32)
+                crosses = inside & (place + PAIR * QUAD > 32) & (bit // 32 + 1 < row_words)
+                rest = tl.load(word_ptr + 1, mask=crosses, other=0).to(tl.uint32, bitcast=True)
+                run = (run >> place) | tl.where(crosses, rest << ((32 - place) % 32), 0)
+            quad = run
+        else:
+            quad = run >> QUAD
+        if not EVEN:
+            count = tl.minimum(tl.maximum(tl.where(exists, K - k, 0), 0), 4)
+            keep = tl.where(count == 4, 0xFFFFFFFF, (1 << (count * BITS % 32).to(tl.uint32)) - 1)
+            quad = (quad & keep) | (ZEROS & (keep ^ 0xFFFFFFFF))
+        quads = quads + (quad,)
+    return quads
+
+
+@triton.jit
+def store_words(out, quads, lane, exists, SLOT: tl.constexpr, BITS: tl.constexpr, WARPS: tl.constexpr):
+    """The words of one slot from the codes of its row, to their places in the step that starts at `out`."""
     COUNT: tl.constexpr = 16 // BITS
-    unit = first_unit + unit
-    tile = unit // steps  # of all experts
-    step = unit - tile * steps
-    expert = tile // tiles
-    n = (tile - expert * tiles) * 16 + slot // 2 * 8 + lane // 4
-    exists = (unit < units) & (n < N)
-    rows = codes_ptr + (expert * N + n).to(tl.int64) * row_words
-    first_k = step * STEP
-    word = tl.zeros(slot.shape, tl.uint32)
-    for i in tl.static_range(COUNT):
-        k = first_k + column_of(j * COUNT + i, slot % 2, lane % 4, PAIR)
-        low, high = two_codes(rows, k, K, exists, BITS)
-        word |= (low << (BITS * i)) | (high << (16 + BITS * i))
+    FIRST: tl.constexpr = SLOT % 2 * 2 * BITS  # bit of code e = 0 in a quad
+    words = ()
+    for j in tl.static_range(3 if BITS == 3 else 4):
+        word = tl.zeros((32 * WARPS,), tl.uint32)
+        for i in tl.static_range(COUNT):
+            quad = quads[j * COUNT + i]
+            word = word | moved(quad, FIRST, BITS * i, BITS)
+            word = word | moved(quad, FIRST + BITS, 16 + BITS * i, BITS)
+        if BITS == 3:
+            word = word | moved(quads[15], FIRST + j, 15, 1) | moved(quads[15], FIRST + BITS + j, 31, 1)
+        words = words + (word.to(tl.int32, bitcast=True),)
     if BITS == 3:
-        k = first_k + column_of(15, slot % 2, lane % 4, PAIR)
-        low, high = two_codes(rows, k, K, exists, BITS)
-        bit = j.to(tl.uint32)
-        word |= (((low >> bit) & 1) << 15) | (((high >> bit) & 1) << 31)
-    tl.store(
-        words_ptr + unit.to(tl.int64) * WORDS + place_of_word,
-        word.to(tl.int32, bitcast=True),
-        mask=unit < units,
-    )
+        place = (out + SLOT * 64 + lane * 2)[:, None] + tl.arange(0, 2)[None, :]
+        tl.store(place, tl.join(words[0], words[1]), mask=exists[:, None])
+        tl.store(out + (256 + SLOT * 32 + lane), words[2], mask=exists)
+    else:
+        place = (out + SLOT * 128 + lane * 4)[:, None] + tl.arange(0, 4)[None, :]
+        four = tl.join(tl.join(words[0], words[2]), tl.join(words[1], words[3]))
+        tl.store(place, tl.reshape(four, (32 * WARPS, 4)), mask=exists[:, None])
 
 
 @triton.jit
 def to_lanes_kernel(
     codes_ptr,  # int32 [E * N, row_words]
     words_ptr,  # int32 [E * tiles * steps, WORDS]
-    units,  # E * tiles * steps
+    units,  # E * tiles * steps: a unit is a step of a tile
     N,
     K,
     tiles,
@@ -104,29 +120,28 @@ def to_lanes_kernel(
     row_words,
     BITS: tl.constexpr,
     PAIR: tl.constexpr,
-    STEPS: tl.constexpr,
+    EVEN: tl.constexpr,  # whole tiles and steps
+    WARPS: tl.constexpr,
 ):
-    first_unit = tl.program_id(0) * STEPS
-    if BITS == 3:
-        place = tl.arange(0, STEPS * 256)
-        of_step = place % 256
-        lane_words(
-            codes_ptr, words_ptr, first_unit, units, of_step, place // 256, of_step // 64,
-            of_step // 2 % 32, of_step % 2, N, K, tiles, steps, row_words, BITS, PAIR,
-        )  # fmt: skip
-        place = tl.arange(0, STEPS * 128)
-        of_step = place % 128
-        lane_words(
-            codes_ptr, words_ptr, first_unit, units, of_step + 256, place // 128, of_step // 32,
-            of_step % 32, of_step * 0 + 2, N, K, tiles, steps, row_words, BITS, PAIR,
-        )  # fmt: skip
-    else:
-        place = tl.arange(0, STEPS * 512)
-        of_step = place % 512
-        lane_words(
-            codes_ptr, words_ptr, first_unit, units, of_step, place // 512, of_step // 128,
-            of_step // 4 % 32, of_step % 4, N, K, tiles, steps, row_words, BITS, PAIR,
-        )  # fmt: skip
+    STEP: tl.constexpr = 128 if BITS == 8 else 256
+    WORDS: tl.constexpr = 384 if BITS == 3 else 512
+    thread = tl.arange(0, 32 * WARPS)
+    lane = thread % 32
+    unit = tl.program_id(0) * WARPS + thread // 32
+    tile = unit // steps  # of all experts
+    step = unit - tile * steps
+    expert = tile // tiles
+    first_n = (tile - expert * tiles) * 16 + lane // 4
+    out = words_ptr + unit.to(tl.int64) * WORDS
+    for r8 in tl.static_range(2):
+        n = first_n + 8 * r8
+        exists = unit < units
+        if not EVEN:
+            exists = exists & (n < N)
+        row = codes_ptr + (expert * N + n).to(tl.int64) * row_words
+        quads = load_quads(row, step * STEP, lane % 4, K, row_words, exists, BITS, PAIR, EVEN)
+        for h in tl.static_range(2):
+            store_words(out, quads, lane, unit < units, 2 * r8 + h, BITS, WARPS)
 
 
 @triton.jit
@@ -205,9 +220,10 @@ def repack(packed: PackedMatrix, dtype: torch.dtype) -> LaneMatrix:
     lanes = empty_lanes(packed, dtype)
     codes = packed.codes.contiguous()
     units = lanes.words.numel() // lanes.words.shape[-1]
-    to_lanes_kernel[(triton.cdiv(units, STEPS),)](
+    to_lanes_kernel[(triton.cdiv(units, WARPS),)](
         codes, lanes.words, units, lanes.n, lanes.k, lanes.tiles, lanes.steps, codes.shape[-1],
-        BITS=lanes.bits, PAIR=lanes.pair, STEPS=STEPS, num_warps=2 * WARPS,
+        BITS=lanes.bits, PAIR=lanes.pair, EVEN=lanes.n % TILE_ROWS == 0 and lanes.k % lanes.step == 0,
+        WARPS=WARPS, num_warps=WARPS,
     )  # fmt: skip
     as_stack(lanes.scales, 4).copy_(lane_scales(as_stack(packed.scales, 2).to(dtype), lanes))
     return lanes
