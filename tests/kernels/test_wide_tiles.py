@@ -88,7 +88,7 @@ def test_the_rings_fit_in_shared_memory(bits, group_size):
 
 @given(bits=BITS, m=ROWS, n=OUTPUTS)
 def test_words_arrive_before_their_step(bits, m, n):
-    """Words start with the first stage of a step, SLOTS - 1 steps ahead, and are there STAGES - 2 stages on."""
+    """Words start with the first stage of a step, SLOTS - 1 steps ahead, and arrive STAGES - 2 stages on."""
     tile = choose_wide_tile(bits, m, n, 4096)
     slots = constants_of(WidePlan(lanes_without_memory(bits, 64, n, 4096), tile, 132))["SLOTS"]
     stages_of_a_step = (2 if bits == 8 else 4) // tile.stage_blocks
