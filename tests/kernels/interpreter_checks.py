@@ -4,12 +4,16 @@
 Not collected with the other tests: the interpreter is chosen when Triton is imported, for the whole process.
 """
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.reorder import reorder_kernel
 from kernels.tiles import Gpu, Tile
+from tests.kernels.cases import random_rows
 from tests.kernels.numerics import GROUPS, Extras, check_every_weight, check_experts, check_matmul
 
 BITS = st.sampled_from([8, 4, 3])
@@ -90,3 +94,22 @@ def test_experts(bits, group_size, dtype, n, expert, sort, tile, seed):
 @pytest.mark.parametrize("sort", [False, True])
 def test_an_expert_with_many_rows(sort):
     check_experts(4, 64, torch.bfloat16, [1] * 19 + [0] * 3 + [2], 4, 16, 128, sort=sort)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("pair", [1, 2])
+def test_reordered_activations(pair, dtype):
+    """Column 8 h + 2 t + e of plane p holds the k that lane order names; beyond x there are zeros."""
+    m, k, x_rows, step = 13, 200, 32, 256
+    wide = random_rows((m, k + 9), dtype)
+    x = wide[:, :k]  # rows that do not follow each other without a gap
+    out = torch.full((step // 64, x_rows, 64), torch.nan, dtype=dtype)
+    grid = (step // 64, x_rows // 16, 1)
+    reorder_kernel[grid](x, out, m, k, x_rows, x.stride(0), ROWS=16, PAIR=pair, DEPENDENT=False)
+    padded = torch.zeros((x_rows, step), dtype=dtype)
+    padded[:m, :k] = x
+    planes = out.view(step // 64, x_rows, 4, 16).permute(0, 2, 1, 3).flatten(0, 1)
+    for plane in range(step // 16):
+        for h, t, e in itertools.product(range(2), range(4), range(2)):
+            column = 16 * pair * (plane // pair) + 4 * pair * t + 4 * (plane % pair) + 2 * h + e
+            assert torch.equal(planes[plane, :, 8 * h + 2 * t + e], padded[:, column])
