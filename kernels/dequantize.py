@@ -182,14 +182,15 @@ class Dequantize:
         """Rows from `first_row`, a multiple of 16, into `out` `[rows, K]`, contiguous; gives `out`."""
         lanes = self.lanes
         rows = out.shape[0]
-        even = lanes.k % 8 == 0 and out.data_ptr() % 16 == 0
+        aligned = out.data_ptr() % 16 == 0
+        even = lanes.k % 8 == 0 and aligned
         units = -(-rows // TILE_ROWS) * lanes.steps
         grid = -(-units // self.warps)
         if self.programs:
             grid = min(grid, self.programs)
         self.launches[even](
-            (grid, 1, 1), (), lanes.words, lanes.scales, out.view(torch.int32 if even else torch.int16),
-            expert * lanes.tiles + first_row // TILE_ROWS, rows, lanes.k, lanes.steps,
+            (grid, 1, 1), (aligned,), lanes.words, lanes.scales,
+            out.view(torch.int32 if even else torch.int16), expert * lanes.tiles + first_row // TILE_ROWS, rows, lanes.k, lanes.steps,
             lanes.k // (4 * lanes.pair),
         )  # fmt: skip
         return out
