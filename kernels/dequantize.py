@@ -155,25 +155,22 @@ def dequantize_kernel(
 class Dequantize:
     """Unpacks rows of one matrix, or of one expert of a stack, again and again.
 
-    `dtype` is that of the rows. At most `programs` programs are launched (0: as many as there is work for),
-    of `warps` warps, so that what runs beside them keeps its multiprocessors.
+    `dtype` is that of the rows.
     """
 
-    def __init__(self, lanes: LaneMatrix, dtype: torch.dtype, programs: int = 0, warps: int = WARPS) -> None:
+    def __init__(self, lanes: LaneMatrix, dtype: torch.dtype) -> None:
         self.lanes = lanes
         self.dtype = dtype
-        self.programs = programs
-        self.warps = warps
         constants = {
             "dtype": TRITON_DTYPES[dtype],
             "scale_dtype": TRITON_DTYPES[lanes.dtype],
             "BITS": lanes.bits,
             "GROUPS": 0 if lanes.group_size is None else lanes.scales_per_step,
             "PAIR": lanes.pair,
-            "WARPS": warps,
+            "WARPS": WARPS,
             "INTERPRET": triton.knobs.runtime.interpret,
         }
-        options = {"num_warps": warps}
+        options = {"num_warps": WARPS}
         self.launches = tuple(
             Launch(dequantize_kernel, constants | {"EVEN": even}, options) for even in (False, True)
         )
@@ -185,12 +182,11 @@ class Dequantize:
         aligned = out.data_ptr() % 16 == 0
         even = lanes.k % 8 == 0 and aligned
         units = -(-rows // TILE_ROWS) * lanes.steps
-        grid = -(-units // self.warps)
-        if self.programs:
-            grid = min(grid, self.programs)
+        grid = -(-units // WARPS)
+        stored = out.view(torch.int32 if even else torch.int16)
+        first_tile = expert * lanes.tiles + first_row // TILE_ROWS
         self.launches[even](
-            (grid, 1, 1), (aligned,), lanes.words, lanes.scales,
-            out.view(torch.int32 if even else torch.int16), expert * lanes.tiles + first_row // TILE_ROWS, rows, lanes.k, lanes.steps,
+            (grid, 1, 1), (aligned,), lanes.words, lanes.scales, stored, first_tile, rows, lanes.k, lanes.steps,
             lanes.k // (4 * lanes.pair),
         )  # fmt: skip
         return out

@@ -149,7 +149,7 @@ class TritonMatrix(PreparedMatrix):
         """What multiplies many rows of this dtype, made once."""
         from kernels.prefill import Prefill
 
-        self.prefills[dtype] = Prefill(self.lanes, dtype, self.gpu)
+        self.prefills[dtype] = Prefill(self.lanes, dtype)
         return self.prefills[dtype]
 
     def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:
