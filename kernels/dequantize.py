@@ -186,8 +186,8 @@ class Dequantize:
         stored = out.view(torch.int32 if even else torch.int16)
         first_tile = expert * lanes.tiles + first_row // TILE_ROWS
         self.launches[even](
-            (grid, 1, 1), (aligned,), lanes.words, lanes.scales, stored, first_tile, rows, lanes.k, lanes.steps,
-            lanes.k // (4 * lanes.pair),
+            (grid, 1, 1), (aligned,), lanes.words, lanes.scales, stored, first_tile, rows, lanes.k,
+            lanes.steps, lanes.k // (4 * lanes.pair),
         )  # fmt: skip
         return out
 
