@@ -21,7 +21,7 @@ from quantizer.device import resolve_device
 
 DEFAULT_CONTEXT = 8192
 PLAIN_WARM_UP = (16,)
-FUSED_WARM_UP = (300, 200, 100, 50, 25, 16)  # one for each kernel that the number of rows chooses
+FUSED_WARM_UP = (2100, 600, 200, 100, 50, 25, 16)  # one for each kernel that the number of rows chooses
 
 
 def open_session(
