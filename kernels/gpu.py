@@ -14,6 +14,7 @@ from kernels.lane_layout import LaneMatrix, from_lanes
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix
 from kernels.tiles import LARGEST_FUSED, Gpu, choose_tile, row_bucket, supports_group
+from kernels.tuning import tuned_tile
 from kernels.wide_tiles import LARGEST_WIDE, SMALLEST_WIDE_OUTPUT, WIDE_CAPABILITY, choose_wide_tile
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ class TritonMatrix(PreparedMatrix):
             from kernels.decode import DecodePlan  # triton is loaded with the first use on a GPU
 
             w = self.lanes
-            tile = choose_tile(w.bits, w.group_size, key[0], w.n, w.k, gpu=self.gpu, paired=paired)
+            chosen = choose_tile(w.bits, w.group_size, key[0], w.n, w.k, gpu=self.gpu, paired=paired)
+            tile = tuned_tile(w, chosen, key[0], self.gpu, paired=paired)
             plan = self.plans[key] = DecodePlan(w, tile, self.gpu, paired=paired)
         return plan
 
