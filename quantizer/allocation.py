@@ -2,15 +2,16 @@
 
     minimise Σ value[s][c_s]   where   Σ cost[s][c_s] ≤ limit
 
-which is the multiple-choice knapsack: bits shared out at least loss (cost: bytes, value: loss), or loss shared
-out at least bytes. First Lagrange's way: of each set only the candidates on the lower convex hull count, and
-their steps, steepest first, are taken as long as they fit. That is off the optimum by less than one step: next
-to nothing for hundreds of sets, but not for a few dozen, which are worked out anew by dynamic programming,
-with costs rounded up to a fine grid. What is left of the limit is then used up by moves, one set at a time or
-two at once, as long as any lowers the total.
+which is the multiple-choice knapsack: bits shared out at least loss (cost: bytes, value: loss), or loss
+shared out at least bytes. First Lagrange's way: of each set only the candidates on the lower convex hull
+count, and their steps, steepest first, are taken as long as they fit. That is off the optimum by less than
+one step: next to nothing for hundreds of sets, but not for a few dozen, which are worked out anew by dynamic
+programming, with costs rounded up to a fine grid. What is left of the limit is then used up by moves, one set
+at a time or two at once, as long as any lowers the total.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -124,7 +125,7 @@ class Problem:
                 float(self._values[index][after] - self._values[index][before]),
             )
             for index, held in enumerate(self._hulls)
-            for before, after in zip(held, held[1:], strict=False)
+            for before, after in pairwise(held)
         ]
 
     def _allocation(self, picks: Sequence[int]) -> Allocation:
@@ -147,7 +148,7 @@ class Problem:
                 left -= float(cost[change])
 
     def _changes(self, picks: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64], Numbers, Numbers]:
-        """Every change of one set: whose, to which candidate, how much more it costs, how much value it adds."""
+        """Every change of one set: whose, to which candidate, what it costs more, what value it adds."""
         owners = np.concatenate([np.full(len(row), index) for index, row in enumerate(self._costs)])
         candidates = np.concatenate([np.arange(len(row)) for row in self._costs])
         rows = zip(self._costs, self._values, picks, strict=True)
@@ -203,9 +204,7 @@ def _best_pair(
     return (first, int(order[partner[first]])) if total[first] < -SLACK * scale else None
 
 
-def _two_best(
-    values: Numbers, owners: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _two_best(values: Numbers, owners: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each prefix the place of the least value, and that of the least of another owner; -1 for none."""
     best = np.full(len(values), -1)
     other = np.full(len(values), -1)

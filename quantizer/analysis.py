@@ -1,10 +1,7 @@
 """Read every matrix once and decide the groups: the plan that the writing then follows."""
 
-import math
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,25 +15,20 @@ from quantizer.base import GroupSize, base_plan
 from quantizer.channels import Channels, Columns
 from quantizer.config import transformers_refusals
 from quantizer.device import (
-    allocated_bytes,
     block_rows,
     device_failures,
     one_thread_a_block,
-    reader_count,
     resolve_device,
     resolve_devices,
-    unit_weights,
-    workers_of,
 )
 from quantizer.granularity import RangeMeter
 from quantizer.ladder import DEFAULT_THRESHOLD, Choice, RangeProfile, adaptive_rungs, choose_group, statistic
 from quantizer.matrices import EXPERTS_SET
 from quantizer.methods import DEFAULT_MODE, MODES, Methods
-from quantizer.parts import Piece, plan_parts
-from quantizer.pipeline import Pipeline, Task
+from quantizer.parts import Piece
 from quantizer.plan import Granularity, MatrixPlan, Plan, quantized_share
 from quantizer.scheme import Scheme, group_word
-from quantizer.source import TensorFile
+from quantizer.survey import survey
 from quantizer.watch import SilentWatch, Watch
 
 Profiles = Mapping[int, Sequence[RangeProfile]]  # by index in the plan; of a stack one per expert
@@ -144,62 +136,31 @@ def _measure(
     watch: Watch,
 ) -> Profiles:
     channels = Channels(folder, description, draft)
-    pieces: dict[str, list[Piece]] = defaultdict(list)
-    for part in plan_parts(description, draft):
-        pieces[part.source_file] += [item for item in part.items if isinstance(item, Piece)]
-    watch.phase("analyse", sum(piece.source_bytes for held in pieces.values() for piece in held), "B")
-    workers = workers_of(devices)
-    unit = unit_weights(devices[0], max(math.prod(matrix.shape[-2:]) for matrix in draft.matrices))
-    measured: dict[str, list[_Measured]] = defaultdict(list)
-    done = 0
 
-    def lane(file: str) -> Generator[Task[_Measured], None, None]:
-        with TensorFile(folder / file, pinned=devices[0].type == "cuda") as opened:
-            for piece in pieces[file]:
-                columns = channels.columns(draft.matrices[piece.matrix].name)
-                step = max(1, unit // piece.k)
-                for first in range(0, piece.rows, step):
-                    rows = opened.piece_rows(piece, first, min(step, piece.rows - first))
-                    yield partial(_measure_rows, piece, first, rows, columns)
+    def look(piece: Piece, first: int, rows: Tensor, device: torch.device) -> RangeMeter:
+        return _measure_rows(piece, first, rows, channels.columns(draft.matrices[piece.matrix].name), device)
 
-    lanes = [partial(lane, file) for file in pieces]
-    pipeline = Pipeline(lanes, workers, readers=reader_count(), depth=2 * len(workers) + 1)
-    with one_thread_a_block(devices[0]), pipeline:
-        for came in pipeline.results():
-            measured[came.piece.module].append(came)
-            done += came.rows * came.piece.row_bytes
-            watch.progress(done, note=came.piece.module, device_bytes=allocated_bytes(devices))
-            watch.checkpoint()
     profiles: dict[int, list[RangeProfile]] = defaultdict(list)
-    for held in pieces.values():
-        for piece in held:
-            meter = RangeMeter(piece.module, piece.k)
-            for came in sorted(measured[piece.module], key=lambda came: came.first):
-                meter.merge(came.meter)
-            profiles[piece.matrix].append(meter.profile())
+    for piece, seen in survey(
+        folder, description, draft, look, devices=devices, watch=watch, phase="analyse"
+    ):
+        meter = RangeMeter(piece.module, piece.k)
+        for came in seen:
+            meter.merge(came.learned)
+        profiles[piece.matrix].append(meter.profile())
     return profiles
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """The ranges of some rows of a piece."""
-
-    piece: Piece
-    first: int
-    rows: int
-    meter: RangeMeter
 
 
 def _measure_rows(
     piece: Piece, first: int, rows: Tensor, columns: Columns, device: torch.device
-) -> _Measured:
+) -> RangeMeter:
     meter = RangeMeter(piece.module, piece.k)
     there, moved = rows.to(device, non_blocking=True), columns.to(device)
     step = block_rows(device, piece.k)
     for at in range(0, len(rows), step):
         block = there[at : at + step]
         meter.add(moved.prepared(block, first + at) if moved.factors is not None else block)
-    return _Measured(piece, first, len(rows), meter)
+    return meter
 
 
 def _tell_layers_apart(
