@@ -21,12 +21,18 @@ def fit(
         typer.Option(metavar="BITS", help="Precisions to look at, of 16, 8, 4 and 3, separated by commas."),
     ] = "16,8,4,3",
     gpus: Annotated[
-        str, typer.Option(metavar="COUNTS", help="Numbers of GPUs to look at, separated by commas.")
-    ] = "1,2,4,8",
+        str | None,
+        typer.Option(
+            metavar="COUNTS",
+            help="Numbers of GPUs to look at, separated by commas. [default: 1,2,4,8; of a list all]",
+        ),
+    ] = None,
     gpu: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Judge against this GPU, h100-80gb say, not by the memory free here."
+            metavar="NAME",
+            help="Judge against this GPU, h100-80gb say, not by the memory free here; "
+            "several of one machine, separated by commas.",
         ),
     ] = None,
     context: Annotated[
@@ -56,7 +62,7 @@ def fit(
 
     output = Output(json=json)
     asked = numbers(bits, "--bits", allowed=(16, 8, 4, 3))
-    counts = numbers(gpus, "--gpus")
+    counts = numbers(gpus or _counts(gpu), "--gpus")
     found = preview(
         described(model),
         capacity(gpu),
@@ -79,6 +85,12 @@ def fit(
         raise typer.Exit(3)
 
 
+def _counts(gpu: str | None) -> str:
+    """One to eight of a kind; of GPUs that were listed the best one, and all."""
+    listed = (gpu or "").count(",") + 1
+    return f"1,{listed}" if listed > 1 else "1,2,4,8"
+
+
 def _document(found: "FitPreview") -> dict[str, Any]:
     return {
         "model": found.model,
@@ -96,11 +108,15 @@ def _page(found: "FitPreview", *, explain: bool) -> str:
     from fqconsole.fit import explain as explained
 
     capacity = found.capacity
+    free = f"{size(capacity.free_bytes)} free of {size(capacity.total_bytes)}"
+    if len(set(capacity.free_per_gpu)) > 1:
+        free = " and ".join(size(count) for count in capacity.free_per_gpu) + " free"
     parts = [
-        f"{found.model} at context {found.context}, batch {found.batch}, on {capacity.name}: "
-        f"{size(capacity.free_bytes)} free of {size(capacity.total_bytes)}",
+        f"{found.model} at context {found.context}, batch {found.batch}, on {capacity.name}: {free}",
         _grid(found),
     ]
+    if not explain and found.options[0].decode_tok_s is not None:
+        parts.append(_ceilings(found))
     if explain:
         parts += ["\n".join(explained(found, option)) for option in found.options]
     else:
@@ -130,6 +146,17 @@ def _grid(found: "FitPreview") -> str:
                 row.append(f"{MARKS[option.verdict]} {size(option.total_bytes_per_gpu)} {share:.0%}")
         rows.append(row)
     return table(head, rows)
+
+
+def _ceilings(found: "FitPreview") -> str:
+    """How fast each precision could decode, on the fewest GPUs looked at."""
+    from fqconsole.cli.quantities import precision, speed
+
+    fewest = {option.bits: option for option in reversed(found.options)}
+    words = [
+        f"{precision(option.bits)} {speed(option.decode_tok_s)} tok/s" for option in reversed(fewest.values())
+    ]
+    return f"Decode at most ({found.capacity.bandwidth_source} bandwidth, cache full): {', '.join(words)}."
 
 
 def _name(option: "Option", found: "FitPreview") -> str:

@@ -1,10 +1,13 @@
 """One model in one precision at some context and batch on some GPUs: bytes per GPU, and what follows."""
 
-from collections import Counter
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from fqconsole.fit.activations import activations
+from fqconsole.fit.capacity import Capacity
 from fqconsole.fit.kv import layer_bytes, summary
 from fqconsole.fit.place import Place
 from fqconsole.fit.split import Share, fits_within, split_layers
@@ -12,26 +15,36 @@ from fqconsole.fit.term import Term
 from fqconsole.fit.weights import Weights
 from fqconsole.models.description import ModelDescription
 
-CPU_LAYOUT_DETAIL = (
+CPU_LAYOUT = (
+    "CPU layout",
     "what the CPU's operators take on top\n"
-    "half a byte a weight (int8: one), and 4 B a group for scale and zero (docs/fit.md)"
+    "half a byte a weight (int8: one), and 4 B a group for scale and zero (docs/fit.md)",
+)
+GPU_LAYOUT = (
+    "GPU layout",
+    "what the kernels' order takes on top\n"
+    "rows in tiles of 16, columns in steps of 256 (int8: 128), scales for each step (docs/fit.md)",
 )
 MOST_BATCH = 1 << 16
 CONTEXT_STEP = 256  # the largest context is given as a round number
 
 
 class Load(NamedTuple):
-    """What the fullest GPU holds."""
+    """What one GPU holds."""
 
     total: int
-    weights: int
+    weights: int  # as they lie on the device
     kv: int
     activations: int
     share: Share
+    place: int  # which of the GPUs
 
 
 class Estimate:
-    """The arithmetic of one model in one precision in one kind of place."""
+    """The arithmetic of one model in one precision in one kind of place.
+
+    `rooms` are the free bytes of each GPU that may be used, in order.
+    """
 
     def __init__(self, model: ModelDescription, weights: Weights, place: Place) -> None:
         self.model = model
@@ -39,48 +52,84 @@ class Estimate:
         self.place = place
         self.width = place.width
         self._unpacked = place.unpacked if weights.quantized else 0
-        self._layout = weights.cpu_extra if place.rearranges else 0
-        # What is there whatever the context: the process, and what another layout takes on top.
-        self.fixed = place.runtime.bytes + self._layout
-        self._stored = [a + b for a, b in zip(weights.matrices, weights.kept, strict=True)]
-        self._kinds = Counter(model.attention)
+        self.fixed = place.runtime.bytes
+        parts = zip(weights.matrices, weights.kept, weights.layout, strict=True)
+        self._stored = [a + b + c for a, b, c in parts]
+        self._kinds = tuple(dict.fromkeys(model.attention))
+        # Activations are those of the largest layer: one of each kind is enough to look at.
+        self._brief = msgspec.structs.replace(model, attention=self._kinds, tensors=())
 
-    def load(self, gpus: int, context: int, batch: int) -> Load:
-        """The fullest of `gpus` GPUs when the layers are split as well as they can be."""
+    def load(self, rooms: Sequence[int], context: int, batch: int) -> Load:
+        """The GPU that is left with least, when the layers are split as well as they can be."""
+        loads = self.loads(rooms, context, batch)
+        return min(loads, key=lambda load: rooms[load.place] - load.total)
+
+    def loads(self, rooms: Sequence[int], context: int, batch: int) -> list[Load]:
+        """What each GPU holds that has something to do."""
         cache = self._cache(context, batch)
         layers = [a + b for a, b in zip(self._stored, cache, strict=True)]
-        before, after = self._ends(gpus)
+        before, after = self._ends(len(rooms))
         extra = self._extra(context, batch)
-        fullest: Load | None = None
-        for share in split_layers(layers, before, after, gpus):
+        found = []
+        for place, share in enumerate(split_layers(layers, before, after, rooms)):
+            if not share.used:
+                continue
             stored = sum(self._stored[share.start : share.stop])
             stored += (before if share.first else 0) + (after if share.last else 0)
             kept = sum(cache[share.start : share.stop])
-            total = stored + kept + extra + self.fixed
-            if fullest is None or total > fullest.total:
-                fullest = Load(total, stored, kept, extra, share)
-        if fullest is None:
-            raise ValueError("at least one GPU is needed")
-        return fullest
+            found.append(Load(stored + kept + extra + self.fixed, stored, kept, extra, share, place))
+        return found
 
-    def goes(self, gpus: int, context: int, batch: int, room: int) -> bool:
-        """True when no GPU holds more than `room` bytes."""
+    def step_bytes(self, share: Share, context: int, batch: int) -> int:
+        """Bytes that a GPU with this share reads to make one token for each sequence, `context` tokens kept.
+
+        All weights of its layers, of routed experts those that are chosen (by chance, if all are as likely),
+        the head once, and the cache. Embeddings are looked up, not read through.
+        """
+        rows = slice(share.start, share.stop)
+        layers = sum(self._stored[rows]) - int(sum(self.weights.routed[rows]) * (1 - self._active(batch)))
+        return layers + sum(self._cache(context, batch)[rows]) + (self.weights.head if share.last else 0)
+
+    def decode_ceiling(
+        self, capacity: Capacity, gpus: int, context: int, batch: int
+    ) -> tuple[int, float | None]:
+        """Bytes read in one decode step, and the tokens a second that the memory's bandwidth allows at most.
+
+        One GPU works after the other on a step. None where the bandwidth of one of them is not known.
+        """
+        speeds = capacity.bandwidths(gpus)
+        read, seconds = 0, 0.0
+        for load in self.loads(capacity.rooms(gpus), context, batch):
+            count = self.step_bytes(load.share, context, batch)
+            read += count
+            seconds += count / speeds[load.place] if speeds[load.place] else math.inf
+        return read, batch / seconds if 0 < seconds < math.inf else None
+
+    def _active(self, batch: int) -> float:
+        """The part of the routed experts that at least one of `batch` tokens goes through."""
+        if not self.model.experts:
+            return 1.0
+        passed_by = 1 - min(1.0, self.model.experts_per_token / self.model.experts)
+        return float(1 - passed_by**batch)
+
+    def goes(self, rooms: Sequence[int], context: int, batch: int) -> bool:
+        """True when no GPU holds more than its room."""
         layers = [a + b for a, b in zip(self._stored, self._cache(context, batch), strict=True)]
-        before, after = self._ends(gpus)
-        left = room - self.fixed - self._extra(context, batch)
-        return left >= 0 and fits_within(layers, before, after, gpus, left)
+        before, after = self._ends(len(rooms))
+        paid = self.fixed + self._extra(context, batch)
+        return fits_within(layers, before, after, [room - paid for room in rooms])
 
-    def largest_context(self, gpus: int, batch: int, room: int) -> int:
-        """Most tokens, up to the model's own limit, that go within `room` bytes a GPU; 0 when none does."""
+    def largest_context(self, rooms: Sequence[int], batch: int) -> int:
+        """Most tokens, up to the model's own limit, that go; 0 when none does."""
         limit = self.model.context_length
-        found = _largest(limit, lambda context: self.goes(gpus, context, batch, room))
+        found = _largest(limit, lambda context: self.goes(rooms, context, batch))
         if CONTEXT_STEP <= found < limit:
             found -= found % CONTEXT_STEP
         return found
 
-    def largest_batch(self, gpus: int, context: int, room: int) -> int:
-        """Most sequences at once that go within `room` bytes a GPU; 0 when not even one does."""
-        return _largest(MOST_BATCH, lambda batch: self.goes(gpus, context, batch, room))
+    def largest_batch(self, rooms: Sequence[int], context: int) -> int:
+        """Most sequences at once that go; 0 when not even one does."""
+        return _largest(MOST_BATCH, lambda batch: self.goes(rooms, context, batch))
 
     def terms(self, load: Load, gpus: int, context: int, batch: int) -> tuple[Term, ...]:
         """What the fullest GPU holds, part by part; the parts sum up to its total."""
@@ -90,15 +139,16 @@ class Estimate:
         before, after = self._ends(gpus)
         ends = (before if share.first else 0) + (after if share.last else 0)
         of = "" if gpus == 1 else f" of layers {share.start}-{share.stop - 1}"
-        peak = activations(self.model, context, batch, self.width, self._unpacked)
+        peak = activations(self._brief, context, batch, self.width, self._unpacked)
+        layout, layout_detail = CPU_LAYOUT if self.place.on_host else GPU_LAYOUT
         parts = (
             Term(weights.label, sum(weights.matrices[rows]), "headers", weights.detail),
             Term("kept in layers", sum(weights.kept[rows]), "headers", weights.kept_detail + of),
             Term("embeddings, head", ends, "headers", self._ends_detail(share, gpus)),
             Term("KV cache", load.kv, "formula", self._cache_detail(context, batch)),
             Term("activations", load.activations, "formula", peak.detail),
-            Term("CPU layout", self._layout, "formula", CPU_LAYOUT_DETAIL),
-            Term(self.place.runtime.name, self.place.runtime.bytes, "default", self.place.runtime.detail),
+            Term(layout, sum(weights.layout[rows]), "formula", layout_detail),
+            self.place.runtime,
         )
         return tuple(term for term in parts if term.bytes or term.name == "KV cache")
 
@@ -111,7 +161,7 @@ class Estimate:
         return [known[layer] for layer in self.model.attention]
 
     def _extra(self, context: int, batch: int) -> int:
-        return activations(self.model, context, batch, self.width, self._unpacked).bytes
+        return activations(self._brief, context, batch, self.width, self._unpacked).bytes
 
     def _ends_detail(self, share: Share, gpus: int) -> str:
         if not self.model.tied_embeddings:

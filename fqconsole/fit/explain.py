@@ -25,6 +25,7 @@ def explain(preview: FitPreview, option: Option) -> list[str]:
     lines.append(f"  weights of the whole model: {whole}, of its layers alone: {layers}")
     lines.append(f"  largest context at batch {preview.batch}: {option.largest_context:,} tokens")
     lines.append(f"  largest batch at context {preview.context:,}: {option.largest_batch:,}")
+    lines.append(f"  decode at most: {ceiling_sentence(preview, option)}")
     terms = " + ".join(f"{term.name} {size(term.bytes)}" for term in preview.quantize_terms)
     lines.append(f"  quantize job's own peak: {size(preview.quantize_peak)} = {terms}")
     return lines
@@ -46,6 +47,16 @@ def verdict_sentence(option: Option) -> str:
     if option.verdict == "tight":
         return f"tight, {size(option.left_bytes)} left, less than the margin; {option.smallest_change}"
     return f"does not fit, {size(-option.left_bytes)} too much; it would with {option.smallest_change}"
+
+
+def ceiling_sentence(preview: FitPreview, option: Option) -> str:
+    """`232 tok/s: 14.4 GB a step, weights and a full cache, over 3,350 GB/s (vendor's nominal)`."""
+    read = f"{option.step_bytes / 1e9:,.2f} GB a step, weights and a full cache"
+    if option.decode_tok_s is None:
+        return f"{read}; the bandwidth of {preview.capacity.name} is not known here"
+    speeds = dict.fromkeys(preview.capacity.bandwidths(option.gpus))
+    over = " and ".join(f"{speed / 1e9:,.0f} GB/s" for speed in speeds)
+    return f"{option.decode_tok_s:,.0f} tok/s: {read}, over {over} ({preview.capacity.bandwidth_source})"
 
 
 def _term_lines(term: Term) -> list[str]:

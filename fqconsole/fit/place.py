@@ -1,12 +1,17 @@
 """Where a model would run, as far as the arithmetic cares: a GPU or the host, and how it computes there."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from fqconsole.fit.activations import slice_bytes
-from fqconsole.fit.cpu_layout import rearranges
+from fqconsole.fit.capacity import Capacity
+from fqconsole.fit.cpu_layout import layout_bytes, rearranges
+from fqconsole.fit.gpu_layout import lane_bytes
 from fqconsole.fit.host import value_bytes
-from fqconsole.fit.runtime import Runtime, runtime
+from fqconsole.fit.runtime import runtime
+from fqconsole.fit.term import Term
 from fqconsole.models.description import ModelDescription
+from quantizer.scheme import Scheme, stored_bytes
 
 
 class Place(NamedTuple):
@@ -14,18 +19,27 @@ class Place(NamedTuple):
 
     on_host: bool
     width: int  # bytes of one value computed with
-    runtime: Runtime  # what the process takes without a model
-    rearranges: bool  # quantized matrices get another layout at load
+    runtime: Term  # what the process takes without a model
+    layout: Callable[[tuple[int, ...], Scheme], int]  # bytes that a quantized matrix takes there
     unpacked: int  # bytes of the slice that a quantized matrix is unpacked into
 
 
-def place_of(model: ModelDescription, *, on_host: bool) -> Place:
+def place_of(model: ModelDescription, capacity: Capacity) -> Place:
     """The host, or a GPU, for `model`."""
+    on_host = capacity.kind == "host"
     width = value_bytes(model.dtype, on_host=on_host)
+    if on_host:
+        layout = layout_bytes if rearranges(model.dtype, width) else _as_stored
+    else:
+        layout = lane_bytes if capacity.fused else _as_stored
     return Place(
         on_host=on_host,
         width=width,
-        runtime=runtime(on_host=on_host),
-        rearranges=on_host and rearranges(model.dtype, width),
+        runtime=runtime(capacity),
+        layout=layout,
         unpacked=slice_bytes(model, width, on_host=on_host),
     )
+
+
+def _as_stored(shape: tuple[int, ...], scheme: Scheme) -> int:
+    return stored_bytes(shape, scheme)

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from fqconsole.errors import UsageError
-from fqconsole.fit.alike import one_of_each
+from fqconsole.fit.alike import Alike, one_of_each
 from fqconsole.fit.capacity import Capacity
 from fqconsole.fit.estimate import Estimate
 from fqconsole.fit.place import place_of
@@ -16,6 +16,7 @@ from fqconsole.fit.weights import GroupSize, planned_weights, stored_weights
 from fqconsole.models.description import ModelDescription
 
 MARGIN = 0.05  # of the free memory: what the estimate may miss
+MEASURED_MARGIN = 0.03
 DEFAULT_CONTEXT = 8192
 PRECISIONS = (16, 8, 4, 3)
 
@@ -28,18 +29,20 @@ class Option(msgspec.Struct, frozen=True):
     bits: int
     gpus: int
     terms: tuple[Term, ...]
-    weights_bytes: int
+    weights_bytes: int  # as they lie there: with what the device's layout takes on top
     kv_bytes: int
     activation_bytes: int
-    runtime_bytes: int  # the process itself, and on a CPU what its layout of the matrices takes on top
+    runtime_bytes: int  # the process itself
     total_bytes_per_gpu: int
     capacity_bytes: int
     verdict: Verdict
     smallest_change: str  # empty when it fits
     largest_context: int  # at this batch, margin kept; 0: not even one token
     largest_batch: int  # at this context, margin kept
-    model_bytes: int = 0  # weights of the whole model, over all GPUs
+    model_bytes: int = 0  # weights of the whole model as stored, over all GPUs
     layers_bytes: int = 0  # of them in the numbered layers: without embeddings, head, and what lies outside
+    step_bytes: int = 0  # read by all GPUs for one decode step at this context and batch
+    decode_tok_s: float | None = None  # of all sequences: no decode can be faster; None: bandwidth unknown
 
     @property
     def left_bytes(self) -> int:
@@ -90,12 +93,12 @@ def preview(
     """
     tokens = min(DEFAULT_CONTEXT, description.context_length) if context is None else context
     _check(description, tokens, batch, bits, gpu_counts)
-    on_host = capacity.kind == "host"
-    counts = (1,) if on_host else tuple(dict.fromkeys(gpu_counts))
-    estimates = _estimates(description, bits, group_size, on_host=on_host)
+    counts = (1,) if capacity.kind == "host" else tuple(dict.fromkeys(gpu_counts))
+    alike = one_of_each(description)
+    estimates = _estimates(description, alike, bits, group_size, capacity)
     grid = _Grid(capacity, estimates, counts, tokens, batch)
     options = tuple(grid.option(estimate, gpus) for estimate in estimates for gpus in counts)
-    peak = quantize_peak(description, on_host=on_host)
+    peak = quantize_peak(alike.model, capacity)
     return FitPreview(
         model=description.id,
         context=tokens,
@@ -105,18 +108,23 @@ def preview(
         largest_context=max(option.largest_context for option in options),
         quantize_peak=sum(term.bytes for term in peak),
         quantize_terms=peak,
+        margin=margin_of(capacity),
     )
 
 
+def margin_of(capacity: Capacity) -> float:
+    """Of the free memory: narrower where what is not arithmetic was measured."""
+    return MARGIN if capacity.runtime is None else MEASURED_MARGIN
+
+
 def _estimates(
-    model: ModelDescription, bits: Sequence[int], group_size: GroupSize, *, on_host: bool
+    model: ModelDescription, alike: Alike, bits: Sequence[int], group_size: GroupSize, capacity: Capacity
 ) -> tuple[Estimate, ...]:
-    alike = one_of_each(model)
-    place = place_of(alike.model, on_host=on_host)
+    place = place_of(alike.model, capacity)
     if model.quantization is not None:
-        weights = [stored_weights(alike)]
+        weights = [stored_weights(alike, place)]
     else:
-        weights = [planned_weights(alike, number, group_size, place.width) for number in dict.fromkeys(bits)]
+        weights = [planned_weights(alike, number, group_size, place) for number in dict.fromkeys(bits)]
     return tuple(Estimate(model, held, place) for held in weights)
 
 
@@ -154,12 +162,14 @@ class _Grid:
         self.batch = batch
 
     def option(self, estimate: Estimate, gpus: int) -> Option:
-        free = self.capacity.free_with(gpus)
-        room = self._room(gpus)
-        load = estimate.load(gpus, self.context, self.batch)
-        verdict: Verdict = "fits" if load.total <= room else "tight" if load.total <= free else "does not fit"
-        largest = estimate.largest_context(gpus, self.batch, room)
+        rooms = self._rooms(gpus)
+        load = estimate.load(rooms, self.context, self.batch)
+        free = self.capacity.rooms(gpus)[load.place]
+        within = load.total <= rooms[load.place]
+        verdict: Verdict = "fits" if within else "tight" if load.total <= free else "does not fit"
+        largest = estimate.largest_context(rooms, self.batch)
         change = "" if verdict == "fits" else self._smallest_change(estimate, gpus, largest)
+        read, ceiling = estimate.decode_ceiling(self.capacity, gpus, self.context, self.batch)
         return Option(
             bits=estimate.weights.bits,
             gpus=gpus,
@@ -173,18 +183,19 @@ class _Grid:
             verdict=verdict,
             smallest_change=change,
             largest_context=largest,
-            largest_batch=estimate.largest_batch(gpus, self.context, room),
+            largest_batch=estimate.largest_batch(rooms, self.context),
             model_bytes=estimate.weights.total,
             layers_bytes=estimate.weights.layers,
+            step_bytes=read,
+            decode_tok_s=ceiling,
         )
 
-    def _room(self, gpus: int) -> int:
+    def _rooms(self, gpus: int) -> tuple[int, ...]:
         """Bytes that may be used on each GPU with the margin kept."""
-        free = self.capacity.free_with(gpus)
-        return free - int(free * MARGIN)
+        return self.capacity.rooms(gpus, margin_of(self.capacity))
 
     def _goes(self, estimate: Estimate, gpus: int, batch: int | None = None) -> bool:
-        return estimate.goes(gpus, self.context, batch or self.batch, self._room(gpus))
+        return estimate.goes(self._rooms(gpus), self.context, batch or self.batch)
 
     def _smallest_change(self, estimate: Estimate, gpus: int, largest_context: int) -> str:
         """`int4, or 2 GPUs, or context ≤ 21,504`: each alone would make it fit; else two that do together."""
@@ -196,7 +207,7 @@ class _Grid:
         if 0 < largest_context < self.context:
             words.append(f"context ≤ {largest_context:,}")
         if self.batch > 1 and self._goes(estimate, gpus, 1):
-            words.append(f"batch {estimate.largest_batch(gpus, self.context, self._room(gpus))}")
+            words.append(f"batch {estimate.largest_batch(self._rooms(gpus), self.context)}")
         if words:
             return ", or ".join(words)
         for count in more:

@@ -1,24 +1,25 @@
 """What a process takes before it holds any model: documented defaults, until a probe measures them here."""
 
-from typing import NamedTuple
+from fqconsole.fit.capacity import Capacity
+from fqconsole.fit.term import Term
 
 GIB = 1 << 30
 
-
-class Runtime(NamedTuple):
-    """A default with its words."""
-
-    name: str
-    bytes: int
-    detail: str
-
-
 # CUDA context of a data-centre GPU (about 0.5 GiB), loaded Triton modules, cuBLAS workspace.
-GPU = Runtime("CUDA + Triton", int(0.62 * GIB), "CUDA context, Triton modules, workspaces\nnot measured here")
+GPU = Term(
+    "CUDA + Triton", int(0.62 * GIB), "default", "CUDA context, Triton modules, workspaces\nnot measured here"
+)
 # Resident memory of a Python process after importing torch 2.13 and transformers 5.23 and one generation.
-HOST = Runtime("Python + torch", int(0.5 * GIB), "the worker's own process\nnot measured here")
+HOST = Term("Python + torch", int(0.5 * GIB), "default", "the worker's own process\nnot measured here")
 
 
-def runtime(*, on_host: bool) -> Runtime:
-    """The default for the place where generation runs."""
-    return HOST if on_host else GPU
+def runtime(capacity: Capacity) -> Term:
+    """What was measured for this device, or the default for its kind."""
+    if capacity.runtime is not None:
+        return capacity.runtime
+    if capacity.kind == "host":
+        return HOST
+    if not capacity.unified:
+        return GPU
+    detail = "CUDA context and kernels, and the process itself: they share one memory\nnot measured here"
+    return Term("CUDA + process", GPU.bytes + HOST.bytes, "default", detail)

@@ -18,46 +18,61 @@ class Share(NamedTuple):
     first: bool
     last: bool
 
+    @property
+    def used(self) -> bool:
+        """False where the GPU has nothing to do."""
+        return self.stop > self.start or self.first or self.last
 
-def fits_within(layers: Sequence[int], before: int, after: int, gpus: int, most: int) -> bool:
-    """True when the layers (bytes each) go on `gpus` GPUs without any of them holding more than `most`."""
-    return _fill(list(accumulate(layers, initial=0)), before, after, gpus, most) is not None
+
+def fits_within(layers: Sequence[int], before: int, after: int, rooms: Sequence[int]) -> bool:
+    """True when the layers (bytes each) go on GPUs with `rooms` bytes each, in this order."""
+    return _fill(list(accumulate(layers, initial=0)), before, after, rooms) is not None
 
 
-def split_layers(layers: Sequence[int], before: int, after: int, gpus: int) -> tuple[Share, ...]:
-    """The split whose fullest GPU holds least. One GPU holds everything; GPUs may stay without layers."""
+def split_layers(layers: Sequence[int], before: int, after: int, rooms: Sequence[int]) -> tuple[Share, ...]:
+    """The split that leaves most on the GPU with least left (of equal GPUs: whose fullest holds least).
+
+    One GPU holds everything; GPUs may stay without layers, and so may one with too little room for any.
+    """
     sums = list(accumulate(layers, initial=0))
-    low, high = 0, sums[-1] + before + after
+    largest = max(rooms)
+    short = [largest - room for room in rooms]
+
+    def filled(most: int) -> list[int] | None:
+        return _fill(sums, before, after, [most - less for less in short])
+
+    low, high = 0, sums[-1] + before + after + max(short)
     while low < high:
         middle = (low + high) // 2
-        if _fill(sums, before, after, gpus, middle) is None:
+        if filled(middle) is None:
             low = middle + 1
         else:
             high = middle
-    cuts = _fill(sums, before, after, gpus, low) or [len(layers)] * gpus
+    cuts = filled(low) or [len(layers)] * len(rooms)
     starts = [0, *cuts[:-1]]
     return tuple(
-        Share(start, stop, first=place == 0, last=place == gpus - 1)
+        Share(start, stop, first=place == 0, last=place == len(rooms) - 1)
         for place, (start, stop) in enumerate(zip(starts, cuts, strict=True))
     )
 
 
-def _fill(sums: Sequence[int], before: int, after: int, gpus: int, most: int) -> list[int] | None:
-    """Where each GPU's layers end when each takes as many as go within `most`; None when that is too few.
+def _fill(sums: Sequence[int], before: int, after: int, rooms: Sequence[int]) -> list[int] | None:
+    """Where each GPU's layers end when each takes as many as go into its room; None when that is too few.
 
     Filling greedily from the left is best: whatever an earlier GPU takes, a later one need not hold.
     """
-    if before > most or after > most:
+    if before > rooms[0] or after > rooms[-1]:
         return None
     cuts: list[int] = []
     begin = 0
     count = len(sums) - 1
-    for place in range(gpus):
-        room = most - (before if place == 0 else 0) - (after if place == gpus - 1 else 0)
-        if room < 0:
+    last = len(rooms) - 1
+    for place, whole in enumerate(rooms):
+        room = whole - (before if place == 0 else 0) - (after if place == last else 0)
+        if room < 0 and place in (0, last):
             return None
-        end = bisect_right(sums, sums[begin] + room) - 1
-        if place == gpus - 1:
+        end = bisect_right(sums, sums[begin] + room) - 1 if room >= 0 else begin
+        if place == last:
             if end < count:
                 return None
             end = count

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from fqconsole.fit.alike import Alike
-from fqconsole.fit.cpu_layout import layout_bytes
+from fqconsole.fit.place import Place
 from fqconsole.models.description import ModelDescription, TensorInfo
 from quantizer import Plan, base_plan
 from quantizer.matrices import plan_matrices
@@ -24,6 +24,8 @@ PACKED_PARTS = re.compile(
     r"|weight_scale_inv)$"
 )
 WIDE_DTYPES = frozenset({"BF16", "F16", "F32"})
+JOINED = re.compile(r"(^|\.)experts\.(\d+\.)?(gate_proj|up_proj|w1|w3)$")
+ROUTED = re.compile(r"(^|\.)(experts\.|block_sparse_moe\.(input|output)_linear)")
 AFTER = ("lm_head",)  # reasons of kept tensors that belong behind the last layer
 BEFORE = ("embedding", "not the language model")
 
@@ -39,7 +41,9 @@ class Weights(NamedTuple):
     after: int  # head, final norm, and whatever lies outside the layers
     tied_copy: int  # what the last GPU needs besides, when the embedding lies on another one
     quantized: bool
-    cpu_extra: int  # bytes that the layout on a CPU takes on top of the stored ones
+    layout: tuple[int, ...]  # per layer: what the device's own layout takes on top of the stored bytes
+    routed: tuple[int, ...]  # per layer: of all these, what belongs to experts that a token may pass by
+    head: int  # of what lies outside the layers, what every token reads: head and final norm
     detail: str
     kept_detail: str
 
@@ -60,60 +64,60 @@ class Piece(NamedTuple):
     tensor: str
     bytes: int
     reason: str = ""
+    layout: int = 0  # bytes on top, on the device
 
 
-def planned_weights(alike: Alike, bits: int, group_size: GroupSize, width: int) -> Weights:
-    """The model in 16 bits (as stored, in `width` bytes a value) or quantized to `bits`.
+def planned_weights(alike: Alike, bits: int, group_size: GroupSize, place: Place) -> Weights:
+    """The model in 16 bits (as stored, in the place's width) or quantized to `bits`.
 
     Raises UsageError for bits and group sizes that don't exist.
     """
     model = alike.model
+    width = place.width
     if bits == 16:
         inventory = plan_matrices(model)
         matrices = [Piece(c.tensors[0], math.prod(c.shape) * width) for c in inventory.matrices]
         count = sum(len(alike.layers(piece.tensor)) for piece in matrices)
         detail = f"{_count(count, 'matrix', 'matrices')} as stored, {width} B a weight"
         pieces = [*matrices, *_loaded(inventory.kept, width)]
-        return _placed(alike, pieces, bits=16, label=_wide_label(model, width), extra=0, detail=detail)
+        return _placed(alike, pieces, bits=16, label=_wide_label(model, width), detail=detail)
     plan = base_plan(model, bits, "adaptive" if group_size == "default" else "fixed", group_size)
-    pieces = [Piece(matrix.tensors[0], matrix.bytes) for matrix in plan.matrices]
+    pieces = [
+        Piece(m.tensors[0], m.bytes, layout=_held(place, m.name, m.shape, m.scheme) - m.bytes)
+        for m in plan.matrices
+    ]
     pieces += _loaded(plan.kept, width)
-    extra = sum(
-        (layout_bytes(matrix.shape, matrix.scheme) - matrix.bytes) * len(alike.layers(matrix.tensors[0]))
-        for matrix in plan.matrices
-    )
     detail = _plan_detail(plan, lambda name: len(alike.layers(name)))
-    return _placed(alike, pieces, bits=bits, label=f"int{bits} matrices", extra=extra, detail=detail)
+    return _placed(alike, pieces, bits=bits, label=f"int{bits} matrices", detail=detail)
 
 
-def stored_weights(alike: Alike) -> Weights:
+def stored_weights(alike: Alike, place: Place) -> Weights:
     """An already quantized model, as it is stored."""
     quantization = alike.model.quantization
     bits = quantization.bits if quantization is not None else 0
     method = quantization.method if quantization is not None else "16-bit"
     pieces: list[Piece] = []
     by_name = {tensor.name: tensor for tensor in alike.model.tensors}
-    extra = matrices = 0
+    matrices = 0
     for tensor in alike.model.tensors:
         if tensor.name.endswith("weight_shape"):  # read at loading, never held
             continue
         packed = PACKED_PARTS.search(tensor.name) is not None or tensor.dtype not in WIDE_DTYPES
-        pieces.append(Piece(tensor.name, tensor.bytes, "" if packed else _reason(tensor.name)))
+        layout = 0
         if tensor.name.endswith("weight_packed") and bits:
-            times = len(alike.layers(tensor.name)) or 1
-            matrices += times
-            extra += times * _cpu_extra(
-                tensor, by_name.get(f"{tensor.name.removesuffix('packed')}scale"), bits
-            )
+            matrices += len(alike.layers(tensor.name)) or 1
+            stem = tensor.name.removesuffix(".weight_packed")
+            layout = _stored_layout(place, stem, tensor, by_name.get(f"{stem}.weight_scale"), bits)
+        pieces.append(Piece(tensor.name, tensor.bytes, "" if packed else _reason(tensor.name), layout))
     detail = (
         f"{_count(matrices, 'matrix', 'matrices')} as stored, {method}" if matrices else f"stored, {method}"
     )
     label = f"int{bits} matrices" if bits else f"{method} matrices"
-    return _placed(alike, pieces, bits=bits, label=label, extra=extra, detail=detail)
+    return _placed(alike, pieces, bits=bits, label=label, detail=detail)
 
 
-def _cpu_extra(packed: TensorInfo, scales: TensorInfo | None, bits: int) -> int:
-    """What one stored matrix takes more in the CPU's layout; `bits` is the width most matrices have."""
+def _stored_layout(place: Place, stem: str, packed: TensorInfo, scales: TensorInfo | None, bits: int) -> int:
+    """What one stored matrix takes on top in the device's layout; `bits` is the width most matrices have."""
     if scales is None or len(packed.shape) != 2 or len(scales.shape) != 2 or not scales.shape[1]:
         return 0
     k = packed.shape[1] * WORD_BITS // bits
@@ -121,15 +125,23 @@ def _cpu_extra(packed: TensorInfo, scales: TensorInfo | None, bits: int) -> int:
     scheme = Scheme(bits, None if groups == 1 else max(1, k // groups))
     if scheme.group_size is not None:
         k = groups * scheme.group_size
-    return max(0, layout_bytes((packed.shape[0], k), scheme) - packed.bytes - scales.bytes)
+    return max(0, _held(place, stem, (packed.shape[0], k), scheme) - packed.bytes - scales.bytes)
 
 
-def _placed(
-    alike: Alike, pieces: Iterable[Piece], *, bits: int, label: str, extra: int, detail: str
-) -> Weights:
+def _held(place: Place, name: str, shape: tuple[int, ...], scheme: Scheme) -> int:
+    """Bytes on the device. An expert's gate and up become one matrix there: each counts as half of it."""
+    if JOINED.search(name):
+        *stack, rows, k = shape
+        return place.layout((*stack, 2 * rows, k), scheme) // 2
+    return place.layout(shape, scheme)
+
+
+def _placed(alike: Alike, pieces: Iterable[Piece], *, bits: int, label: str, detail: str) -> Weights:
     model = alike.model
     matrices = [0] * model.layers
     rest = [0] * model.layers
+    layout = [0] * model.layers
+    routed = [0] * model.layers
     before = after = head = embedding = 0
     words = Counter[str]()
     for piece in pieces:
@@ -145,11 +157,14 @@ def _placed(
             after += whole
         else:
             place = rest if piece.reason else matrices
+            passed_by = model.experts > 0 and ROUTED.search(piece.tensor) is not None
             for layer in layers:
                 if layer < model.layers:
                     place[layer] += piece.bytes
+                    layout[layer] += piece.layout
+                    routed[layer] += (piece.bytes + piece.layout) * passed_by
                 else:  # prediction layers behind the last one
-                    after += piece.bytes
+                    after += piece.bytes + piece.layout
             if piece.reason:
                 words[piece.reason] += len(layers)
     return Weights(
@@ -161,7 +176,9 @@ def _placed(
         after=after + (0 if model.tied_embeddings else head),
         tied_copy=embedding if model.tied_embeddings else 0,
         quantized=label.startswith("int"),
-        cpu_extra=extra,
+        layout=tuple(layout),
+        routed=tuple(routed),
+        head=embedding if model.tied_embeddings else head,
         detail=detail,
         kept_detail=", ".join(f"{count:,} {word}" for word, count in words.most_common(4)),
     )

@@ -70,6 +70,16 @@ class Nvml:
     def uuid(self, handle: Any) -> str | None:
         return _text(self._ask("nvmlDeviceGetUUID", handle))
 
+    def capability(self, handle: Any) -> int | None:
+        """80 for compute capability 8.0."""
+        match self._ask("nvmlDeviceGetCudaComputeCapability", handle):
+            case [int(major), int(minor)]:
+                return 10 * major + minor
+        return None
+
+    def driver(self) -> str | None:
+        return _text(self._ask("nvmlSystemGetDriverVersion"))
+
     def memory(self, handle: Any) -> Memory | None:
         """By version 2 of the call: version 1 counts what the driver reserves as used."""
         version = getattr(self._module, "nvmlMemory_v2", None)

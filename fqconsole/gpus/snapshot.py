@@ -32,6 +32,7 @@ class GpuSnapshot(msgspec.Struct, frozen=True):
     throttle: tuple[str, ...] = ()  # why the clocks are held down, in words; idle does not count
     processes: tuple[GpuProcess, ...] = ()
     t: float = 0.0
-    unified_memory: bool = (
-        False  # the GPU shares the machine's memory, and the memory readings are the machine's
-    )
+    # The GPU shares the machine's memory, and the memory readings are the machine's.
+    unified_memory: bool = False
+    capability: int | None = None  # 80 is compute capability 8.0
+    driver: str = ""

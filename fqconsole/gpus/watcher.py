@@ -22,11 +22,13 @@ class GpuWatcher:
         self._clock = clock
         self._lock = threading.Lock()  # NVML is thread-safe, the caches here are not
         self._count = 0
-        self._identities: dict[int, tuple[str, str]] = {}
+        self._identities: dict[int, tuple[str, str, int | None]] = {}
+        self._driver = ""
         self._processes: dict[int, tuple[float, tuple[GpuProcess, ...]]] = {}
         self.available = not nvml.problem and nvml.start()
         if self.available:
             self._count = nvml.count()
+            self._driver = nvml.driver() or ""
 
     @property
     def problem(self) -> str:
@@ -44,7 +46,7 @@ class GpuWatcher:
         nvml = self._nvml
         now = self._clock()
         handle = nvml.handle(index)
-        name, uuid = self._identity(index, handle)
+        name, uuid, capability = self._identity(index, handle)
         if handle is None:
             return GpuSnapshot(index, name, uuid, t=now)
         processes = self._held_by(index, handle, now)
@@ -68,17 +70,19 @@ class GpuWatcher:
             processes=processes,
             t=now,
             unified_memory=unified,
+            capability=capability,
+            driver=self._driver,
         )
 
-    def _identity(self, index: int, handle: object) -> tuple[str, str]:
-        """Name and uuid do not change: asked once, and still known when the GPU is lost."""
+    def _identity(self, index: int, handle: object) -> tuple[str, str, int | None]:
+        """Name, uuid and compute capability do not change: asked once, still known when the GPU is lost."""
         known = self._identities.get(index)
         if known is None and handle is not None:
             name, uuid = self._nvml.name(handle), self._nvml.uuid(handle)
-            known = (name or "NVIDIA GPU", uuid or "")
+            known = (name or "NVIDIA GPU", uuid or "", self._nvml.capability(handle))
             if name is not None:
                 self._identities[index] = known
-        return known or ("NVIDIA GPU", "")
+        return known or ("NVIDIA GPU", "", None)
 
     def _held_by(self, index: int, handle: object, now: float) -> tuple[GpuProcess, ...]:
         since, processes = self._processes.get(index, (float("-inf"), ()))

@@ -6,7 +6,7 @@ import pytest
 
 from fqconsole.errors import UsageError
 from fqconsole.fit import capacity_here, named_gpu
-from fqconsole.fit.capacity import CATALOGUE
+from fqconsole.fit.capacity import CATALOGUE, catalogued_bandwidth
 from fqconsole.fit.host import _container_limit, host_memory
 from fqconsole.gpus import GpuSnapshot
 
@@ -23,7 +23,8 @@ def test_free_memory_counts_and_the_emptiest_gpu_goes_first():
         "gpu", "H100 80GB HBM3", 70 * GIB, 80 * GIB,
     )  # fmt: skip
     assert found.free_per_gpu == (70 * GIB, 5 * GIB)
-    assert [found.free_with(count) // GIB for count in (1, 2, 3)] == [70, 5, 5]
+    assert [free // GIB for free in found.rooms(3)] == [70, 5, 5]
+    assert found.rooms(1, margin=0.5) == (35 * GIB,)
 
 
 def test_without_a_readable_gpu_it_is_this_machines_memory():
@@ -75,3 +76,46 @@ def test_host_memory_is_positive():
 def test_the_docs_name_every_gpu_of_the_catalogue():
     page = (Path(__file__).parents[2] / "docs" / "fit.md").read_text()
     assert [name for name in CATALOGUE if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "gib", "gb_s"),
+    [
+        ("NVIDIA H200", 140.4, 4800),
+        ("NVIDIA H100 80GB HBM3", 79.6, 3350),
+        ("NVIDIA H100 NVL", 93.6, 3938),
+        ("NVIDIA A100-SXM4-80GB", 79.3, 2039),
+        ("NVIDIA A100-SXM4-40GB", 39.6, 1555),
+        ("NVIDIA GeForce RTX 4060 Ti", 16.0, 288),
+        ("NVIDIA GeForce RTX 4060 Ti", 8.0, 0),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 16.0, 0),
+        ("NVIDIA RTX 6000 Ada Generation", 48.0, 960),
+        ("NVIDIA RTX A6000", 48.0, 768),
+        ("Tesla T4", 15.0, 320),
+        ("NVIDIA Something 9", 15.0, 0),
+    ],
+)
+def test_the_bandwidth_of_a_gpu_here_comes_from_its_name_and_size(name, gib, gb_s):
+    assert catalogued_bandwidth(name, int(gib * GIB)) == gb_s * 10**9
+
+
+def test_gpus_before_the_kernels_and_machines_with_one_memory_say_so():
+    old = GpuSnapshot(0, "Tesla V100", "GPU-0", memory_total=32 * GIB, memory_free=31 * GIB, capability=70)
+    assert not capacity_here((old,)).fused
+    assert not named_gpu("v100-32gb").fused
+    assert named_gpu("a100-40gb").fused
+    shared = GpuSnapshot(
+        0, "NVIDIA GB10", "GPU-0", memory_total=120 * GIB, memory_free=90 * GIB, unified_memory=True
+    )
+    here = capacity_here((shared,))
+    assert (here.kind, here.unified, here.fused) == ("gpu", True, True)
+    assert named_gpu("gb10-128gb").unified
+
+
+def test_a_list_of_gpus_is_one_machine_the_largest_first():
+    found = named_gpu("rtx4090-24gb, a100-80gb")
+    assert found.name == "A100 80GB + RTX 4090"
+    assert found.free_per_gpu == (named_gpu("a100-80gb").free_bytes, named_gpu("rtx4090-24gb").free_bytes)
+    assert found.bandwidths(3) == (2039 * 10**9, 1008 * 10**9, 1008 * 10**9)
+    with pytest.raises(UsageError, match="no GPU called 'h100'"):
+        named_gpu("a100-80gb,h100")

@@ -1,11 +1,15 @@
 """Numbers that the preview shares with rooms it may not import: the same here as there."""
 
+import math
+
 import pytest
 
 from fqconsole.fit import activations, quantize_peak
+from fqconsole.fit.capacity import OLDEST_FUSED
 from fqconsole.fit.cpu_layout import layout_bytes, rearranges
+from fqconsole.fit.gpu_layout import lane_bytes
 from fqconsole.fit.host import value_bytes
-from quantizer.scheme import BITS, Scheme
+from quantizer.scheme import BITS, Scheme, stored_bytes
 
 
 @pytest.mark.slow
@@ -62,6 +66,29 @@ def test_the_layout_on_a_cpu_is_the_kernels(bits, group, shape):
         k=k,
     )
     assert kernels.prepare(packed, dtype=torch.bfloat16).bytes == layout_bytes(shape, Scheme(bits, group))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", BITS)
+def test_the_layout_on_a_gpu_is_the_kernels(bits):
+    lane_layout = pytest.importorskip("kernels.lane_layout")
+    for group in (None, 16, 32, 48, 64, 96, 128, 256, 512, 1024):
+        for n in (1, 15, 16, 17, 128, 1000):
+            for k in (1, 16, 100, 128, 255, 256, 257, 384, 768, 1024, 3072, 4096):
+                if group is not None and k % group:
+                    continue
+                words, scales = lane_layout.lane_shapes(bits, group, n, k)
+                held = 4 * (math.prod(words) + math.prod(scales))
+                assert lane_bytes((n, k), Scheme(bits, group)) == held
+                assert lane_bytes((5, n, k), Scheme(bits, group)) == 5 * held
+    assert lane_bytes((32, 80), Scheme(bits, 8)) == stored_bytes((32, 80), Scheme(bits, 8))
+    with pytest.raises(ValueError, match="multiple of 16"):
+        lane_layout.lane_shapes(bits, 8, 32, 80)
+
+
+@pytest.mark.slow
+def test_the_oldest_gpu_of_the_kernels_is_theirs():
+    assert pytest.importorskip("kernels.gpu").OLDEST_CAPABILITY == OLDEST_FUSED
 
 
 @pytest.mark.slow

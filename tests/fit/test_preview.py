@@ -8,11 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fqconsole.errors import UsageError
-from fqconsole.fit import Capacity, FitPreview, named_gpu, preview
+from fqconsole.fit import Capacity, FitPreview, Term, named_gpu, preview
 from fqconsole.fit.activations import PREFILL_CHUNK
-from fqconsole.fit.preview import MARGIN
+from fqconsole.fit.gpu_layout import lane_bytes
+from fqconsole.fit.preview import MARGIN, MEASURED_MARGIN
+from fqconsole.fit.runtime import HOST
 from fqconsole.models.description import QuantizationInfo
 from quantizer import base_plan, predicted_bytes
+from quantizer.scheme import Scheme
 from tests.fit.synthetic import Tensors, described, llama, opt_175b, qwen3_30b_a3b
 
 GIB = 1 << 30
@@ -72,7 +75,7 @@ def test_layers_of_two_kinds_are_planned_each():
     tensors = Tensors()
     tensors.add("model.embed_tokens.weight", 100, 64)
     for layer in range(6):
-        tensors.add(f"model.layers.{layer}.mlp.up_proj.weight", 64 if layer % 3 else 256, 64)
+        tensors.add(f"model.layers.{layer}.mlp.up_proj.weight", 64 if layer % 3 else 256, 256)
     model = described(tensors, llama(layers=6).attention)
     plan = base_plan(model, 4)
     (option,) = preview(model, gpu(GIB), bits=(4,), gpu_counts=(1,)).options
@@ -233,10 +236,98 @@ def test_a_tied_head_is_held_again_on_the_last_gpu():
     assert 2 * found.option(16, 2).weights_bytes >= model.bytes + embedding
 
 
-def test_unequal_gpus_count_as_the_fullest_of_the_best():
-    capacity = gpu(24 * GIB, free_per_gpu=(24 * GIB, 16 * GIB, 8 * GIB))
-    found = preview(llama(), capacity, bits=(4,), gpu_counts=(1, 2, 3, 4))
-    assert [option.capacity_bytes // GIB for option in found.options] == [24, 16, 8, 8]
+def test_unequal_gpus_get_layers_by_their_room():
+    model = llama(layers=32, hidden=4096, inner=14336, heads=32, kv_heads=8, vocab=128256)
+    capacity = gpu(14 * GIB, free_per_gpu=(14 * GIB, 8 * GIB))
+    alone, both = preview(model, capacity, bits=(16,), gpu_counts=(1, 2), context=512).options
+    assert alone.verdict == "does not fit"
+    assert both.verdict == "fits"  # halves of 7.5 GiB and what comes on top would not go into the second
+    assert both.total_bytes_per_gpu < both.capacity_bytes
+    assert both.smallest_change == ""
+    less = gpu(12 * GIB, free_per_gpu=(12 * GIB, 2 * GIB))
+    (short,) = preview(model, less, bits=(16,), gpu_counts=(2,), context=512).options
+    assert short.verdict == "does not fit"
+
+
+def test_a_gpu_too_small_for_anything_stays_empty():
+    capacity = gpu(24 * GIB, free_per_gpu=(24 * GIB, GIB >> 2, 24 * GIB))
+    found = preview(llama(), gpu(24 * GIB), bits=(4,), gpu_counts=(1,)).options[0]
+    (three,) = preview(llama(), capacity, bits=(4,), gpu_counts=(3,)).options
+    assert three.verdict == found.verdict == "fits"
+
+
+def test_the_layout_on_the_gpu_counts_and_old_gpus_keep_the_packing():
+    odd = llama(hidden=240, inner=500, heads=4)
+    plan = base_plan(odd, 4, "fixed", 16)
+    new = preview(odd, gpu(GIB), bits=(4,), gpu_counts=(1,), group_size=16).options[0]
+    old = preview(odd, gpu(GIB, fused=False), bits=(4,), gpu_counts=(1,), group_size=16).options[0]
+    (layout,) = [term for term in new.terms if term.name == "GPU layout"]
+    assert layout.bytes == sum(lane_bytes(m.shape, m.scheme) - m.bytes for m in plan.matrices)
+    assert new.weights_bytes - layout.bytes == old.weights_bytes == old.model_bytes == new.model_bytes
+    assert "GPU layout" not in [term.name for term in old.terms]
+
+
+def test_experts_count_once_padded_where_gate_and_up_become_one_matrix():
+    tensors = Tensors()
+    for expert in range(2):
+        place = f"model.layers.0.mlp.experts.{expert}."
+        for name in ("gate_proj", "up_proj"):
+            tensors.add(f"{place}{name}.weight", 24, 256)
+    model = described(tensors, llama(layers=1).attention, experts=2, experts_per_token=1)
+    (option,) = preview(model, gpu(GIB), bits=(4,), gpu_counts=(1,), group_size=64).options
+    assert option.weights_bytes == lane_bytes((2, 48, 256), Scheme(4, 64))
+
+
+def test_a_decode_step_reads_weights_once_the_head_and_the_cache_but_no_embeddings():
+    model, capacity = llama(), gpu(GIB, bandwidth_per_gpu=(10**12,))
+    (option,) = preview(model, capacity, bits=(4,), gpu_counts=(1,), context=1000, batch=2).options
+    embeddings = norm = 0
+    for tensor in model.tensors:
+        embeddings += tensor.bytes if "embed" in tensor.name else 0
+        norm += tensor.bytes if tensor.name == "model.norm.weight" else 0
+    assert option.step_bytes == option.weights_bytes - embeddings - norm + option.kv_bytes
+    assert option.decode_tok_s == pytest.approx(2 * 1e12 / option.step_bytes)
+    tied = llama(tied_embeddings=True)
+    (option,) = preview(tied, capacity, bits=(4,), gpu_counts=(1,), context=1000).options
+    assert option.step_bytes == option.weights_bytes - norm + option.kv_bytes
+    assert preview(model, gpu(GIB), bits=(4,)).options[0].decode_tok_s is None
+
+
+def test_only_active_experts_are_read():
+    model, capacity = qwen3_30b_a3b(), named_gpu("h200-141gb")
+    one, many = (
+        preview(model, capacity, bits=(16,), gpu_counts=(1,), context=1, batch=batch).options[0]
+        for batch in (1, 512)
+    )
+    active = 3.0e9  # what the model's name says: 3.3 billion weights, 0.3 of them embeddings
+    assert one.step_bytes == pytest.approx(2 * active, rel=0.03)
+    assert many.step_bytes > 0.95 * model.bytes
+
+
+def test_gpus_of_one_step_work_one_after_the_other():
+    model = llama(layers=40)
+    speed = (10**12,)
+    one, two = preview(model, gpu(GIB, bandwidth_per_gpu=speed), bits=(4,), gpu_counts=(1, 2)).options
+    assert one.decode_tok_s == pytest.approx(two.decode_tok_s)
+    mixed = gpu(GIB, free_per_gpu=(GIB, GIB), bandwidth_per_gpu=(10**12, 10**11))
+    (slow,) = preview(model, mixed, bits=(4,), gpu_counts=(2,)).options
+    assert slow.decode_tok_s < two.decode_tok_s / 2
+
+
+def test_where_one_memory_serves_all_the_process_counts_too():
+    shared, own = (
+        preview(llama(), gpu(GIB, unified=unified), bits=(4,), gpu_counts=(1,)).options[0]
+        for unified in (True, False)
+    )
+    assert shared.runtime_bytes == own.runtime_bytes + HOST.bytes
+
+
+def test_a_measured_runtime_replaces_the_default_and_needs_less_margin():
+    term = Term("CUDA + Triton", 123 << 20, "measured", "probed here")
+    found = preview(llama(), gpu(GIB, runtime=term), bits=(4,), gpu_counts=(1,))
+    assert found.margin == MEASURED_MARGIN < MARGIN
+    assert term in found.options[0].terms
+    assert found.options[0].runtime_bytes == 123 << 20
 
 
 def test_the_host_is_one_place():
@@ -258,9 +349,9 @@ def test_the_cpu_layout_counts_on_the_host_and_not_as_weights(monkeypatch):
     model = llama()
     here = preview(model, host(), bits=(3,), gpu_counts=(1,)).options[0]
     there = preview(model, gpu(GIB), bits=(3,), gpu_counts=(1,)).options[0]
-    assert here.weights_bytes == there.weights_bytes
+    assert here.model_bytes == there.model_bytes == there.weights_bytes
     (layout,) = [term for term in here.terms if term.name == "CPU layout"]
-    assert layout.bytes > 0
+    assert layout.bytes == here.weights_bytes - here.model_bytes > 0
     assert here.total_bytes_per_gpu == sum(term.bytes for term in here.terms)
     stored = preview(packed_model(4), host()).options[0]
     planned = preview(model, host(), bits=(4,)).options[0]

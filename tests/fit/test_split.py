@@ -19,7 +19,7 @@ def held(layers, share, before, after):
 
 @given(sizes, st.integers(0, 60), st.integers(0, 60), st.integers(1, 4))
 def test_no_other_split_has_a_smaller_fullest_gpu(layers, before, after, gpus):
-    shares = split_layers(layers, before, after, gpus)
+    shares = split_layers(layers, before, after, [100] * gpus)
     assert len(shares) == gpus
     assert [share.start for share in shares[1:]] == [share.stop for share in shares[:-1]]
     assert (shares[0].start, shares[-1].stop) == (0, len(layers))
@@ -32,12 +32,12 @@ def test_no_other_split_has_a_smaller_fullest_gpu(layers, before, after, gpus):
         for cuts in combinations_with_replacement(range(len(layers) + 1), gpus - 1)
     )
     assert fullest == best
-    assert fits_within(layers, before, after, gpus, best)
-    assert not fits_within(layers, before, after, gpus, best - 1) or best == 0
+    assert fits_within(layers, before, after, [best] * gpus)
+    assert not fits_within(layers, before, after, [best - 1] * gpus) or best == 0
 
 
 @pytest.mark.parametrize("gpus", [1, 3, 9])
 def test_one_gpu_holds_everything_and_many_may_stay_empty(gpus):
-    shares = split_layers([10, 10, 10], 5, 5, gpus)
+    shares = split_layers([10, 10, 10], 5, 5, [100] * gpus)
     assert (shares[0].first, shares[-1].last) == (True, True)
     assert sum(share.stop - share.start for share in shares) == 3
