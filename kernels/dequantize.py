@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.fragments import evict_first, halves_of, round_to
+from kernels.fragments import evict_first, halves_of, round_to, wait_for_previous
 from kernels.lane_layout import TILE_ROWS, LaneMatrix, from_lanes
 from kernels.launch import Launch
 from kernels.unpack import pair_of
@@ -110,6 +110,7 @@ def dequantize_kernel(
     PAIR: tl.constexpr,
     EVEN: tl.constexpr,  # K is a multiple of 8, and out starts at 16 bytes
     WARPS: tl.constexpr,
+    PDL: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
     PLANES: tl.constexpr = 8 if BITS == 8 else 16
@@ -120,45 +121,46 @@ def dequantize_kernel(
     pointers = tile_pointers(words_ptr, scales_ptr, lane, BITS, GROUPS)
     policy = evict_first(lane, False)
     units = tl.cdiv(rows, 16) * steps
-    for first in range(tl.program_id(0) * WARPS, units, tl.num_programs(0) * WARPS):
-        unit = first + thread // 32
-        tile = unit // steps
-        step = unit - tile * steps
-        place = (first_tile + tile).to(tl.int64) * steps + step
-        exists = unit < units
-        slots, scales = load_tile(
-            pointers, place, exists.to(tl.int32), policy, BITS, GROUPS, True, False, INTERPRET
-        )
-        if GROUPS == 0:
-            channel = scales_ptr + (first_tile + tile).to(tl.int64) * 8 + lane // 4
-            scales = (tl.load(channel, mask=exists, other=0),)
-        SPAN: tl.constexpr = PLANES // GROUPS if GROUPS > 0 else PLANES  # planes that share a scale
-        codes = ()
-        for q in tl.static_range(PLANES // PAIR):
+    unit = tl.program_id(0) * WARPS + thread // 32
+    tile = unit // steps
+    step = unit - tile * steps
+    place = (first_tile + tile).to(tl.int64) * steps + step
+    exists = unit < units
+    slots, scales = load_tile(
+        pointers, place, exists.to(tl.int32), policy, BITS, GROUPS, True, False, INTERPRET
+    )
+    if GROUPS == 0:
+        channel = scales_ptr + (first_tile + tile).to(tl.int64) * 8 + lane // 4
+        scales = (tl.load(channel, mask=exists, other=0),)
+    tile += wait_for_previous(lane, PDL)  # whoever still reads out
+    SPAN: tl.constexpr = PLANES // GROUPS if GROUPS > 0 else PLANES  # planes that share a scale
+    codes = ()
+    for q in tl.static_range(PLANES // PAIR):
+        for b in tl.static_range(PAIR):
+            if (PAIR * q + b) % CODES == 0:
+                codes = codes + (unpack_slots(slots, (PAIR * q + b) // CODES, dtype, BITS, INTERPRET),)
+        for r8 in tl.static_range(2):
+            factor = double(scales[PAIR * q // SPAN], r8)
+            words = ()
             for b in tl.static_range(PAIR):
-                if (PAIR * q + b) % CODES == 0:
-                    codes = codes + (unpack_slots(slots, (PAIR * q + b) // CODES, dtype, BITS, INTERPRET),)
-            for r8 in tl.static_range(2):
-                factor = double(scales[PAIR * q // SPAN], r8)
-                words = ()
-                for b in tl.static_range(PAIR):
-                    of_word = codes[(PAIR * q + b) // CODES]
-                    for h in tl.static_range(2):
-                        pair = of_word[2 * r8 + h][(PAIR * q + b) % CODES]
-                        words = words + (scale_pair(pair, factor, dtype, scale_dtype, INTERPRET),)
-                row = tile * 16 + 8 * r8 + lane // 4
-                run = step * RUNS + 4 * q + lane % 4
-                inside = exists & (row < rows) & (run * (4 * PAIR) < K)
-                store_run(out_ptr, row, run, runs, inside, words, K, PAIR, EVEN, WARPS)
+                of_word = codes[(PAIR * q + b) // CODES]
+                for h in tl.static_range(2):
+                    pair = of_word[2 * r8 + h][(PAIR * q + b) % CODES]
+                    words = words + (scale_pair(pair, factor, dtype, scale_dtype, INTERPRET),)
+            row = tile * 16 + 8 * r8 + lane // 4
+            run = step * RUNS + 4 * q + lane % 4
+            inside = exists & (row < rows) & (run * (4 * PAIR) < K)
+            store_run(out_ptr, row, run, runs, inside, words, K, PAIR, EVEN, WARPS)
 
 
 class Dequantize:
     """Unpacks rows of one matrix, or of one expert of a stack, again and again.
 
-    `dtype` is that of the rows.
+    `dtype` is that of the rows. `dependent` (from compute capability 9.0) reads the weights while the kernel
+    before is ending.
     """
 
-    def __init__(self, lanes: LaneMatrix, dtype: torch.dtype) -> None:
+    def __init__(self, lanes: LaneMatrix, dtype: torch.dtype, *, dependent: bool = False) -> None:
         self.lanes = lanes
         self.dtype = dtype
         constants = {
@@ -168,9 +170,10 @@ class Dequantize:
             "GROUPS": 0 if lanes.group_size is None else lanes.scales_per_step,
             "PAIR": lanes.pair,
             "WARPS": WARPS,
+            "PDL": dependent,
             "INTERPRET": triton.knobs.runtime.interpret,
         }
-        options = {"num_warps": WARPS}
+        options = {"num_warps": WARPS} | ({"launch_pdl": True} if dependent else {})
         self.launches = tuple(
             Launch(dequantize_kernel, constants | {"EVEN": even}, options) for even in (False, True)
         )
@@ -181,8 +184,7 @@ class Dequantize:
         rows = out.shape[0]
         aligned = out.data_ptr() % 16 == 0
         even = lanes.k % 8 == 0 and aligned
-        units = -(-rows // TILE_ROWS) * lanes.steps
-        grid = -(-units // WARPS)
+        grid = triton.cdiv(triton.cdiv(rows, TILE_ROWS) * lanes.steps, WARPS)
         stored = out.view(torch.int32 if even else torch.int16)
         first_tile = expert * lanes.tiles + first_row // TILE_ROWS
         self.launches[even](
