@@ -25,13 +25,13 @@ pytestmark = [
 ]
 
 
-def compile_all(cases: Iterable[dict]) -> list[tuple[dict, dict]]:
-    """(case, report) pairs, compiled in one process that has the real compiler."""
+def compile_all(cases: Iterable[dict], script: Path = SCRIPT) -> list[tuple[dict, dict]]:
+    """(case, report) pairs, compiled by `script` in one process that has the real compiler."""
     cases = list(cases)
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
     done = subprocess.run(
-        [sys.executable, str(SCRIPT)], input=json.dumps(cases), capture_output=True, text=True, check=False,
+        [sys.executable, str(script)], input=json.dumps(cases), capture_output=True, text=True, check=False,
         cwd=ROOT, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]

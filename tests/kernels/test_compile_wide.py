@@ -1,0 +1,62 @@
+"""The wide kernel compiles for Hopper: weights in registers up to the matrix unit, no spills on the way."""
+
+import importlib.util
+import itertools
+from pathlib import Path
+
+import pytest
+
+from kernels.wide_tiles import choose_wide_tile
+from tests.kernels.test_compile import compile_all
+
+SCRIPT = Path(__file__).with_name("compile_wide.py")
+SHAPES = tuple(itertools.product((32, 64, 128, 256, 2048), (4096, 28672), (4096, 14336)))
+SCHEMES = tuple(itertools.product((None, 32, 64, 128), ("float16", "bfloat16")))
+MOST_STACK = 512  # bytes a thread, which the sums of the largest tiles take while they are stored
+MOST_SPILLS = 2  # in the loop: a value of the largest tile, once a step of 256 columns
+SHARED_OF_ALL = 228 << 10  # bytes of a multiprocessor; each program costs 1 KiB more than it asks for
+REGISTERS = 1 << 16
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
+]
+
+
+def shape_of_each_tile(bits: int) -> list[dict[str, int]]:
+    """A shape for every tile that may be chosen."""
+    shapes = {choose_wide_tile(bits, m, n, k): {"m": m, "n": n, "k": k} for m, n, k in SHAPES}
+    return list(shapes.values())
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3])
+def test_every_tile_and_every_scheme(bits):
+    shapes = shape_of_each_tile(bits)
+    assert 4 <= len(shapes) <= len(SCHEMES)  # one round of schemes meets every tile
+    cases = [
+        {"bits": bits, "group_size": group_size, "dtype": dtype, "bias": number % 2 == 0}
+        | shapes[(number + bits) % len(shapes)]
+        for number, (group_size, dtype) in enumerate(SCHEMES)
+    ]
+    offenders = []
+    for case, report in compile_all(cases, SCRIPT):
+        tile = report["tile"]
+        wrong = {
+            "not one loop with the matrix unit": report["loops"] != 1,
+            "matrix instructions": report["multiplications"] != matrix_instructions(bits, tile),
+            "weights from shared memory": report["from_shared"] > 0,
+            "weights through shared memory": report["trips"] > 0,
+            "spills in the loop": report["spills"] > (MOST_SPILLS if tile["rows"] == 256 else 0),
+            "stack": report["stack"] > MOST_STACK,
+            "registers": report["registers"] > tile["registers"]
+            or tile["programs"] * tile["warps"] * 32 * report["registers"] > REGISTERS,
+            "shared memory": tile["programs"] * (report["shared"] + 1024) > SHARED_OF_ALL,
+            "dependent launch": report["dependent_launches"] == 0,
+        }
+        offenders += [(name, case, report) for name, is_wrong in wrong.items() if is_wrong]
+    assert not offenders, "\n".join(map(str, offenders))
+
+
+def matrix_instructions(bits: int, tile: dict[str, int]) -> int:
+    """One for 16 columns of a step and a row tile; with 8 warps two warpgroups run the same one."""
+    return tile["row_tiles"] * (8 if bits == 8 else 16)
