@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kernels.epilogue import NOTHING, Epilogue, multiply_with
-from kernels.lane_layout import LaneMatrix, from_lanes
+from kernels.lane_layout import LaneMatrix
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix
 from kernels.tiles import LARGEST_FUSED, Gpu, choose_tile, row_bucket, supports_group
@@ -132,7 +132,14 @@ class TritonMatrix(PreparedMatrix):
 
     def multiply_dequantized(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x of any dtype and number of rows, in plain torch."""
-        return DequantizedMatrix(from_lanes(self.lanes)).multiply(x, bias)
+        return self.dequantized().multiply(x, bias)
+
+    def dequantized(self) -> DequantizedMatrix:
+        """What multiplies in other dtypes than these kernels know; made in every call."""
+        from kernels.repack import unpack_lanes
+
+        with on_device(self.lanes.device):
+            return DequantizedMatrix(unpack_lanes(self.lanes))
 
     def plan_for(self, m: int, paired: bool) -> DecodePlan:
         """The plan for `m` rows of x, made once for all that share a bucket."""
@@ -156,7 +163,7 @@ class TritonMatrix(PreparedMatrix):
 
     def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:
         if x.dtype not in FUSED_DTYPES:
-            return DequantizedMatrix(from_lanes(self.lanes)).multiply_by_expert(x, expert)
+            return self.dequantized().multiply_by_expert(x, expert)
         bucket = row_bucket(x.shape[0])
         plan = self.expert_plans.get(bucket) or self.expert_plan_for(bucket)
         with on_device(x.device):

@@ -4,9 +4,11 @@ import json
 import logging
 
 import pytest
+import torch
 
 from kernels.tiles import Gpu, Tile, choose_tile
 from kernels.tuning import Problem, Tuner, cache_folder, candidates, is_asked_for, source_hash
+from tests.kernels.cases import random_matrix, random_rows
 
 STAMP = {"gpu": "NVIDIA Imaginary", "capability": 86, "triton": "3.7.1", "kernels": "abc"}
 PROBLEM = Problem(4, 64, 8, 4096, 4096, "float16")
@@ -119,3 +121,26 @@ def test_where_it_lies(monkeypatch, tmp_path):
     monkeypatch.delenv("FQCONSOLE_HOME")
     assert cache_folder() == paths.cache_dir() / "kernels"
     assert len(source_hash()) == 16
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU on this machine")
+@pytest.mark.parametrize("activation", [None, "silu"])
+def test_tuned_on_a_gpu(monkeypatch, tmp_path, activation):
+    """Asked for, the first multiplication measures; another matrix of the shape takes what was kept."""
+    from kernels import linear, prepare, tuning
+
+    monkeypatch.setenv("FQCONSOLE_HOME", str(tmp_path))
+    tuning.tuner_of.cache_clear()
+    packed = random_matrix((512, 1024), 4, 64, torch.float16, device="cuda")
+    x = random_rows((3, 1024), torch.float16, device="cuda")
+    untuned = linear(x, prepare(packed), activation=activation)
+    assert not list(tmp_path.rglob("*.json"))
+    monkeypatch.setenv("FQCONSOLE_TUNE", "1")
+    tuned = linear(x, prepare(packed), activation=activation)
+    (file,) = tmp_path.rglob("tiles-*.json")
+    assert len(json.loads(file.read_text())["tiles"]) == 1
+    monkeypatch.setattr(tuning, "seconds_of", None)
+    assert torch.equal(linear(x, prepare(packed), activation=activation), tuned)
+    assert torch.allclose(tuned, untuned, rtol=1e-2, atol=1e-2)
+    tuning.tuner_of.cache_clear()
