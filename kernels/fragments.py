@@ -226,20 +226,12 @@ def normalize(word, weight, factor, dtype: tl.constexpr, INTERPRET: tl.constexpr
 @triton.jit
 def fragment_matrix(words, COUNT: tl.constexpr, dtype: tl.constexpr, WARPS: tl.constexpr):
     """A (4 values) as [WARPS, 16, 16] or B (2 values) as [WARPS, 8 (n), 16 (k)], float32."""
-    low, high = halves_of(words[0], dtype)
-    h0 = tl.join(low, high)  # [.., e]
-    low, high = halves_of(words[1], dtype)
-    first = tl.join(h0, tl.join(low, high))  # [.., e, h]
-    if COUNT == 2:
-        whole = tl.reshape(first, (WARPS, 8, 4, 2, 2))  # g, t, e, h
-        return tl.reshape(tl.permute(whole, (0, 1, 4, 2, 3)), (WARPS, 8, 16))
-    else:
-        low, high = halves_of(words[2], dtype)
-        h0 = tl.join(low, high)
-        low, high = halves_of(words[3], dtype)
-        second = tl.join(h0, tl.join(low, high))
-        whole = tl.reshape(tl.join(first, second), (WARPS, 8, 4, 2, 2, 2))  # g, t, e, h, r
-        return tl.reshape(tl.permute(whole, (0, 5, 1, 4, 2, 3)), (WARPS, 16, 16))
+    both = tl.join(words[0], words[1])  # [.., h]
+    if COUNT == 4:
+        both = tl.join(both, tl.join(words[2], words[3]))  # [.., h, r]
+    low, high = halves_of(both, dtype)
+    whole = tl.reshape(tl.join(low, high), (WARPS, 8, 4, 2, COUNT // 2, 2))  # g, t, h, r, e
+    return tl.reshape(tl.permute(whole, (0, 4, 1, 3, 2, 5)), (WARPS, 4 * COUNT, 16))
 
 
 @triton.jit

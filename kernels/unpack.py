@@ -1,5 +1,5 @@
-# mypy: allow-untyped-defs, allow-incomplete-defs
-# ruff: noqa: RET505 — Triton compiles one branch of an `if`
+# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment"
+# ruff: noqa: RET505, RUF005 — Triton compiles one branch of an `if`
 """Device functions: one packed word in a register → signed codes in the activations' dtype, exactly.
 
 A word of the lane order (`kernels.lane_layout`) has two 16-bit fields, so everything is done to both at once
@@ -35,19 +35,22 @@ def pair_of(low, high, dtype: tl.constexpr):
 
 
 @triton.jit
-def field_pair(word, dtype: tl.constexpr, BITS: tl.constexpr, PLACE: tl.constexpr):
-    """Code PLACE of both fields, by shifts."""
+def field_pairs(word, dtype: tl.constexpr, BITS: tl.constexpr):
+    """The codes of both fields, by shifts, as a tuple of pairs. For the interpreter."""
     half: tl.constexpr = 1 << (BITS - 1)
-    low = ((word >> (BITS * PLACE)) & (2 * half - 1)) - half
-    high = ((word >> (16 + BITS * PLACE)) & (2 * half - 1)) - half
-    return pair_of(low.to(tl.float32), high.to(tl.float32), dtype)
+    pairs = ()
+    for place in tl.static_range(16 // BITS):
+        low = (((word >> (BITS * place)) & (2 * half - 1)) - half).to(tl.float32)
+        high = (((word >> (16 + BITS * place)) & (2 * half - 1)) - half).to(tl.float32)
+        pairs = pairs + (pair_of(low, high, dtype),)
+    return pairs
 
 
 @triton.jit
 def unpack_8(word, dtype: tl.constexpr, INTERPRET: tl.constexpr):
     """A word of 8-bit codes → 2 pairs. Stored v is code v - 128."""
     if INTERPRET:
-        return field_pair(word, dtype, 8, 0), field_pair(word, dtype, 8, 1)
+        return field_pairs(word, dtype, 8)
     elif dtype == tl.float16:
         # prmt puts each byte under the byte 0x64: 1024 + v; minus 1152 (0x6480).
         return tl.inline_asm_elementwise(
@@ -93,8 +96,7 @@ def unpack_8(word, dtype: tl.constexpr, INTERPRET: tl.constexpr):
 def unpack_4(word, dtype: tl.constexpr, INTERPRET: tl.constexpr):
     """A word of 4-bit codes → 4 pairs. Stored v is code v - 8."""
     if INTERPRET:
-        first = field_pair(word, dtype, 4, 0), field_pair(word, dtype, 4, 1)
-        return first[0], first[1], field_pair(word, dtype, 4, 2), field_pair(word, dtype, 4, 3)
+        return field_pairs(word, dtype, 4)
     elif dtype == tl.float16:
         # At bit 0: 1024 + v, minus 1032 (0x6408). At bit 4: 1024 + 16 v, times 1/16 (0x2c00) minus 72
         # (0xd480).
@@ -152,9 +154,7 @@ def unpack_4(word, dtype: tl.constexpr, INTERPRET: tl.constexpr):
 def unpack_3(word, dtype: tl.constexpr, INTERPRET: tl.constexpr):
     """A word of 3-bit codes → 5 pairs. Stored v is code v - 4. Bit 15 of the fields is `unpack_3_last`'s."""
     if INTERPRET:
-        first = field_pair(word, dtype, 3, 0), field_pair(word, dtype, 3, 1)
-        second = field_pair(word, dtype, 3, 2), field_pair(word, dtype, 3, 3)
-        return first[0], first[1], second[0], second[1], field_pair(word, dtype, 3, 4)
+        return field_pairs(word, dtype, 3)
     elif dtype == tl.float16:
         # At bit 0: 1024 + v, minus 1028 (0x6404). At bit 3: 1024 + 8 v, times 1/8 (0x3000) minus 132
         # (0xd820). At bit 6: 1024 + 64 v, times 1/64 (0x2400) minus 20 (0xcd00).
