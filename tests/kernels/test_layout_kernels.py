@@ -13,6 +13,7 @@ from tests.kernels.test_interpreter import version, why_no_interpreter
 CHECKS = Path(__file__).with_name("layout_checks.py")
 COMPILE = Path(__file__).with_name("compile_layout.py")
 ROOT = COMPILE.parents[2]
+MOST_REGISTERS = 160
 
 
 @pytest.mark.slow
@@ -38,7 +39,10 @@ def test_layout_kernels_compile_for_every_gpu():
     offenders = [
         report
         for report in reports
-        if report["spills"] or report["shared"] or report["registers"] > 128 or not report["wide_stores"]
+        if report["spills"]
+        or report["shared"]
+        or report["registers"] > MOST_REGISTERS
+        or not report["wide_stores"]
     ]
     assert not offenders, "\n".join(map(str, offenders))
     assert {report["capability"] for report in reports} == {80, 89, 90, 100}
