@@ -16,9 +16,9 @@ expert have ranks; the program of every ROWS-th rank takes ROWS rows, the others
     expert   2 0 2 2 0 7      ranks  0 0 1 2 1 0      ROWS 2:  programs of rows 0, 1, 3 and 5 work, with
                                                                [0 2]  [1 4]  [3]  [5]
 
-Many rows (prefill): the rows are sorted by expert on the device, and each expert's run is cut into tiles of
-ROWS rows. The host knows only an upper bound of the number of tiles, T/ROWS + min(T, E + 1), and launches so
-many; a program without a tile ends at once:
+Many rows (prefill): a small kernel sorts the rows by expert and cuts each expert's run into tiles of ROWS
+rows. The host knows only an upper bound of the number of tiles, T/ROWS + E + 1, and launches so many; a
+program without a tile ends at once:
 
     order    1 4 │ 0 2 3 │ 5  (stable)      tiles of 2 rows:  [1 4]  [0 2]  [3 -]  [5 -]
 """
@@ -38,6 +38,9 @@ from kernels.launch import Launch
 from kernels.packed_matrix import PackedMatrix
 from kernels.tiles import LARGEST_UNSORTED, Gpu, Tile, choose_expert_tile, row_bucket
 from kernels.walk import accumulate_step, load_block, tile_pointers
+
+SORT_BLOCK = 32
+SORT_CHUNK = 128
 
 
 @triton.jit
@@ -174,7 +177,43 @@ def experts_kernel(
                 tl.store(out_ptr + place, out, mask=inside)
 
 
-@dataclass(frozen=True)
+@triton.jit(
+    do_not_specialize=["T", "experts"],
+    do_not_specialize_on_alignment=["expert_ptr", "order_ptr", "tile_ptr", "start_ptr", "end_ptr"],
+)
+def sort_kernel(
+    expert_ptr, order_ptr, tile_ptr, start_ptr, end_ptr, T, experts,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, CHUNK: tl.constexpr,
+):  # fmt: skip
+    """Sorts T rows by expert and cuts each expert's run into tiles of ROWS.
+
+    A row's place is the number of rows of smaller ids, plus the equal ones before it: each program counts
+    them for BLOCK rows. The row at the start of a tile describes the tile, in slot place // ROWS + expert,
+    which grows from tile to tile.
+    """
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mine = tl.minimum(tl.load(expert_ptr + row, mask=row < T, other=0).to(tl.int32), experts)
+    smaller = tl.zeros((BLOCK,), tl.int32)
+    equal = tl.zeros((BLOCK,), tl.int32)
+    earlier = tl.zeros((BLOCK,), tl.int32)
+    for first in range(0, T, CHUNK):
+        other = first + tl.arange(0, CHUNK)
+        ids = tl.minimum(tl.load(expert_ptr + other, mask=other < T, other=0).to(tl.int32), experts)
+        ids = tl.where(other < T, ids, experts + 1)[None, :]
+        same = ids == mine[:, None]
+        smaller += tl.sum((ids < mine[:, None]).to(tl.int32), 1)
+        equal += tl.sum(same.to(tl.int32), 1)
+        earlier += tl.sum((same & (other[None, :] < row[:, None])).to(tl.int32), 1)
+    place = smaller + earlier
+    tl.store(order_ptr + place, row, mask=row < T)
+    slot = place // ROWS + mine
+    begins = (row < T) & (earlier % ROWS == 0)
+    tl.store(tile_ptr + slot, mine, mask=begins)
+    tl.store(start_ptr + slot, place, mask=begins)
+    tl.store(end_ptr + slot, place + tl.minimum(equal - earlier, ROWS), mask=begins)
+
+
+@dataclass(frozen=True, eq=False)
 class RowTiles:
     """Rows sorted by expert and cut into tiles; all int32 on the device of the rows.
 
@@ -191,18 +230,13 @@ class RowTiles:
 def tile_rows(expert: Tensor, experts: int, rows: int) -> RowTiles:
     """Sort `expert` [T] and cut it into tiles of `rows`, without a host synchronisation."""
     count = expert.shape[0]
-    ids, order = torch.sort(expert, stable=True)
-    groups = torch.arange(experts + 1, device=expert.device)  # group E gathers every id from E
-    start = torch.searchsorted(ids, groups.to(ids.dtype))
-    end = torch.cat((start[1:], start.new_full((1,), count)))
-    tiles = (end - start + rows - 1) // rows
-    last_tile = tiles.cumsum(0)
-    number = torch.arange(count // rows + min(count, experts + 1), device=expert.device)
-    group = torch.searchsorted(last_tile, number, right=True)
-    known = group.clamp(max=experts)
-    first_row = start[known] + (number - (last_tile - tiles)[known]) * rows
-    last_row = torch.minimum(first_row + rows, end[known])
-    return RowTiles(order.int(), group.int(), first_row.int(), last_row.int())
+    slots = (count - 1) // rows + experts + 1
+    order, start, end = (expert.new_empty(size, dtype=torch.int32) for size in (count, slots, slots))
+    tiles = expert.new_full((slots,), experts + 1, dtype=torch.int32)
+    sort_kernel[(triton.cdiv(count, SORT_BLOCK),)](
+        expert, order, tiles, start, end, count, experts, ROWS=rows, BLOCK=SORT_BLOCK, CHUNK=SORT_CHUNK
+    )
+    return RowTiles(order, tiles, start, end)
 
 
 class ExpertsPlan:
@@ -230,7 +264,7 @@ class ExpertsPlan:
         out = x.new_empty((rows, w.n))
         x = whole_loads(x)
         if self.sorted:
-            table = tile_rows(expert, self.experts, 8 * self.tile.n_tiles)
+            table = tile_rows(expert.contiguous(), self.experts, 8 * self.tile.n_tiles)
             groups = table.expert.shape[0]
             routing = (table.expert, table.order, table.start, table.end)
         else:

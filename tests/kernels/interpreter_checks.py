@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.experts import tile_rows
 from kernels.reorder import reorder_kernel
 from kernels.tiles import Gpu, Tile
 from tests.kernels.cases import random_rows
@@ -89,6 +90,26 @@ def test_every_weight(bits, group_size, dtype):
 def test_experts(bits, group_size, dtype, n, expert, sort, tile, seed):
     """Five experts; ids 5 and 6 stand for none."""
     check_experts(bits, group_size, dtype, expert, 5, n, 192, sort=sort, tile=tile, seed=seed)
+
+
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(expert=st.lists(st.integers(0, 9), min_size=1, max_size=300), rows=st.sampled_from([8, 16, 32]))
+def test_sorted_tiles(expert, rows):
+    """Seven experts, and ids 7 to 9 for none: every row once, in order, and no tile mixes experts."""
+    ids = torch.tensor(expert)
+    table = tile_rows(ids, 7, rows)
+    assert torch.equal(table.order.long(), torch.sort(ids.clamp(max=7), stable=True).indices)
+    tiles = [
+        (number, table.order[start:end])
+        for number, start, end in zip(table.expert.tolist(), table.start, table.end, strict=True)
+        if number <= 7
+    ]
+    assert torch.equal(torch.cat([order for _, order in tiles]), table.order)
+    assert all(1 <= len(order) <= rows for _, order in tiles)
+    assert all((ids.clamp(max=7)[order] == number).all() for number, order in tiles)
+    assert len(tiles) == sum(-(-expert.count(e) // rows) for e in range(7)) + -(
+        -sum(e > 6 for e in expert) // rows
+    )
 
 
 @pytest.mark.parametrize("sort", [False, True])
