@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.tiles import row_bucket
+from kernels.gpu import TritonMatrix
+from kernels.tiles import Gpu, row_bucket
 from kernels.wide_tiles import LARGEST_WIDE, SMALLEST_WIDE_OUTPUT, choose_wide_tile
 from tests.kernels.cases import lanes_without_memory
 
@@ -150,3 +151,23 @@ def test_counters_stay_where_they_are():
         plan.multiply(torch.empty((m, 4096), dtype=torch.float16, device="meta"), None)
     (_, first), (_, second) = launch.calls
     assert first[6] is second[6]
+
+
+@pytest.mark.parametrize(
+    ("changed", "taken"),
+    [
+        ({}, True),
+        ({"capability": 80}, False),
+        ({"capability": 100}, False),  # other matrix units
+        ({"group_size": 48}, False),  # lane order without pairs
+        ({"group_size": None}, True),
+        ({"n": SMALLEST_WIDE_OUTPUT - 1}, False),
+        ({"m": LARGEST_WIDE + 1}, False),
+        ({"dtype": torch.bfloat16}, False),  # not that of the scales
+    ],
+)
+def test_what_the_wide_kernel_takes(changed, taken):
+    case = {"capability": 90, "group_size": 64, "n": 4096, "m": 100, "dtype": torch.float16} | changed
+    lanes = lanes_without_memory(4, case["group_size"], case["n"], 768)
+    matrix = TritonMatrix(lanes, Gpu(case["capability"]))
+    assert matrix.is_wide(case["m"], case["dtype"]) is taken
