@@ -1,10 +1,4 @@
-"""What quantization costs the built-in models: perplexity, KL, top-1 agreement, bits per weight.
-
-    python -m benchmarks.quality [--models demo demo-moe] [--tokens 32768] [--device auto] [--json]
-    python -m benchmarks.quality --methods [--tokens 8192]       each method on and off, at the same bits
-
-Text: the built-in held-out stories. Every line is a checkpoint written and read back as any user's would be.
-"""
+"""Ours alone: every line is a checkpoint written and read back as any user's would be."""
 
 import argparse
 import json
@@ -17,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks._table import hardware, table
-from fqconsole.demo import builtin_models, heldout_text
+from fqconsole.demo import builtin_models
 from fqconsole.evaluation import evaluate
 from fqconsole.models import describe, resolve_model
 from quantizer.base import GroupSize
@@ -171,19 +165,16 @@ def _groups(line: Line) -> str:
     return "adaptive: " + ", ".join(f"{count} x {word}" for word, count in line.groups.items())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="What quantization costs the built-in models.")
-    parser.add_argument("--models", nargs="+", help="built-in ids or folders; all built-in ones by default")
-    parser.add_argument("--methods", action="store_true", help="each method on and off, at the same bits")
-    parser.add_argument("--tokens", type=int, default=32768, help="held-out tokens to score at most")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    options = parser.parse_args()
-    text = heldout_text(1000)
-    usual = ABLATION_MODELS if options.methods else tuple(model.id for model in builtin_models())
+def usual_models(methods: bool) -> list[str]:
+    """The models that are measured when none is named."""
+    return list(ABLATION_MODELS) if methods else [model.id for model in builtin_models()]
+
+
+def run(models: Sequence[str], options: argparse.Namespace, text: str) -> None:
+    """Print the table, or one JSON object."""
     lines = [
         line
-        for model in options.models or usual
+        for model in models
         for line in measure(model, cases_of(model, options.methods), options.tokens, options.device, text)
     ]
     place = hardware(resolve_device(options.device))
@@ -191,9 +182,5 @@ def main() -> None:
         print(json.dumps({"hardware": place, "lines": [asdict(line) for line in lines]}))
         return
     print(place)
-    print(f"held-out stories, windows of 512 tokens, {lines[0].tokens} tokens scored")
+    print(f"windows of 512 tokens, {lines[0].tokens} tokens scored")
     print(show(lines))
-
-
-if __name__ == "__main__":
-    main()
