@@ -9,7 +9,8 @@ import msgspec
 from quantizer.methods import Methods
 from quantizer.scheme import Scheme, stored_bytes
 
-Granularity = Literal["adaptive", "fixed", "matrix"]  # matrix: adaptive without fused sets, for study
+# matrix: adaptive without fused sets, for study; planned: bits and groups by what the operator wants
+Granularity = Literal["adaptive", "fixed", "matrix", "planned"]
 
 
 class MatrixPlan(msgspec.Struct, frozen=True):
@@ -27,6 +28,7 @@ class MatrixPlan(msgspec.Struct, frozen=True):
     reason: str = ""
     first_row: int = 0  # where this matrix starts in each expert of a 3-D source tensor (gate | up)
     transposed: bool = False  # the source stores [K, N], or [E, K, N]
+    predicted_loss: float | None = None  # its share in the loss of a planned plan
 
     @property
     def bytes(self) -> int:
@@ -73,7 +75,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     model: str
     revision: str | None
-    bits: int
+    bits: int  # of a planned plan those that most weights have
     granularity: Granularity
     group_size: int | None  # base group of an adaptive plan, the group of a fixed one
     threshold: float
@@ -83,6 +85,7 @@ class Plan(msgspec.Struct, frozen=True):
     methods: Methods = Methods()
     channels: tuple[ChannelSet, ...] = ()
     version: int = 1
+    target: str = ""  # what a planned plan was made for
 
 
 def predicted_bytes(plan: Plan) -> int:
