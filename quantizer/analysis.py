@@ -16,9 +16,6 @@ from quantizer.channels import Channels, Columns
 from quantizer.config import transformers_refusals
 from quantizer.device import (
     block_rows,
-    device_failures,
-    one_thread_a_block,
-    resolve_device,
     resolve_devices,
 )
 from quantizer.granularity import RangeMeter
@@ -55,16 +52,15 @@ def analyse(
     the watch.
     """
     watch = watch or SilentWatch()
-    place = resolve_device(device)
+    devices = resolve_devices(device)
     folder = source_folder(description)
     draft = base_plan(description, bits, granularity, group_size, threshold, methods=methods)
     require_matrices(draft)
     _warn_of_kept(draft, watch)
     _warn_of_transformers(draft, watch)
-    with device_failures(place), one_thread_a_block(place):
-        found = choose_channels(folder, description, draft, place, watch)
+    found = choose_channels(folder, description, draft, devices, watch)
     draft = msgspec.structs.replace(draft, channels=found)
-    profiles = _measure(folder, description, draft, resolve_devices(device), watch)
+    profiles = _measure(folder, description, draft, devices, watch)
     plan = decide(draft, profiles, watch)
     _tell_outcome(draft, plan, watch)
     return plan

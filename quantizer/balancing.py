@@ -8,14 +8,13 @@ With factors f on the columns the output's noise goes like
 
     mean_c (σ_c f_c)² · mean_c (s_c / f_c)²       which is least for f² = s / σ   (Cauchy-Schwarz)
 
-SINQ itself takes f = 1 / σ. Both are of the form f = s^α · σ^(α-1), which also is unmoved by a rescaling of
-the channels that leaves the model as it is. Which α is best depends on how far the columns are from Gaussian:
-a few are tried on sampled rows, by rounding them, and no factors at all as well; the least weighted error
-decides.
+SINQ itself takes f = 1 / σ. Both are unmoved by a rescaling of the channels that leaves the model as it is.
+Whether factors pay is tried on sampled rows, by rounding them with and without; the weighted error decides.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -25,26 +24,35 @@ from torch import Tensor
 from fqconsole.models.description import ModelDescription
 from quantizer.absorption import find_channels
 from quantizer.blocks import rounded
-from quantizer.channels import OCTAVE, absorbed, decoded, encoded, importance_of, read_vector, spread
-from quantizer.device import block_rows, search_rows
+from quantizer.channels import (
+    OCTAVE,
+    absorbed,
+    decoded,
+    encoded,
+    importance_of,
+    read_vector,
+    search_importance,
+    spread,
+)
+from quantizer.device import block_rows, one_thread_a_block, workers_of
 from quantizer.parts import Piece, plan_parts
+from quantizer.pipeline import Pipeline, Task
 from quantizer.plan import ChannelSet, Plan
 from quantizer.source import TensorFile
 from quantizer.watch import Watch
 
-EXPONENTS = (0.0, 0.25, 0.5)  # α: SINQ's, between the two, and the Gaussian optimum
 SAMPLE_ROWS = 256  # of all the readers of a set: σ to 4 %, half of a factor's own step
 WORTH = 0.98  # factors must bring the error under this share to be worth changing a norm
 TINY = 1e-12
 
 
 def choose_channels(
-    folder: Path, description: ModelDescription, draft: Plan, device: torch.device, watch: Watch
+    folder: Path, description: ModelDescription, draft: Plan, devices: Sequence[torch.device], watch: Watch
 ) -> tuple[ChannelSet, ...]:
     """The channel sets of a plan with their factors and magnitudes; empty where its methods need none.
 
-    Reads a sample of the readers' rows, and all of the matrices whose rows feed others. Raises OperatorError
-    for damaged files, and Cancelled from the watch.
+    Reads a sample of the readers' rows, and all of the matrices whose rows feed others. The devices share the
+    sets. Raises OperatorError for damaged files, DeviceError, and Cancelled from the watch.
     """
     if not (draft.methods.balance or draft.methods.importance):
         return ()
@@ -56,17 +64,27 @@ def choose_channels(
             "nothing is balanced.",
         )
         return ()
-    chooser = _Chooser(folder, description, draft, found, device)
+    chooser = _Chooser(folder, description, draft, found)
     watch.phase("balance", len(found), "sets of channels")
-    chosen = []
-    for done, held in enumerate(found):
-        watch.checkpoint()
-        chosen.append(chooser.choose(held))
-        watch.progress(done + 1, note=held.producer)
+    chosen: dict[int, ChannelSet] = {}
+
+    def task(place: int, device: torch.device) -> tuple[int, ChannelSet]:
+        return place, chooser.choose(found[place], device)
+
+    def lane() -> Generator[Task[tuple[int, ChannelSet]], None, None]:
+        yield from (partial(task, place) for place in range(len(found)))
+
+    workers = workers_of(devices)
+    pipeline = Pipeline([lane], workers, readers=1, depth=2 * len(workers))
+    with one_thread_a_block(devices[0]), pipeline:
+        for place, held in pipeline.results():
+            chosen[place] = held
+            watch.progress(len(chosen), note=held.producer)
+            watch.checkpoint()
     if draft.methods.balance:
-        balanced = sum(bool(held.factors) for held in chosen)
+        balanced = sum(bool(held.factors) for held in chosen.values())
         watch.log("info", f"{balanced} of {len(chosen)} sets of channels are balanced.")
-    return tuple(chosen)
+    return tuple(chosen[place] for place in range(len(found)))
 
 
 class _Chooser:
@@ -78,11 +96,9 @@ class _Chooser:
         description: ModelDescription,
         draft: Plan,
         found: Iterable[ChannelSet],
-        device: torch.device,
     ) -> None:
         self._folder = folder
         self._draft = draft
-        self._device = device
         self._tensors = {tensor.name: tensor for tensor in description.tensors}
         self._matrices = {matrix.name: matrix for matrix in draft.matrices}
         self._pieces: dict[str, list[Piece]] = defaultdict(list)
@@ -92,42 +108,40 @@ class _Chooser:
                     self._pieces[draft.matrices[item.matrix].name].append(item)
         self._norm_of = {name: held for held in found if not held.of_rows for name in held.readers}
 
-    def choose(self, held: ChannelSet) -> ChannelSet:
-        """The set with its magnitudes, and with factors where they pay."""
-        magnitudes = self._of_rows(held.producer) if held.of_rows else self._of_norm(held)
+    def choose(self, held: ChannelSet, device: torch.device) -> ChannelSet:
+        """The set with its magnitudes, and with factors where they pay; called by several threads."""
+        magnitudes = self._of_rows(held.producer, device) if held.of_rows else self._of_norm(held).to(device)
         chosen = held
         if held.of_rows:
             chosen = msgspec.structs.replace(held, magnitudes=encoded(_centred(magnitudes)))
         if not self._draft.methods.balance:
             return chosen
-        samples = {name: self._sample(name, len(held.readers)) for name in held.readers}
-        candidates = [chosen, *self._candidates(chosen, magnitudes, list(samples.values()))]
-        errors = [self._error(candidate, magnitudes, samples) for candidate in candidates]
-        best = min(range(len(errors)), key=errors.__getitem__)
-        share = errors[best] / errors[0] if errors[0] else 1.0
+        samples = {name: self._sample(name, len(held.readers), device) for name in held.readers}
+        balanced = _balanced(chosen, magnitudes, list(samples.values()))
+        before, after = (self._error(each, magnitudes, samples) for each in (chosen, balanced))
+        share = after / before if before else 1.0
         if share > WORTH:
             return msgspec.structs.replace(chosen, reason="balancing does not lower the error")
-        reason = f"error {share:.2f} of what it was (α={EXPONENTS[best - 1]:g})"
-        return msgspec.structs.replace(candidates[best], reason=reason)
+        return msgspec.structs.replace(balanced, reason=f"error {share:.2f} of what it was")
 
     def _of_norm(self, held: ChannelSet) -> Tensor:
         gain = read_vector(self._folder, self._tensors[held.producer]).float() + held.offset
-        return gain.abs().to(self._device)
+        return gain.abs()
 
-    def _of_rows(self, matrix: str) -> Tensor:
+    def _of_rows(self, matrix: str, device: torch.device) -> Tensor:
         """How large the outputs of a matrix's rows are when its input is as the norm before it tells."""
         norm = self._norm_of.get(matrix)
-        gain = self._of_norm(norm) if norm is not None else 1.0
+        gain = self._of_norm(norm).to(device) if norm is not None else 1.0
         found = []
         for piece in self._pieces[matrix]:
-            step = block_rows(self._device, piece.k)
+            step = block_rows(device, piece.k)
             with TensorFile(self._folder / piece.tensor.file) as file:
                 for first in range(0, piece.rows, step):
-                    rows = file.piece_rows(piece, first, min(step, piece.rows - first)).to(self._device)
+                    rows = file.piece_rows(piece, first, min(step, piece.rows - first)).to(device)
                     found.append(torch.linalg.vector_norm(rows.float() * gain, dim=1))
         return torch.cat(found)
 
-    def _sample(self, matrix: str, readers: int) -> Tensor:
+    def _sample(self, matrix: str, readers: int, device: torch.device) -> Tensor:
         """float32 rows `[n, K]` of a matrix or stack, evenly spread."""
         pieces = self._pieces[matrix]
         each = max(1, SAMPLE_ROWS // (readers * len(pieces)))
@@ -136,19 +150,7 @@ class _Chooser:
             with TensorFile(self._folder / piece.tensor.file) as file:
                 count = min(each, piece.rows)
                 rows += [file.piece_rows(piece, place * piece.rows // count, 1) for place in range(count)]
-        return torch.cat(rows).to(self._device).float()
-
-    def _candidates(
-        self, held: ChannelSet, magnitudes: Tensor, samples: Sequence[Tensor]
-    ) -> list[ChannelSet]:
-        rows = torch.cat([sample / _rms(sample, 1).unsqueeze(-1) for sample in samples])
-        spread_of = rows.square().mean(dim=0)
-        if held.repeat > 1:  # a value head has one factor for all the query heads that read it
-            spread_of = spread_of.view(-1, held.repeat, held.head).mean(dim=1).reshape(-1)
-        sigma = spread_of.sqrt().clamp_min(TINY)
-        step = OCTAVE if held.kept_readers else 1
-        made = (magnitudes.clamp_min(TINY) ** alpha * sigma ** (alpha - 1) for alpha in EXPONENTS)
-        return [msgspec.structs.replace(held, factors=encoded(_centred(factors), step)) for factors in made]
+        return torch.cat(rows).to(device).float()
 
     def _error(self, held: ChannelSet, magnitudes: Tensor, samples: Mapping[str, Tensor]) -> float:
         """Σ over the readers of Σ s² (W - Ŵ)² ÷ Σ s² W², as the columns were before they were scaled."""
@@ -156,20 +158,31 @@ class _Chooser:
             factors = decoded(held.factors)
         else:
             factors, _ = absorbed(read_vector(self._folder, self._tensors[held.producer]), held)
-        factors = factors.to(self._device)
+        factors = factors.to(magnitudes.device)
         columns = spread(factors, held)
         weights = importance_of(spread(magnitudes / factors, held))
-        importance = weights if self._draft.methods.importance else None
+        importance = search_importance(magnitudes, factors, held) if self._draft.methods.importance else None
         total = 0.0
         for name, sample in samples.items():
             error = whole = 0.0
-            for rows in torch.split(sample, search_rows(self._device, sample.shape[1])):
+            for rows in torch.split(sample, block_rows(sample.device, sample.shape[1])):
                 prepared = rows * columns
                 made = rounded(prepared, self._matrices[name], self._draft, name, importance)
                 error += float((made.sub_(prepared).square_() @ weights).sum(dtype=torch.float64))
                 whole += float((prepared.square_() @ weights).sum(dtype=torch.float64))
             total += error / max(whole, TINY)
         return total
+
+
+def _balanced(held: ChannelSet, magnitudes: Tensor, samples: Sequence[Tensor]) -> ChannelSet:
+    """The set with the factors that sampled rows `[n, K]` of its readers ask for."""
+    rows = torch.cat([sample / _rms(sample, 1).unsqueeze(-1) for sample in samples])
+    spread_of = rows.square().mean(dim=0)
+    if held.repeat > 1:  # a value head has one factor for all the query heads that read it
+        spread_of = spread_of.view(-1, held.repeat, held.head).mean(dim=1).reshape(-1)
+    factors = (magnitudes.clamp_min(TINY) / spread_of.sqrt().clamp_min(TINY)).sqrt()
+    step = OCTAVE if held.kept_readers else 1
+    return msgspec.structs.replace(held, factors=encoded(_centred(factors), step))
 
 
 def _rms(values: Tensor, dim: int) -> Tensor:

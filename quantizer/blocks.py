@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kernels.packing import pack_in_range
 from quantizer.channels import PLAIN, Columns
-from quantizer.device import block_rows, search_rows
+from quantizer.device import block_rows
 from quantizer.plan import MatrixPlan, Plan
 from quantizer.rounding import (
     SCALE_DTYPES,
@@ -50,7 +50,7 @@ def quantize_rows(
     packed = rows.new_empty((count, words_per_row(k, scheme.bits)), dtype=torch.int32)
     scales = rows.new_empty((count, scheme.groups(k)), dtype=scale_dtype)
     sums = torch.zeros(2, dtype=torch.float64, device=rows.device)
-    step = (search_rows if plan.methods.scales == "search" else block_rows)(rows.device, k)
+    step = block_rows(rows.device, k)
     for first in range(0, count, step):
         part = slice(first, first + step)
         wide = columns.prepared(rows[part], first_row + first)

@@ -68,25 +68,17 @@ def reader_count() -> int:
     return max(1, min(MAX_READERS, len(os.sched_getaffinity(0)) // 2))
 
 
-def unit_weights(device: torch.device, largest: int, *, search: bool = False) -> int:
-    """Weights that are read and handed over at a time, where the largest matrix has `largest`; half of them
-    while scales are searched, which takes twice the temporaries.
-    """
+def unit_weights(device: torch.device, largest: int) -> int:
+    """Weights that are read and handed over at a time, where the largest matrix has `largest`."""
     if device.type == "cpu":
         return CPU_UNIT
-    halved = 2 if search else 1
-    return max(min(SMALLEST_UNIT, largest), min(GPU_BLOCK, largest // SHARE_OF_LARGEST) // halved)
+    return max(min(SMALLEST_UNIT, largest), min(GPU_BLOCK, largest // SHARE_OF_LARGEST))
 
 
 def block_rows(device: torch.device, k: int) -> int:
     """Rows of a matrix `[N, K]` that are worked on at a time."""
     weights = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
     return max(1, weights // k)
-
-
-def search_rows(device: torch.device, k: int) -> int:
-    """The same while scales are searched, which takes twice the temporaries."""
-    return max(1, block_rows(device, k) // 2)
 
 
 def allocated_bytes(devices: Sequence[torch.device]) -> int | None:

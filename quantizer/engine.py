@@ -208,7 +208,7 @@ def _stream(
         channels,
         missing,
         writers.open,
-        unit=unit_weights(devices[0], largest, search=plan.methods.scales == "search"),
+        unit=unit_weights(devices[0], largest),
         pinned=devices[0].type == "cuda",
     )
     assembly = Assembly(streaming, missing)

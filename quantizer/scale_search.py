@@ -1,4 +1,4 @@
-"""The scale of each group that loses least, found among several clippings of its range.
+"""The scale of each group that loses least, found among a few clippings of its range.
 
 For a group w with weights h on its channels (h = 1 without importance) and a clipping c of its range:
 
@@ -10,6 +10,10 @@ so the clipping whose (Σ h w q)² ÷ Σ h q² is largest wins, and the scale th
 every candidate is refined by least squares at no cost. The weights are then rounded once more, with the scale
 as stored. With a power other than 2 there is no such shortcut: Σ h |w - s q|^p is computed for each
 candidate.
+
+Which clippings are worth trying the group tells itself: a Gaussian one of standard deviation σ is best cut
+into steps of `GAUSSIAN_STEP` · σ, so with r that step ÷ the signed one, at most 1, the best lies between 1
+and r. At 8 bits r is about 1, and there is nothing to search.
 """
 
 from functools import partial
@@ -19,9 +23,12 @@ from torch import Tensor
 
 from quantizer.rounding import grouped, largest_code, signed_extremes, stored_absmax, usable_scales
 
-# Gaussian groups of 16 to 16,384 weights at 3 to 8 bits are best clipped at 0.55 to 1; finer steps gain
-# nothing once the fit refines each of them (python -m benchmarks.quality --methods).
-CLIPPINGS = (1.0, 0.9, 0.8, 0.7, 0.6)
+# By bits, the step of least squared error in standard deviations of a Gaussian, codes -2^(b-1) to 2^(b-1)-1:
+# the minimum over s of E[(x - s · clamp(round(x / s)))²].
+GAUSSIAN_STEP = {3: 0.605, 4: 0.34}
+# Clippings tried: factor · r^exponent. Their squared error is within 2 % of that of a grid of 26 on Gaussian,
+# t(5) and trained weights in groups of 16 to 4,096; that of 1, 0.9 … 0.6 is 20 % off for heavy tails.
+CLIPPINGS = ((1.0, 0.0), (1.0, 0.65), (0.93, 1.0))
 
 
 def searched_scales(
@@ -41,48 +48,49 @@ def searched_scales(
     """
     extremes = signed_extremes(matrix, group_size)
     plain = stored_absmax(extremes.abs(), bits, scale_dtype, name)
-    weighted = matrix if importance is None else matrix * importance
-    find = _least_squares if power == 2 else partial(_least_power, power=power)
     steps = extremes / -(largest_code(bits) + 1)
-    found = find(grouped(matrix, group_size), grouped(weighted, group_size), steps, bits, importance)
-    return usable_scales(found, plain)
+    if bits not in GAUSSIAN_STEP:
+        return usable_scales(steps, plain)
+    groups = grouped(matrix, group_size)
+    tried = _tried(groups, steps, GAUSSIAN_STEP[bits])
+    find = _least_squares if power == 2 else partial(_least_power, power=power)
+    return usable_scales(find(groups, tried, bits, importance), plain)
 
 
-def _least_squares(
-    groups: Tensor, weighted: Tensor, steps: Tensor, bits: int, importance: Tensor | None
-) -> Tensor:
-    codes, scratch = torch.empty_like(groups), torch.empty_like(groups)
-    best = torch.zeros_like(steps)
-    scales = steps
-    for clipping in CLIPPINGS:
-        _round(groups, steps * clipping, bits, out=codes)
-        agreement = torch.mul(codes, weighted, out=scratch).sum(dim=-1)
-        length = _weigh(torch.mul(codes, codes, out=scratch), importance).sum(dim=-1)
-        explained = agreement * agreement / length
-        better = explained > best
-        best = torch.where(better, explained, best)
-        scales = torch.where(better, agreement / length, scales)
-    return scales
+def _tried(groups: Tensor, steps: Tensor, gaussian: float) -> Tensor:
+    """`[C, N, G]`: the steps under each clipping; a group of zeros has zeros or NaN."""
+    deviation = torch.linalg.vector_norm(groups, dim=-1) / groups.shape[-1] ** 0.5
+    ratio = (deviation * gaussian / steps.abs()).clamp_(max=1)
+    return torch.stack([ratio**exponent * steps * factor for factor, exponent in CLIPPINGS])
+
+
+def _least_squares(groups: Tensor, tried: Tensor, bits: int, importance: Tensor | None) -> Tensor:
+    root = None if importance is None else importance.sqrt()
+    weighted = groups if root is None else _weigh(groups.clone(), root)
+    inverse = tried.reciprocal().unsqueeze(-1)
+    codes, agreement, length = torch.empty_like(groups), torch.empty_like(tried), torch.empty_like(tried)
+    for place in range(len(tried)):
+        _weigh(_round(groups, inverse[place], bits, out=codes), root)
+        torch.linalg.vector_norm(codes, dim=-1, out=length[place])
+        torch.sum(codes.mul_(weighted), dim=-1, out=agreement[place])
+    fitted = agreement / length.square_()
+    # max() and not argmax(): the same numbers, at a twentieth of the time on a CPU
+    best = torch.max(agreement.mul_(fitted), dim=0, keepdim=True).indices
+    return fitted.gather(0, best).squeeze(0)
 
 
 def _least_power(
-    groups: Tensor,
-    weighted: Tensor,
-    steps: Tensor,
-    bits: int,
-    importance: Tensor | None,
-    *,
-    power: float,
+    groups: Tensor, tried: Tensor, bits: int, importance: Tensor | None, *, power: float
 ) -> Tensor:
     codes, scratch = torch.empty_like(groups), torch.empty_like(groups)
-    best = torch.full_like(steps, torch.inf)
-    scales = steps
-    for clipping in CLIPPINGS:
-        _round(groups, steps * clipping, bits, out=codes)
-        agreement = torch.mul(codes, weighted, out=scratch).sum(dim=-1)
+    best = torch.full_like(tried[0], torch.inf)
+    scales = tried[0]
+    for steps in tried:
+        _round(groups, steps.reciprocal().unsqueeze(-1), bits, out=codes)
         length = _weigh(torch.mul(codes, codes, out=scratch), importance).sum(dim=-1)
-        for candidate in (steps * clipping, agreement / length):
-            _round(groups, candidate, bits, out=codes)
+        agreement = _weigh(torch.mul(codes, groups, out=scratch), importance).sum(dim=-1)
+        for candidate in (steps, agreement / length):
+            _round(groups, candidate.reciprocal().unsqueeze(-1), bits, out=codes)
             torch.mul(codes, candidate.unsqueeze(-1), out=scratch).sub_(groups).abs_().pow_(power)
             error = _weigh(scratch, importance).sum(dim=-1)
             better = error < best
@@ -91,14 +99,14 @@ def _least_power(
     return scales
 
 
-def _round(groups: Tensor, scales: Tensor, bits: int, *, out: Tensor) -> None:
-    """Codes as floats, into `out`; a group without range gets zeros or NaN, and wins nothing."""
+def _round(groups: Tensor, inverse: Tensor, bits: int, *, out: Tensor) -> Tensor:
+    """Codes as floats, into `out`, from reciprocals of scales; a group without range gets zeros or NaN."""
     largest = largest_code(bits)
-    torch.mul(groups, scales.reciprocal().unsqueeze(-1), out=out).round_().clamp_(-largest - 1, largest)
+    return torch.mul(groups, inverse, out=out).round_().clamp_(-largest - 1, largest)
 
 
-def _weigh(values: Tensor, importance: Tensor | None) -> Tensor:
-    """Multiply `[N, G, K/G]` in place by the importance of its K channels."""
-    if importance is not None:
-        values.view(values.shape[0], -1).mul_(importance)
+def _weigh(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Multiply `[N, G, K/G]` in place by weights of its K channels."""
+    if weights is not None:
+        values.view(values.shape[0], -1).mul_(weights)
     return values

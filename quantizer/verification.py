@@ -233,7 +233,7 @@ def _remake(
         Channels(origin, description, plan),
         chosen,
         lambda _: comparison,
-        unit=unit_weights(devices[0], largest, search=plan.methods.scales == "search"),
+        unit=unit_weights(devices[0], largest),
         pinned=devices[0].type == "cuda",
         hashed=every,
     )

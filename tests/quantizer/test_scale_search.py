@@ -9,7 +9,7 @@ import kernels
 from fqconsole.errors import OperatorError
 from kernels.packing import pack_codes
 from quantizer.rounding import absmax_scales, dequantize, largest_code, round_to_codes, signed_scales
-from quantizer.scale_search import CLIPPINGS, searched_scales
+from quantizer.scale_search import CLIPPINGS, GAUSSIAN_STEP, searched_scales
 from tests.quantizer.test_rounding import matrices
 
 BITS = st.sampled_from([8, 4, 3])
@@ -30,14 +30,14 @@ def test_a_signed_scale_gives_the_largest_magnitude_the_lowest_code(made, bits):
     for row in range(matrix.shape[0]):
         for place in range(matrix.shape[1] // size):
             weights = matrix[row, place * size : (place + 1) * size]
-            largest = weights[weights.abs().argmax()]
+            largest = max(weights.max(), weights.min(), key=abs)  # of two alike the positive one
             scale = float(scales[row, place])
             if largest == 0:
                 assert scale == 1
             elif abs(scale) >= torch.finfo(dtype).tiny:
                 expected = -float(largest) / 2 ** (bits - 1)
                 if abs(abs(scale) / abs(expected) - 1) < 2**-8 and scale * expected > 0:
-                    at = place * size + int(weights.abs().argmax())
+                    at = place * size + int((weights == largest).nonzero()[0])
                     assert int(codes[row, at]) == -largest_code(bits) - 1
                 else:  # as good as the unsigned one where 16 bits hold no better
                     assert scale == float(absmax_scales(matrix, bits, group, dtype, "w")[row, place])
@@ -58,14 +58,21 @@ def test_the_search_finds_what_an_explicit_loop_finds(made, bits, weighted):
             w = matrix[row, part].double()
             h = torch.ones(size).double() if importance is None else importance[part].double()
             largest = w[w.abs().argmax()]
-            if largest == 0 or abs(largest) < 2.0**-12:
+            if largest == 0 or abs(largest) < 2.0**-10:
                 continue
-            best = None
-            for clipping in CLIPPINGS:
-                q = torch.round(w / (clipping * largest / low)).clamp(low, high)
+            errors = []
+            ratio = min(
+                1.0, float(w.square().mean().sqrt() * GAUSSIAN_STEP.get(bits, 1) / (largest / low).abs())
+            )
+            for factor, exponent in CLIPPINGS if bits in GAUSSIAN_STEP else ():
+                q = torch.round(w / (factor * ratio**exponent * largest / low)).clamp(low, high)
                 scale = (h * w * q).sum() / (h * q * q).sum()
-                error = float((h * (w - scale * q).square()).sum())
-                best = error if best is None else min(best, error)
+                errors.append(float((h * (w - scale * q).square()).sum()))
+            if not errors:  # 8 bits: the signed scale
+                scale = largest / low
+                q = torch.round(w / scale).clamp(low, high)
+                errors.append(float((h * (w - scale * q).square()).sum()))
+            best = min(errors)
             stored = found[row, place].double()
             q = torch.round(w / stored).clamp(low, high)
             error = float((h * (w - stored * q).square()).sum())
