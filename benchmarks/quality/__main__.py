@@ -30,7 +30,9 @@ def run_comparison(models: list[str], options: argparse.Namespace, text: str) ->
     found, missing = find_settings(options.peers)
     cases = [case for case in CASES if case.bits in options.bits]
     settings = [setting for setting in found if setting.bits in options.bits]
-    tables: list[str] = []
+    place = hardware(resolve_device(options.device))
+    if not options.json:
+        print(f"{place}\nat most {options.tokens} tokens in windows of 512, everything in float32")
     lines: list[dict[str, object]] = []
     for model in models:
         rows: list[Row] = []
@@ -43,15 +45,13 @@ def run_comparison(models: list[str], options: argparse.Namespace, text: str) ->
                 continue
             print(f"{row.model}  {row.who}  {row.detail}  {row.bits:.3f}  {row.score}", file=sys.stderr)
             rows.append(row)
-        tables.append(f"{model}\n{show(rows)}\n{verdicts(rows)}")
         lines += [asdict(row) for row in rows]
-    place = hardware(resolve_device(options.device))
+        if not options.json:
+            print(f"\n{model}\n{show(rows)}\n{verdicts(rows)}", flush=True)
     if options.json:
         print(json.dumps({"hardware": place, "tokens": options.tokens, "rows": lines, "missing": missing}))
-        return
-    print(f"{place}\n{options.tokens} tokens in windows of 512, everything in float32")
-    print("\n\n".join(tables))
-    print("\n".join(missing))
+    else:
+        print("\n".join(["", *missing]))
 
 
 def main() -> None:

@@ -36,9 +36,11 @@ def show(rows: Sequence[Row]) -> str:
 
 def sentence(found: Verdict, points: Sequence[Point]) -> str:
     """The verdict on one size, with who else is there and what of ours is beaten."""
+    if all(point.who == OURS for point in points):
+        return f"{found.size} bits: no other quantizer was measured."
     lines = [f"{found.size} bits: {OURS} is {found.word}."]
     lines += [
-        f"  {other.label} ({other.bits:.3f} bits) is on it too, {_times(points, other)}."
+        f"  {other.label} ({other.bits:.3f} bits) is on it, {_times(points, other)}."
         for other in found.others
     ]
     for mine, above in found.losing:
