@@ -2,7 +2,7 @@
 
 from store.comparison import Cell, Comparison, ComparisonRow
 from store.errors import FilterError, StoreError, UnknownRunError
-from store.rows import GenerationRow, GpuSampleRow, MatrixRow, MemoryRow, MetricRow, Run, RunRow
+from store.rows import GenerationRow, GpuSampleRow, MatrixRow, MemoryPair, MemoryRow, MetricRow, Run, RunRow
 from store.store import Store
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "GenerationRow",
     "GpuSampleRow",
     "MatrixRow",
+    "MemoryPair",
     "MemoryRow",
     "MetricRow",
     "Run",

@@ -6,7 +6,7 @@ from typing import Any
 
 from store.database import Database
 from store.listing import find_rows
-from store.rows import GenerationRow, GpuSampleRow, MatrixRow, MemoryRow, MetricRow, Run
+from store.rows import GenerationRow, GpuSampleRow, MatrixRow, MemoryPair, MemoryRow, MetricRow, Run
 from store.run_ids import to_word
 
 
@@ -92,6 +92,33 @@ def _memory(database: Database, number: int) -> tuple[MemoryRow, ...]:
             measured=row["measured"],
         )
         for row in rows
+    )
+
+
+def read_memory_history(database: Database, limit: int) -> list[MemoryPair]:
+    """The latest runs with terms that were both predicted and measured, newest first."""
+    rows = database.rows(
+        """SELECT run_id, gpu, started, model, bits, host,
+               json_group_object(term, json_array(predicted, measured)) AS terms
+           FROM memory JOIN runs ON runs.id = run_id
+           WHERE predicted IS NOT NULL AND measured IS NOT NULL AND kind = 'generate' AND status = 'done'
+           GROUP BY run_id, gpu ORDER BY run_id DESC, gpu LIMIT ?""",
+        (limit,),
+    )
+    return [_memory_pair(row) for row in rows]
+
+
+def _memory_pair(row: sqlite3.Row) -> MemoryPair:
+    host = _json(row["host"]) or {}
+    return MemoryPair(
+        run_id=to_word(row["run_id"]),
+        started=row["started"],
+        model=row["model"],
+        bits=row["bits"],
+        gpu=None if row["gpu"] == -1 else row["gpu"],
+        device_name=host.get("device_name", ""),
+        versions=host.get("versions", {}),
+        terms={term: (predicted, measured) for term, (predicted, measured) in _json(row["terms"]).items()},
     )
 
 

@@ -93,6 +93,19 @@ class MemoryRow(msgspec.Struct, frozen=True):
     measured: int | None
 
 
+class MemoryPair(msgspec.Struct, frozen=True):
+    """Terms of one run that were predicted and measured: term → (predicted, measured) bytes."""
+
+    run_id: str
+    started: float
+    model: str
+    bits: int | None
+    gpu: int | None  # None: the host
+    device_name: str
+    versions: dict[str, str]
+    terms: dict[str, tuple[int, int]]
+
+
 class GpuSampleRow(msgspec.Struct, frozen=True):
     """One reading of a GPU during a run; None where it could not be read."""
 

@@ -12,8 +12,8 @@ from store.comparison import Comparison, compare_runs
 from store.database import Database
 from store.errors import StoreError
 from store.listing import count_runs, find_rows, list_runs
-from store.reading import read_gpu_samples, read_run
-from store.rows import GpuSampleRow, Run, RunRow
+from store.reading import read_gpu_samples, read_memory_history, read_run
+from store.rows import GpuSampleRow, MemoryPair, Run, RunRow
 from store.run_ids import to_number, to_word, unknown
 from store.texts import drop_unused, keep_text
 
@@ -283,6 +283,10 @@ class Store:
             None if baseline is None else self._number(baseline),
             everything=everything,
         )
+
+    def memory_history(self, limit: int = 200) -> list[MemoryPair]:
+        """What the latest answers were predicted to take, and took, newest first."""
+        return read_memory_history(self._database, limit)
 
     def latest_checkpoint_run(self, path: str) -> str | None:
         """The quantize run that last wrote the checkpoint folder `path`."""

@@ -103,11 +103,17 @@ def capacity_title(capacity: Any) -> str:
 def limit_lines(preview: Any, option: Any) -> list[str]:
     """How far this option could be driven, and what making it needs."""
     sign = SIGNS["fits" if preview.quantize_peak < preview.capacity.free_bytes else "does not fit"]
-    return [
+    lines = [
         f"{'Largest context':<17}{formatting.tokens(option.largest_context or None):>9}",
         f"{'Largest batch':<17}{formatting.tokens(option.largest_batch or None):>9}",
         f"{'Quantize peak':<17}{formatting.memory(preview.quantize_peak):>9} {sign}",
     ]
+    if option.decode_tok_s is not None:
+        lines.append(f"{'Decode ≤ tok/s':<17}{option.decode_tok_s:>9,.0f}")
+    accuracy = preview.capacity.accuracy
+    if accuracy is not None:
+        lines.append(f"{f'Error, {accuracy.runs} runs':<17}{f'± {accuracy.most * 100:.1f} %':>9}")
+    return lines
 
 
 def explanation(option: Any, capacity: Any) -> list[str]:

@@ -42,8 +42,15 @@ def preview(description: ModelDescription, capacity: Any, **choice: Any) -> Any:
 
 def capacity_here(snapshots: tuple[Any, ...]) -> Any:
     from fqconsole.fit.capacity import capacity_here as measure
+    from fqconsole.fit.history import learned
+    from fqconsole.fit.probe import probed
 
-    return measure(snapshots)
+    found = probed(measure(snapshots))
+    try:
+        with open_store() as store:
+            return learned(found, store.memory_history())
+    except Exception:  # noqa: BLE001 - a preview needs no record
+        return found
 
 
 def named_capacities() -> Mapping[str, Any]:

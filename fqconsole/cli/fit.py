@@ -1,11 +1,13 @@
 """`fqconsole fit`: does it fit, before anything runs."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fqconsole.cli.options import Force, GroupSize, Json, Model
+from fqconsole.cli.options import Device, Force, GroupSize, Json
 from fqconsole.cli.output import Output
+from fqconsole.errors import UsageError
 
 if TYPE_CHECKING:
     from fqconsole.fit import FitPreview, Option
@@ -14,8 +16,18 @@ MARKS = {"fits": "✓", "tight": "!", "does not fit": "✗"}
 
 
 def fit(
-    model: Model,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="A built-in model (demo), a folder with config.json, or a model id of the Hugging Face hub.",
+        ),
+    ] = None,
     *,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="In MODEL's place: a model that is nowhere, by its config.json."),
+    ] = None,
     bits: Annotated[
         str,
         typer.Option(metavar="BITS", help="Precisions to look at, of 16, 8, 4 and 3, separated by commas."),
@@ -48,6 +60,19 @@ def fit(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print every term of every option with where it comes from.")
     ] = False,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="What answers were predicted to take, and took; without a MODEL."),
+    ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Measure what a process takes on the device besides its model, and the memory's bandwidth, "
+            "in some ten seconds; without a MODEL.",
+        ),
+    ] = False,
+    device: Device = "auto",
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -55,17 +80,25 @@ def fit(
 
     Where one precision and one number of GPUs are asked for and that does not fit, the exit code is 3.
     """
+    from fqconsole.cli.bare_model import described_config
     from fqconsole.cli.memory_check import capacity
     from fqconsole.cli.model_choice import described
     from fqconsole.cli.number_lists import group_size_of, numbers
     from fqconsole.fit import preview
 
     output = Output(json=json)
+    if [model is not None, config is not None, history, probe].count(True) != 1:
+        raise UsageError(
+            "One thing is looked at.", "Name a MODEL, or give --config FILE, --history or --probe."
+        )
+    if history or probe:
+        _machine(output, device, probe=probe)
+        return
     asked = numbers(bits, "--bits", allowed=(16, 8, 4, 3))
     counts = numbers(gpus or _counts(gpu), "--gpus")
     found = preview(
-        described(model),
-        capacity(gpu),
+        described_config(config, output) if config is not None else described(model or ""),
+        capacity(gpu, device),
         bits=asked,
         gpu_counts=counts,
         context=context,
@@ -83,6 +116,25 @@ def fit(
     one_asked = len(asked) == 1 and len(counts) == 1
     if one_asked and found.options[0].verdict == "does not fit" and not force:
         raise typer.Exit(3)
+
+
+def _machine(output: Output, device: str, *, probe: bool) -> None:
+    """What was measured of this machine, now or by its runs."""
+    from fqconsole.cli import fit_history, fit_probe
+    from fqconsole.cli.memory_check import capacity, memory_history
+
+    if probe:
+        found = fit_probe.probed_here(output, device)
+        if output.json:
+            output.result(found)
+        else:
+            output.line(fit_probe.page(found))
+        return
+    pairs, here = memory_history(), capacity(device=device)
+    if output.json:
+        output.result(fit_history.document(pairs, here))
+    else:
+        output.line(fit_history.page(pairs, here))
 
 
 def _counts(gpu: str | None) -> str:
@@ -104,6 +156,7 @@ def _document(found: "FitPreview") -> dict[str, Any]:
 
 
 def _page(found: "FitPreview", *, explain: bool) -> str:
+    from fqconsole.cli.fit_history import accuracy_words
     from fqconsole.cli.quantities import size
     from fqconsole.fit import explain as explained
 
@@ -115,6 +168,8 @@ def _page(found: "FitPreview", *, explain: bool) -> str:
         f"{found.model} at context {found.context}, batch {found.batch}, on {capacity.name}: {free}",
         _grid(found),
     ]
+    if capacity.accuracy is not None:
+        parts[0] += f"; the preview is {accuracy_words(capacity)}"
     if not explain and found.options[0].decode_tok_s is not None:
         parts.append(_ceilings(found))
     if explain:
@@ -156,7 +211,7 @@ def _ceilings(found: "FitPreview") -> str:
     words = [
         f"{precision(option.bits)} {speed(option.decode_tok_s)} tok/s" for option in reversed(fewest.values())
     ]
-    return f"Decode at most ({found.capacity.bandwidth_source} bandwidth, cache full): {', '.join(words)}."
+    return f"Decode at most (cache full, bandwidth {found.capacity.bandwidth_source}): {', '.join(words)}."
 
 
 def _name(option: "Option", found: "FitPreview") -> str:

@@ -9,6 +9,7 @@ from fqconsole.errors import DoesNotFitError
 if TYPE_CHECKING:
     from fqconsole.fit import Capacity, Option
     from fqconsole.models.description import ModelDescription
+    from store import MemoryPair
 
 
 def capacity(gpu: str | None = None, device: str = "auto") -> "Capacity":
@@ -20,11 +21,28 @@ def capacity(gpu: str | None = None, device: str = "auto") -> "Capacity":
 
     if gpu is not None:
         return named_gpu(gpu)
+    from fqconsole.fit.history import learned
+    from fqconsole.fit.probe import probed
+
     if device == "cpu":
-        return host_capacity()
+        return learned(probed(host_capacity()), memory_history())
     from fqconsole.gpus import open_gpus
 
-    return capacity_here(open_gpus().sample())
+    return learned(probed(capacity_here(open_gpus().sample())), memory_history())
+
+
+def memory_history() -> "list[MemoryPair]":
+    """What earlier runs were predicted to take, and took; nothing where there is no record yet."""
+    from fqconsole import paths
+    from store import Store, StoreError
+
+    if not paths.store_file().is_file():
+        return []
+    try:
+        with Store.open(paths.store_file()) as store:
+            return store.memory_history()
+    except StoreError:  # a preview needs no record
+        return []
 
 
 def predicted_gpu(device: str) -> int | None:

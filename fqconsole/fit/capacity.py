@@ -20,6 +20,14 @@ SAME_SIZE = 0.1  # cards of one name and so nearly one size are the same card
 VENDOR = "vendor's nominal"
 
 
+class Accuracy(msgspec.Struct, frozen=True):
+    """How earlier previews on this device came true: errors are (measured - predicted) / predicted totals."""
+
+    runs: int
+    median: float
+    most: float  # nine of ten errors are no larger either way
+
+
 class Capacity(msgspec.Struct, frozen=True):
     """The memory of one device, or of several. The lists have one item a GPU, that with most free first."""
 
@@ -35,6 +43,7 @@ class Capacity(msgspec.Struct, frozen=True):
     unified: bool = False  # a GPU whose memory is the machine's: the process itself lies in it too
     driver: str = ""
     runtime: Term | None = None  # what the process takes without a model, where that was measured
+    accuracy: Accuracy | None = None  # from this machine's own runs
 
     def rooms(self, gpus: int, margin: float = 0.0) -> tuple[int, ...]:
         """Free bytes of each of `gpus` GPUs, less `margin` of it; more than are here are like the last."""

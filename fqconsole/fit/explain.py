@@ -20,6 +20,11 @@ def explain(preview: FitPreview, option: Option) -> list[str]:
         + (f", {preview.capacity.source}" if preview.capacity.source else "")
     )
     lines.append(f"  {'margin':<{WIDTH}} {size(margin):>10}   {preview.margin:.0%} of what is free")
+    if preview.capacity.accuracy is not None:
+        known = preview.capacity.accuracy
+        lines.append(
+            f"  {'error here':<{WIDTH}} {f'± {known.most:.1%}':>10}   {known.runs} runs on this device"
+        )
     lines.append(f"  verdict: {verdict_sentence(option)}")
     whole, layers = size(option.model_bytes), size(option.layers_bytes)
     lines.append(f"  weights of the whole model: {whole}, of its layers alone: {layers}")

@@ -19,6 +19,7 @@ MARGIN = 0.05  # of the free memory: what the estimate may miss
 MEASURED_MARGIN = 0.03
 DEFAULT_CONTEXT = 8192
 PRECISIONS = (16, 8, 4, 3)
+MORE_GPUS = (2, 4, 8, 16, 32, 64)  # what is offered where nothing that was asked about is enough
 
 Verdict = Literal["fits", "tight", "does not fit"]
 
@@ -210,8 +211,11 @@ class _Grid:
             words.append(f"batch {estimate.largest_batch(self._rooms(gpus), self.context)}")
         if words:
             return ", or ".join(words)
-        for count in more:
+        beyond = () if self.capacity.kind == "host" else [n for n in MORE_GPUS if n > max(self.counts)]
+        for count in (*more, *beyond):
             for other in narrower:
                 if self._goes(other, count):
                     return f"int{other.weights.bits} on {count} GPUs"
+            if self._goes(estimate, count):
+                return f"{count} GPUs"
         return "a smaller model or more memory: nothing offered here is enough"

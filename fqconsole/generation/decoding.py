@@ -1,7 +1,7 @@
 """The decode loop: prefill, then one token at a time over a KV cache, streamed as text and measured."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Literal
@@ -37,6 +37,7 @@ class Generation:
     peak_bytes: int  # CUDA: torch's peak; CPU: the process's resident peak
     stop_reason: StopReason
     seed: int | None
+    cache_bytes: int = 0  # of keys, values and states at the end; 0 where the model keeps them its own way
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,19 @@ class Steps:
             )
         logits: Tensor = out.logits[0, -1]
         return logits
+
+    def cache_bytes(self) -> int:
+        """Bytes of the floating-point tensors that the cache holds."""
+        held: dict[int, Tensor] = {}
+        for layer in getattr(self._cache, "layers", ()):
+            for value in vars(layer).values():
+                items = value.values() if isinstance(value, dict) else value
+                for item in (
+                    items if isinstance(items, Iterable) and not isinstance(items, Tensor) else (items,)
+                ):
+                    if isinstance(item, Tensor) and item.is_floating_point():
+                        held[id(item)] = item
+        return sum(tensor.nbytes for tensor in held.values())
 
 
 class _Decoder:
@@ -223,4 +237,5 @@ class _Decoder:
             peak_bytes=peak_bytes(self.inputs.device),
             stop_reason=reason,
             seed=self.sampling.seed,
+            cache_bytes=self.steps.cache_bytes(),
         )

@@ -24,17 +24,13 @@ from fqconsole.jobs.messages import (
     LogLine,
     Request,
     Send,
-    StartDownload,
-    StartEvaluate,
-    StartQuantize,
-    StartSession,
-    StartVerify,
     decode_event,
     encode,
 )
+from fqconsole.jobs.orders import AnyStart
 from fqconsole.jobs.worker_log import new_worker_log
 
-StartRequest = StartQuantize | StartEvaluate | StartVerify | StartDownload | StartSession
+StartRequest = AnyStart
 
 WORKER = (sys.executable, "-P", "-m", "fqconsole.jobs.worker")
 CANCEL_GRACE = 1.4  # seconds from the cancel request to SIGTERM

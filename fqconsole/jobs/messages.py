@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from fqconsole.fit.probe import Probe
 from fqconsole.generation.options import Sampling
+from fqconsole.models.bare_config import ClassShapes
 from quantizer.methods import DEFAULT_MODE
 from quantizer.plan import Granularity, Plan
 from quantizer.verdict import Verification
@@ -67,6 +69,23 @@ class StartVerify(Request, frozen=True):
     checkpoint_path: str
     source_path: str | None = None  # None: where the manifest says that the 16-bit model lies
     every: bool = False
+    device: Device = "auto"
+    protocol: int = PROTOCOL
+
+
+class StartDescribe(Request, frozen=True):
+    """Tell the tensors that a model of this config.json has, from its class alone. It leaves no run."""
+
+    config: dict[str, Any]
+    protocol: int = PROTOCOL
+
+
+class StartProbe(Request, frozen=True):
+    """Measure what a process takes on the device besides its model, and how fast memory is read.
+
+    It leaves no run.
+    """
+
     device: Device = "auto"
     protocol: int = PROTOCOL
 
@@ -249,6 +268,7 @@ class MemoryMeasured(Event, frozen=True):
     gpu: int | None  # None = host
     term: str  # "weights", "kv", "activations", "runtime", "total"
     bytes: int
+    predicted: int | None = None  # what the preview says of just as many tokens as there were
 
 
 class EvaluationDone(Event, frozen=True):
@@ -267,6 +287,18 @@ class VerificationDone(Event, frozen=True):
     """What a verification found."""
 
     verification: Verification
+
+
+class ConfigDescribed(Event, frozen=True):
+    """What the class makes of a config."""
+
+    shapes: ClassShapes
+
+
+class ProbeDone(Event, frozen=True):
+    """What was measured of the device."""
+
+    probe: Probe
 
 
 class DownloadDone(Event, frozen=True):
@@ -307,13 +339,14 @@ class JobFailed(Event, frozen=True):
 
 
 AnyRequest = (
-    StartQuantize | StartEvaluate | StartVerify | StartDownload | StartSession
+    StartQuantize | StartEvaluate | StartVerify | StartDescribe | StartProbe | StartDownload | StartSession
     | Send | Stop | Pause | Resume | Cancel
 )  # fmt: skip
 AnyEvent = (
     WorkerStarted | PhaseStarted | Progress | PlanReady | MatrixDone | CheckpointWritten | SessionReady
     | GenerationStarted | TokensGenerated | GenerationDone | MemoryMeasured | EvaluationDone
-    | VerificationDone | DownloadDone | Paused | Resumed | LogLine | JobDone | JobFailed
+    | VerificationDone | ConfigDescribed | ProbeDone | DownloadDone | Paused | Resumed | LogLine
+    | JobDone | JobFailed
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

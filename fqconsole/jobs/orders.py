@@ -16,8 +16,10 @@ from fqconsole.jobs.messages import (
     Pause,
     Resume,
     Send,
+    StartDescribe,
     StartDownload,
     StartEvaluate,
+    StartProbe,
     StartQuantize,
     StartSession,
     StartVerify,
@@ -25,7 +27,15 @@ from fqconsole.jobs.messages import (
     decode_request,
 )
 
-AnyStart = StartQuantize | StartEvaluate | StartVerify | StartDownload | StartSession
+AnyStart = (
+    StartQuantize
+    | StartEvaluate
+    | StartVerify
+    | StartDescribe
+    | StartProbe
+    | StartDownload
+    | StartSession
+)
 
 
 class ProtocolError(UsageError):

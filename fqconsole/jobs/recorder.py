@@ -162,9 +162,8 @@ class Recorder:
         self._store.add_metrics(event.run_id, {**measured, "peak_bytes": event.peak_bytes})
 
     def _memory_measured(self, event: MemoryMeasured) -> None:
-        self._store.add_memory(
-            event.run_id, [{"gpu": event.gpu, "term": event.term, "measured": event.bytes}]
-        )
+        row = {"gpu": event.gpu, "term": event.term, "measured": event.bytes, "predicted": event.predicted}
+        self._store.add_memory(event.run_id, [row])
 
     def _evaluation_done(self, event: EvaluationDone) -> None:
         names = ("perplexity", "reference_perplexity", "kl_divergence", "top1_agreement", "tokens", "seconds")

@@ -7,7 +7,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from fqconsole.jobs.messages import PROTOCOL, StartDownload, WorkerStarted
+from fqconsole.jobs.messages import PROTOCOL, StartDescribe, StartDownload, StartProbe, WorkerStarted
 from fqconsole.jobs.orders import AnyStart
 
 PACKAGES = ("fqconsole", "torch", "triton", "transformers")
@@ -19,7 +19,8 @@ def introduction(request: AnyStart | None) -> WorkerStarted:
     Raises UsageError where the request names a device that is not here.
     """
     device, name = "cpu", cpu_name()
-    if request is not None and not isinstance(request, StartDownload):
+    # A probe measures what loading torch takes; the other two compute nothing.
+    if request is not None and not isinstance(request, StartDownload | StartDescribe | StartProbe):
         device, name = _torch_device(request.device)
     return WorkerStarted(
         t=time.time(),

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-Source = Literal["builtin", "folder", "cache", "hub"]
+Source = Literal["builtin", "folder", "cache", "hub", "config"]
 AttentionKind = Literal["full", "sliding", "chunked", "mla", "linear"]
 
 

@@ -12,6 +12,7 @@ class FakeCapacity:
     total_bytes: int
     free_bytes: int
     kind: str
+    accuracy: Any = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class FakeOption:
     smallest_change: str
     largest_context: int
     largest_batch: int
+    decode_tok_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -135,4 +137,5 @@ def _option(  # noqa: PLR0917
         "" if verdict == "fits" else "int3, or 4 GPUs, or context ≤ 2,048",
         description.context_length,
         60,
+        None if capacity.kind == "host" else 3350e9 / (kept + stored),
     )

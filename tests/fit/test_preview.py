@@ -180,7 +180,9 @@ def test_where_no_single_change_is_enough_two_are_named():
     model = opt_175b()
     found = preview(model, named_gpu("a100-40gb"), bits=(16, 4), gpu_counts=(1, 4))
     assert found.option(16, 1).smallest_change == "int4 on 4 GPUs"
-    nothing = preview(model, named_gpu("t4-16gb"), bits=(16,), gpu_counts=(1,)).options[0]
+    more = preview(model, named_gpu("t4-16gb"), bits=(16,), gpu_counts=(1,)).options[0]
+    assert more.smallest_change == "32 GPUs"
+    nothing = preview(model, gpu(GIB), bits=(16,), gpu_counts=(1,)).options[0]
     assert "smaller model" in nothing.smallest_change
     assert (nothing.largest_context, nothing.largest_batch) == (0, 0)
 

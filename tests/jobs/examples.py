@@ -1,7 +1,10 @@
 """One example of every message: what the golden files hold."""
 
+from fqconsole.fit.probe import Probe
 from fqconsole.generation.options import Sampling
 from fqconsole.jobs import messages as m
+from fqconsole.models.bare_config import ClassShapes
+from fqconsole.models.description import TensorInfo
 from quantizer.plan import KeptTensor, MatrixPlan, Plan
 from quantizer.scheme import Scheme
 from quantizer.verdict import Fault, Verification
@@ -47,6 +50,8 @@ REQUESTS = (
         run_id="r0043", checkpoint_path="/checkpoints/demo-int4", reference_path="/models/demo", window=256
     ),
     m.StartVerify(checkpoint_path="/checkpoints/demo-int4", every=True),
+    m.StartDescribe(config={"model_type": "llama", "hidden_size": 64}),
+    m.StartProbe(device="cuda:0"),
     m.StartDownload(run_id="r0044", model_id="Qwen/Qwen3-8B", revision="9c925d6"),
     m.StartSession(model_path="/checkpoints/demo-int4", context=512),
     m.Send(
@@ -161,6 +166,30 @@ EVENTS = (
         top1_agreement=0.964,
         tokens=4096,
         seconds=3.5,
+    ),
+    m.ConfigDescribed(
+        t=T,
+        shapes=ClassShapes(
+            config={"model_type": "llama", "hidden_size": 64},
+            tensors=(TensorInfo("model.norm.weight", "BF16", (64,), "", 0, 128),),
+        ),
+    ),
+    m.ProbeDone(
+        t=T,
+        probe=Probe(
+            device="H200",
+            driver="570.86",
+            torch="2.13.0",
+            triton="3.7.1",
+            t=T,
+            process_bytes=1 << 30,
+            context_bytes=512 << 20,
+            kernels_bytes=64 << 20,
+            workspace_bytes=32 << 20,
+            rounding=0.03,
+            bandwidth=4_300_000_000_000,
+            seconds=9.5,
+        ),
     ),
     m.DownloadDone(t=T, run_id="r0044", path="/hf/snapshots/9c925d6", bytes=16381470720),
     m.Paused(t=T),

@@ -26,6 +26,9 @@ from fqconsole.jobs.messages import (
 from fqconsole.jobs.orders import Orders
 from fqconsole.jobs.tasks import session as task
 from quantizer.watch import Cancelled
+from tests.fit.synthetic import llama
+
+MODEL = llama()
 
 
 class FakeSession:
@@ -75,7 +78,7 @@ def run(monkeypatch):
     def go(prompts, failures=None, sampling=None, orders_change=None):
         session = FakeSession(failures or {})
         monkeypatch.setattr(task, "open_session", lambda *args, **kwargs: session)
-        monkeypatch.setattr(task, "look_at", lambda folder: None)
+        monkeypatch.setattr(task, "look_at", lambda folder: MODEL)
         read_end, write_end = os.pipe()
         for number, prompt in enumerate(prompts, start=1):
             send = Send(run_id=f"r{number}", sampling=sampling or Sampling(temperature=0), prompt=prompt)
@@ -116,8 +119,32 @@ def test_a_prompt_goes_through_its_events_in_order(run):
     assert isinstance(next(event for event in events if isinstance(event, SessionReady)), SessionReady)
     told = kinds(events, "r1")
     assert told[0] is GenerationStarted
-    assert told[-4:] == [GenerationDone, MemoryMeasured, MemoryMeasured, JobDone]
+    assert told[-5:] == [GenerationDone, *[MemoryMeasured] * 3, JobDone]
     assert session.closed
+
+
+def test_memory_is_told_beside_what_the_preview_says_of_as_many_tokens(run):
+    events, _ = run(["hello you"])
+    told = {event.term: event for event in events if isinstance(event, MemoryMeasured)}
+    assert {term: event.gpu for term, event in told.items()} == {
+        "weights": None,
+        "total": None,
+        "runtime": None,
+    }
+    assert told["weights"].bytes == 1000
+    assert told["weights"].predicted >= MODEL.bytes  # as stored, or twice that on a CPU without bf16
+    assert told["total"].bytes == 5000
+    assert told["total"].predicted > told["weights"].predicted + told["runtime"].predicted
+
+
+def test_a_model_that_can_not_be_foreseen_still_answers(run, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("fqconsole.jobs.answer_memory.preview", refuse)
+    events, _ = run(["hello you"])
+    assert events[-1].status == "done"
+    assert {event.predicted for event in events if isinstance(event, MemoryMeasured)} == {None}
 
 
 def test_text_comes_in_few_events_and_none_of_it_is_lost(run):

@@ -8,14 +8,13 @@ from pathlib import Path
 from fqconsole.generation import Session, open_session
 from fqconsole.generation.device import release
 from fqconsole.generation.options import with_seed
+from fqconsole.jobs.answer_memory import AnswerMemory
 from fqconsole.jobs.desk import Desk
 from fqconsole.jobs.failures import failure_of, is_device_lost, is_out_of_memory
-from fqconsole.jobs.memory_peak import device_index
 from fqconsole.jobs.messages import (
     GenerationDone,
     GenerationStarted,
     JobDone,
-    MemoryMeasured,
     Send,
     SessionReady,
     StartSession,
@@ -29,19 +28,19 @@ TEXT_SECONDS = 0.05  # new text is told at most twenty times a second
 
 def run(request: StartSession, desk: Desk) -> None:
     """Load, then answer until the console wants no more. A prompt that fails leaves the session as it was."""
-    session = _load(request, desk)
+    session, memory = _load(request, desk)
     try:
         while (item := desk.orders.next_send()) is not None:
             number, send = item
-            _answer(session, send, number, desk)
+            _answer(session, memory, send, number, desk)
     finally:
         for send in desk.orders.waiting_sends():
             desk.put(JobDone(t=time.time(), run_id=send.run_id, status="cancelled"))
         session.close()
 
 
-def _load(request: StartSession, desk: Desk) -> Session:
-    look_at(Path(request.model_path))
+def _load(request: StartSession, desk: Desk) -> tuple[Session, AnswerMemory]:
+    description = look_at(Path(request.model_path))
     desk.watch.phase("load", 0, "B")
 
     def on_progress(done: float, total: float) -> None:
@@ -66,12 +65,12 @@ def _load(request: StartSession, desk: Desk) -> Session:
             pid=os.getpid(),
         )
     )
-    return session
+    return session, AnswerMemory(session, description)
 
 
-def _answer(session: Session, send: Send, number: int, desk: Desk) -> None:
+def _answer(session: Session, memory: AnswerMemory, send: Send, number: int, desk: Desk) -> None:
     try:
-        _generate(session, send, number, desk)
+        _generate(session, memory, send, number, desk)
     except Exception as error:
         if is_device_lost(error):
             raise
@@ -94,7 +93,7 @@ def _answer(session: Session, send: Send, number: int, desk: Desk) -> None:
         )
 
 
-def _generate(session: Session, send: Send, number: int, desk: Desk) -> None:
+def _generate(session: Session, memory: AnswerMemory, send: Send, number: int, desk: Desk) -> None:
     rendered, ids = session.render(send.prompt, send.messages)
     sampling = with_seed(send.sampling)
     desk.put(
@@ -126,9 +125,8 @@ def _generate(session: Session, send: Send, number: int, desk: Desk) -> None:
             stop_reason=result.stop_reason,
         )
     )
-    gpu = device_index(str(session.device))
-    for term, amount in (("weights", session.weights_bytes), ("total", result.peak_bytes)):
-        desk.put(MemoryMeasured(t=time.time(), run_id=send.run_id, gpu=gpu, term=term, bytes=amount))
+    for event in memory.events(send.run_id, result):
+        desk.put(event)
 
 
 class _Teller:
