@@ -34,7 +34,7 @@ from fqconsole.models.describe import describe_folder
 from quantizer.blocks import quantize_rows
 from quantizer.device import resolve_devices, unit_weights, workers_of, working_on
 from quantizer.engine import analyse, quantize
-from quantizer.methods import methods_of
+from quantizer.methods import DEFAULT_MODE, methods_of
 from quantizer.plan import MatrixPlan, Plan
 from quantizer.scheme import Scheme
 
@@ -42,6 +42,7 @@ GIB = 1 << 30
 HOST_BOUND = 1.5 * GIB  # and three times the largest matrix
 WHOLE_TARGET, ALONE_TARGET = 3.0, 100.0  # GB/s on a GPU, at 4 bits
 PEER_TARGET = 3.0  # times the fastest peer, on a CPU
+DEFAULT_BOUND = 3.0  # times the time of `fast` that the default mode may take
 WINDOWS = 4  # the best of so many counts: a machine is seldom all ours
 ALONE_SHAPE = (14336, 4096)
 
@@ -192,6 +193,15 @@ def show(jobs: list[dict[str, Any]], peers: dict[str, float], left_out: list[str
     ]  # fmt: skip
     lines = [f"{jobs[0]['source_bytes'] / 1e9:.1f} GB of 16-bit weights", table(header, rows), ""]
     first = jobs[0]
+    by_mode = {job["mode"]: job for job in jobs}
+    if "fast" in by_mode and DEFAULT_MODE in by_mode:
+        whole, alone = (
+            by_mode["fast"][word] / by_mode[DEFAULT_MODE][word] for word in ("gb_s", "alone_gb_s")
+        )
+        lines.append(
+            f"{DEFAULT_MODE}, the default, against fast: the whole job takes {whole:.1f} times the time, "
+            f"computing alone {alone:.1f} times (aim: {DEFAULT_BOUND:.0f} at most)"
+        )
     if peers:
         fastest = max(peers.values())
         ordered = sorted(peers, key=lambda name: -peers[name])

@@ -84,6 +84,15 @@ def test_what_the_norm_was_really_divided_by_is_on_the_columns(outliers):
     )
 
 
+def test_channels_between_two_matrices_are_balanced_but_not_weighted_in_the_search(outliers):
+    plan = analyse(outliers, bits=4)
+    channels = Channels(Path(outliers.path), outliers, plan)
+    of_rows = [held for held in plan.channels if held.of_rows]
+    assert of_rows
+    assert all(channels.columns(name).importance is None for held in of_rows for name in held.readers)
+    assert channels.columns(QUERY).importance is not None
+
+
 def test_adaptive_groups_are_chosen_after_balancing(outliers):
     def groups(word):
         plan = analyse(outliers, bits=8, group_size=64, methods=methods_of(word))

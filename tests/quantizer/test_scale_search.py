@@ -94,6 +94,27 @@ def test_the_search_lowers_the_error_it_minimises(bits, group, power):
     assert error(searched) < error(signed) < error(plain)
 
 
+@pytest.mark.parametrize("bits", [4, 3])
+@pytest.mark.parametrize("group", [None, 128, 16])
+@pytest.mark.parametrize("tails", [2.5, 5.0, 1e6])
+def test_a_few_clippings_are_as_good_as_many(bits, group, tails):
+    """Whether the weights are Gaussian or have heavy tails: each group tells where to look."""
+    made = torch.Generator().manual_seed(6)
+    matrix = torch.randn(64, 2048, generator=made)
+    matrix /= (torch.randn(64, 2048, generator=made).square() + tails).sqrt() / tails**0.5
+    width = 2048 if group is None else group
+    groups = matrix.view(64, -1, width)
+    largest = groups.gather(-1, groups.abs().argmax(dim=-1, keepdim=True))
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    best = torch.full(groups.shape[:2], torch.inf)
+    for clipping in torch.linspace(0.04, 1, 97):
+        codes = torch.round(groups / (clipping * largest / low)).clamp(low, high)
+        scales = (codes * groups).sum(-1) / codes.square().sum(-1)
+        best = torch.minimum(best, (groups - codes * scales.unsqueeze(-1)).square().sum(-1))
+    scales = searched_scales(matrix, bits, group, torch.bfloat16, "w")
+    assert float((rounded(matrix, scales, bits) - matrix).square().sum()) < 1.05 * float(best.sum())
+
+
 def test_importance_moves_the_error_to_where_it_matters_less():
     matrix = torch.randn(64, 128, generator=torch.Generator().manual_seed(2))
     importance = torch.ones(128)
