@@ -47,6 +47,7 @@ def test_every_tile_and_every_scheme(bits):
             "weights from shared memory": report["from_shared"] > 0,
             "weights through shared memory": report["trips"] > 0,
             "spills in the loop": report["spills"] > (MOST_SPILLS if tile["rows"] == 256 else 0),
+            "barriers": report["barriers"] > stages_of_a_step(bits, tile) * (2 + tile["stage_blocks"]),
             "stack": report["stack"] > MOST_STACK,
             "registers": report["registers"] > tile["registers"]
             or tile["programs"] * tile["warps"] * 32 * report["registers"] > REGISTERS,
@@ -60,3 +61,8 @@ def test_every_tile_and_every_scheme(bits):
 def matrix_instructions(bits: int, tile: dict[str, int]) -> int:
     """One for 16 columns of a step and a row tile; with 8 warps two warpgroups run the same one."""
     return tile["row_tiles"] * (8 if bits == 8 else 16)
+
+
+def stages_of_a_step(bits: int, tile: dict[str, int]) -> int:
+    """Each wants one barrier; the compiler adds those that it cannot prove needless."""
+    return (2 if bits == 8 else 4) // tile["stage_blocks"]
