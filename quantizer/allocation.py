@@ -95,7 +95,9 @@ class Problem:
         """Dynamic programming: the least value of the first sets for each number of grid steps spent."""
         room = limit - self._total(self._costs, cheapest)
         most = sum(float(row.max() - row[pick]) for row, pick in zip(self._costs, cheapest, strict=True))
-        width = max(min(room, most), np.finfo(float).tiny) / GRID
+        if min(room, most) <= 0:
+            return list(cheapest)
+        width = min(room, most) / GRID
         least = np.zeros(GRID + 1)
         chosen = []
         for cost, value, pick in zip(self._costs, self._values, cheapest, strict=True):

@@ -25,7 +25,7 @@ from quantizer.measured import KEPT, Measured, candidate_schemes, scheme_word
 from quantizer.methods import methods_of
 from quantizer.plan import ChannelSet, KeptTensor, MatrixPlan, Plan
 from quantizer.scheme import Scheme, stored_bytes
-from quantizer.sensitivity import sensitivities
+from quantizer.sensitivity import felt, sensitivities
 
 PLANNED = "planned in 16 bits"  # the reason of a matrix that the planner keeps
 FRONTIER_POINTS = 40
@@ -138,7 +138,7 @@ class Planner:
         if scheme.group_size == matrix.shape[-1]:
             scheme = Scheme(scheme.bits, None)
         error = self._measured.matrices[matrix.name].errors.get(scheme_word(scheme))
-        return None if error is None else self._shares[matrix.name] * error
+        return None if error is None else self._shares[matrix.name] * felt(error)
 
     def matrix_bytes(self, matrix: MatrixPlan, scheme: Scheme) -> int:
         """Stored bytes of a matrix or stack in a scheme; in 16 bits those of its source."""

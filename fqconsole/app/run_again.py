@@ -33,10 +33,12 @@ def next_step(services: Services, run: Any, present: FitChoice) -> NextStep:
     about = services.describe(entry)
     if not made or row.bits is None:
         return NextStep(entry=entry, description=about)
+    granularity = run.options.get("granularity", "adaptive")
     choice = replace(
         present,
         bits=row.bits,
-        granularity=run.options.get("granularity", "adaptive"),
+        # A planned run is gone on with from the command line; here its bits are offered again.
+        granularity="adaptive" if granularity == "planned" else granularity,
         group_size=run.options.get("group_size", "default"),
     )
     return NextStep(entry=entry, description=about, choice=choice)

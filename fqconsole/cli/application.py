@@ -18,6 +18,7 @@ from fqconsole.cli import (
     gpus,
     models,
     paths,
+    plan,
     quantize,
     runs,
     shot,
@@ -31,6 +32,7 @@ READER_GONE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
 ORDER = (
     "models",
     "fit",
+    "plan",
     "quantize",
     "verify",
     "evaluate",
@@ -66,6 +68,7 @@ application = typer.Typer(
 )
 application.add_typer(models.application, name="models")
 application.command("fit")(fit.fit)
+application.command("plan")(plan.plan)
 application.command("quantize")(quantize.quantize)
 application.command("verify")(verify.verify)
 application.command("evaluate")(evaluate.evaluate)

@@ -1,5 +1,6 @@
 """Options that several commands share, each defined once."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,3 +42,43 @@ GroupSize = Annotated[
         "[default: channel for 8 bits, 64 for 4 and 3]",
     ),
 ]
+Mode = Annotated[
+    str,
+    typer.Option(
+        metavar="MODE",
+        help="best: searched scales and balanced channels; fast: one pass, for a try; finequant: the "
+        "paper's plain rounding. Or single methods: search+importance (docs/method.md).",
+    ),
+]
+TargetBits = Annotated[
+    float | None,
+    typer.Option(
+        metavar="BITS",
+        help="Bits per weight on the whole, 3.6 say: bits and groups are shared out at least loss.",
+    ),
+]
+Fit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GPU",
+        help="The least loss that fits: h100-80gb, say, or here; with --gpus, --context and --batch.",
+    ),
+]
+MaxLoss = Annotated[
+    str | None,
+    typer.Option(metavar="SHARE", help="The smallest whose predicted loss stays within this: 1%, say."),
+]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option("--plan", metavar="FILE", help="The schemes of a plan file (fqconsole plan --save)."),
+]
+Gpus = Annotated[int, typer.Option(metavar="N", min=1, help="Of --fit: how many of them.")]
+Context = Annotated[
+    int | None,
+    typer.Option(
+        metavar="TOKENS",
+        min=1,
+        help="Of --fit: tokens of prompt and answer. [default: 8192, or the model's own limit]",
+    ),
+]
+Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Of --fit: sequences at a time.")]

@@ -5,13 +5,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fqconsole.cli.options import Device, Events, Force, GroupSize, Json, Quiet
+from fqconsole.cli.options import (
+    Batch,
+    Context,
+    Device,
+    Events,
+    Fit,
+    Force,
+    Gpus,
+    GroupSize,
+    Json,
+    MaxLoss,
+    Mode,
+    PlanFile,
+    Quiet,
+    TargetBits,
+)
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
 
 if TYPE_CHECKING:
+    from fqconsole.cli.planning import Wish
     from fqconsole.jobs.messages import AnyEvent, StartQuantize
     from fqconsole.models.description import ModelDescription
+    from quantizer.plan import Plan
     from store import Store
 
 
@@ -25,7 +42,16 @@ def quantize(
         ),
     ] = "",
     *,
-    bits: Annotated[int, typer.Option(metavar="BITS", help="Width of a stored weight: 8, 4 or 3.")] = 4,
+    bits: Annotated[
+        int | None, typer.Option(metavar="BITS", help="Width of a stored weight: 8, 4 or 3. [default: 4]")
+    ] = None,
+    target_bits: TargetBits = None,
+    fit: Fit = None,
+    max_loss: MaxLoss = None,
+    plan_file: PlanFile = None,
+    gpus: Gpus = 1,
+    context: Context = None,
+    batch: Batch = 1,
     granularity: Annotated[
         str | None,
         typer.Option(
@@ -45,14 +71,7 @@ def quantize(
             help="Adaptive: halve groups while that lowers the noise to under this share.",
         ),
     ] = 0.7,
-    mode: Annotated[
-        str,
-        typer.Option(
-            metavar="MODE",
-            help="best: searched scales and balanced channels; fast: one pass, for a try; finequant: the "
-            "paper's plain rounding. Or single methods: search+importance (docs/method.md).",
-        ),
-    ] = "best",
+    mode: Mode = "best",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -75,10 +94,16 @@ def quantize(
     events: Events = False,
     quiet: Quiet = False,
 ) -> None:
-    """Quantize a model's weights: no data is needed, and memory stays bounded whatever the model's size."""
+    """Quantize a model's weights: no data is needed, and memory stays bounded whatever the model's size.
+
+    Say what you want by one of --bits (FineQuant's rule), --target-bits, --fit, --max-loss and --plan.
+    """
+    from fqconsole.cli.planning import Wish
     from fqconsole.cli.run_store import open_store
 
     output = Output(json=json, quiet=quiet, events=events)
+    wish = Wish(target_bits, fit, max_loss, plan_file, gpus, context, batch)
+    wish.check(bits=bits, granularity=granularity, group_size=group_size)
     with open_store() as store:
         if resume is not None:
             from fqconsole.cli.resuming import resumed
@@ -86,8 +111,10 @@ def quantize(
             model, out, choice = resumed(store, output, resume, model)
         elif not model:
             raise UsageError("MODEL is missing.", "Name a model, or an unfinished run with --resume.")
+        elif wish.named:
+            choice = planned_options(store, output, model, wish, mode=mode, device=device)
         else:
-            choice = chosen_options(bits, granularity, group_size, threshold, mode)
+            choice = chosen_options(bits or 4, granularity, group_size, threshold, mode)
         document = quantized(store, output, model, out=out, device=device, force=force, **choice)
     if json:
         output.result(document)
@@ -111,6 +138,45 @@ def chosen_options(
     return {"bits": bits, "granularity": kind, "group_size": group, "threshold": threshold, "mode": word}
 
 
+def planned_options(
+    store: "Store", output: Output, model: str, wish: "Wish", *, mode: str, device: str
+) -> dict[str, Any]:
+    """The request's options of a wish: the plan is made now, and the run follows it."""
+    from fqconsole.cli.planning import measured, mode_of, wished
+    from quantizer.measured import save_plan
+    from quantizer.methods import methods_of, mode_word
+
+    description = source_model(model)
+    word = mode_word(methods_of(mode_of(wish, mode)))
+    planner, _ = measured(store, output, description, mode=word, device=device)
+    made = wished(planner, description, wish)
+    require_matrices_left(made)
+    return options_of_plan(made, str(save_plan(made)))
+
+
+def options_of_plan(plan: "Plan", path: str) -> dict[str, Any]:
+    """The request's options of a plan that lies in `path`."""
+    from quantizer.methods import mode_word
+
+    return {
+        "bits": plan.bits,
+        "granularity": plan.granularity,
+        "group_size": "default",
+        "threshold": plan.threshold,
+        "mode": mode_word(plan.methods),
+        "plan_path": path,
+    }
+
+
+def require_matrices_left(plan: "Plan") -> None:
+    """Raises UsageError for a plan that leaves every matrix as it is."""
+    if not plan.matrices:
+        raise UsageError(
+            f"{plan.model} can stay in 16 bits: {plan.target}.",
+            f"Use it as it is: fqconsole generate {plan.model}.",
+        )
+
+
 def quantized(
     store: "Store",
     output: Output,
@@ -124,6 +190,7 @@ def quantized(
     mode: str,
     device: str,
     force: bool,
+    plan_path: str | None = None,
 ) -> dict[str, Any]:
     """Run the job and return its document. What can be known before raises before a worker starts."""
     from fqconsole.cli.ending import EndedBySignal
@@ -146,6 +213,7 @@ def quantized(
         threshold=threshold,
         mode=mode,
         device=device,
+        plan_path=plan_path,
         revision=description.revision,
         predicted={"total": peak},
         predicted_gpu=predicted_gpu(device),
@@ -237,6 +305,9 @@ def page(document: dict[str, Any]) -> str:
 
     matrices = document["matrices"]
     groups = Counter(group(matrix["group_size"]) for matrix in matrices)
+    widths = Counter(matrix["bits"] for matrix in matrices)
+    if len(widths) > 1:
+        groups = Counter(f"{m['bits']}/{group(m['group_size'])}" for m in matrices)
     lines = [
         f"{document['run_id']}  {document['model']} → {precision(document['bits'])} "
         f"{document['granularity']}",

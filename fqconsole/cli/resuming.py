@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from store import Store
 
 OPTIONS = ("bits", "granularity", "group_size", "threshold", "mode")
+PLAN = "plan_path"
 
 
 def resumed(store: "Store", output: Output, word: str, model: str) -> tuple[str, Path, dict[str, Any]]:
@@ -42,7 +43,8 @@ def _of_run(store: "Store", output: Output, run_id: str) -> tuple[str, Path, dic
     return (
         _source_of(run.row.model, run.options["model_path"]),
         out,
-        {"mode": DEFAULT_MODE} | {name: run.options[name] for name in OPTIONS if name in run.options},
+        {"mode": DEFAULT_MODE}
+        | {name: run.options[name] for name in (*OPTIONS, PLAN) if name in run.options},
     )
 
 
@@ -65,5 +67,10 @@ def _of_folder(out: Path, model: str) -> tuple[str, Path, dict[str, Any]]:
     if unfinished is None:
         raise UsageError(f"No unfinished run is left of {out}.", "Name its run, or quantize it anew.")
     plan = unfinished.plan
+    if plan.granularity == "planned":
+        from fqconsole.cli.quantize import options_of_plan
+        from quantizer.measured import save_plan
+
+        return model or plan.model, out, options_of_plan(plan, str(save_plan(plan)))
     options = {name: getattr(plan, name) for name in OPTIONS if name != "mode"}
     return model or plan.model, out, options | {"mode": mode_word(plan.methods)}

@@ -42,6 +42,24 @@ class StartQuantize(Request, frozen=True):
     mode: str = DEFAULT_MODE  # what `quantizer.methods.methods_of` reads
     device: Device = "auto"
     protocol: int = PROTOCOL
+    plan_path: str | None = None  # granularity "planned": the plan, as JSON
+
+
+class StartPlan(Request, frozen=True):
+    """Measure what each candidate scheme of each matrix would lose, and keep that for any target.
+
+    With `bits` also decide FineQuant's rule at these bits. It leaves no run.
+    """
+
+    model_id: str
+    model_path: str
+    bits: int | None = None
+    granularity: Granularity = "adaptive"
+    group_size: int | Literal["default"] | None = "default"
+    threshold: float = 0.7
+    mode: str = DEFAULT_MODE
+    device: Device = "auto"
+    protocol: int = PROTOCOL
 
 
 class StartEvaluate(Request, frozen=True):
@@ -283,6 +301,14 @@ class EvaluationDone(Event, frozen=True):
     seconds: float
 
 
+class CandidatesMeasured(Event, frozen=True):
+    """The candidates of a model are measured; what `quantizer.measured` reads lies in `path`."""
+
+    path: str
+    seconds: float
+    plan: Plan | None = None  # the rule's, where one was asked for, without its numbers per channel
+
+
 class VerificationDone(Event, frozen=True):
     """What a verification found."""
 
@@ -339,14 +365,14 @@ class JobFailed(Event, frozen=True):
 
 
 AnyRequest = (
-    StartQuantize | StartEvaluate | StartVerify | StartDescribe | StartProbe | StartDownload | StartSession
-    | Send | Stop | Pause | Resume | Cancel
+    StartQuantize | StartPlan | StartEvaluate | StartVerify | StartDescribe | StartProbe | StartDownload
+    | StartSession | Send | Stop | Pause | Resume | Cancel
 )  # fmt: skip
 AnyEvent = (
     WorkerStarted | PhaseStarted | Progress | PlanReady | MatrixDone | CheckpointWritten | SessionReady
     | GenerationStarted | TokensGenerated | GenerationDone | MemoryMeasured | EvaluationDone
-    | VerificationDone | ConfigDescribed | ProbeDone | DownloadDone | Paused | Resumed | LogLine
-    | JobDone | JobFailed
+    | CandidatesMeasured | VerificationDone | ConfigDescribed | ProbeDone | DownloadDone | Paused | Resumed
+    | LogLine | JobDone | JobFailed
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

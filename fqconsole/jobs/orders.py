@@ -19,6 +19,7 @@ from fqconsole.jobs.messages import (
     StartDescribe,
     StartDownload,
     StartEvaluate,
+    StartPlan,
     StartProbe,
     StartQuantize,
     StartSession,
@@ -29,6 +30,7 @@ from fqconsole.jobs.messages import (
 
 AnyStart = (
     StartQuantize
+    | StartPlan
     | StartEvaluate
     | StartVerify
     | StartDescribe

@@ -38,11 +38,14 @@ def begin_quantize(
     threshold: float = 0.7,
     mode: str = DEFAULT_MODE,
     device: str = "auto",
+    plan_path: str | Path | None = None,
     revision: str | None = None,
     predicted: Predicted | None = None,
     predicted_gpu: int | None = None,
 ) -> StartQuantize:
-    """A quantize run. `predicted` are the preview's terms on `predicted_gpu` (None: the host)."""
+    """A quantize run, of the plan in `plan_path` where granularity is "planned".
+
+    `predicted` are the preview's terms on `predicted_gpu` (None: the host)."""
     options: dict[str, Any] = {
         "model_path": place(model_path),
         "out": place(out),
@@ -53,6 +56,8 @@ def begin_quantize(
         "mode": mode,
         "device": device,
     }
+    if plan_path is not None:
+        options["plan_path"] = place(plan_path)
     run_id = _begin(
         store,
         "quantize",

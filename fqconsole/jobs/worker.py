@@ -26,6 +26,7 @@ from fqconsole.jobs.messages import (
     StartDescribe,
     StartDownload,
     StartEvaluate,
+    StartPlan,
     StartProbe,
     StartQuantize,
     StartSession,
@@ -48,6 +49,7 @@ class Task(Protocol):
 # The registry of jobs: one new kind is one new module in tasks/ and one line here.
 TASKS: dict[type, str] = {
     StartQuantize: "fqconsole.jobs.tasks.quantize",
+    StartPlan: "fqconsole.jobs.tasks.plan",
     StartEvaluate: "fqconsole.jobs.tasks.evaluate",
     StartVerify: "fqconsole.jobs.tasks.verify",
     StartDescribe: "fqconsole.jobs.tasks.describe",

@@ -49,6 +49,7 @@ REQUESTS = (
     m.StartEvaluate(
         run_id="r0043", checkpoint_path="/checkpoints/demo-int4", reference_path="/models/demo", window=256
     ),
+    m.StartPlan(model_id="demo", model_path="/models/demo", bits=4),
     m.StartVerify(checkpoint_path="/checkpoints/demo-int4", every=True),
     m.StartDescribe(config={"model_type": "llama", "hidden_size": 64}),
     m.StartProbe(device="cuda:0"),
@@ -142,6 +143,7 @@ EVENTS = (
         stop_reason="stop_string",
     ),
     m.MemoryMeasured(t=T, run_id="r0045", gpu=0, term="total", bytes=2**30),
+    m.CandidatesMeasured(t=T, path="/cache/plans/demo-0123456789abcdef.json", seconds=2.5),
     m.VerificationDone(
         t=T,
         verification=Verification(

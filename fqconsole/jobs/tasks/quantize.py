@@ -3,15 +3,18 @@
 import time
 from pathlib import Path
 
+from fqconsole.errors import OperatorError
 from fqconsole.jobs.desk import Desk
 from fqconsole.jobs.memory_peak import tell_peak
 from fqconsole.jobs.messages import CheckpointWritten, PlanReady, StartQuantize
 from fqconsole.jobs.model_folder import look_at
+from fqconsole.models.description import ModelDescription
 from quantizer import base_plan, plan_bits_per_weight, predicted_bytes
-from quantizer.checkpoint import unfinished_plan
+from quantizer.checkpoint import find_unfinished, unfinished_plan
 from quantizer.engine import analyse, quantize
+from quantizer.measured import load_plan, plan_path
 from quantizer.methods import methods_of
-from quantizer.plan import without_channels
+from quantizer.plan import Plan, without_channels
 
 smallest_change = "Free memory on the GPU, or quantize with --device cpu; finished shards are kept."
 
@@ -19,27 +22,7 @@ smallest_change = "Free memory on the GPU, or quantize with --device cpu; finish
 def run(request: StartQuantize, desk: Desk) -> None:
     """Quantize `request.model_path` into `request.out`."""
     description = look_at(Path(request.model_path), request.model_id)
-    methods = methods_of(request.mode)
-    draft = base_plan(
-        description,
-        request.bits,
-        request.granularity,
-        request.group_size,
-        request.threshold,
-        methods=methods,
-    )
-    plan = unfinished_plan(Path(request.out), draft)
-    if plan is None:
-        plan = analyse(
-            description,
-            bits=request.bits,
-            granularity=request.granularity,
-            group_size=request.group_size,
-            threshold=request.threshold,
-            methods=methods,
-            device=request.device,
-            watch=desk.watch,
-        )
+    plan = _ruled(request, description, desk) if request.plan_path is None else _planned(request)
     desk.put(
         PlanReady(
             t=time.time(),
@@ -63,3 +46,41 @@ def run(request: StartQuantize, desk: Desk) -> None:
         )
     )
     tell_peak(desk.put, request.run_id)
+
+
+def _ruled(request: StartQuantize, description: ModelDescription, desk: Desk) -> Plan:
+    """The plan of an unfinished run that was begun as this one is, or a new one by the rule."""
+    methods = methods_of(request.mode)
+    draft = base_plan(
+        description,
+        request.bits,
+        request.granularity,
+        request.group_size,
+        request.threshold,
+        methods=methods,
+    )
+    unfinished = unfinished_plan(Path(request.out), draft)
+    if unfinished is not None:
+        return unfinished
+    return analyse(
+        description,
+        bits=request.bits,
+        granularity=request.granularity,
+        group_size=request.group_size,
+        threshold=request.threshold,
+        methods=methods,
+        device=request.device,
+        watch=desk.watch,
+    )
+
+
+def _planned(request: StartQuantize) -> Plan:
+    """The plan that was made before; where its file is gone, the one that an unfinished run holds."""
+    path = Path(str(request.plan_path))
+    found = load_plan(path)
+    if found is None:
+        unfinished = find_unfinished(Path(request.out))
+        if unfinished is None or plan_path(unfinished.plan).name != path.name:
+            raise OperatorError(f"The plan {path} is gone.", "Plan again, with the same target.")
+        found = unfinished.plan
+    return found

@@ -1,0 +1,104 @@
+"""`fqconsole plan` and what quantize takes of it: with a real worker, and what is refused before."""
+
+import json
+
+import pytest
+
+from fqconsole import paths
+from fqconsole.cli.planning import bytes_within, share_of
+from fqconsole.errors import UsageError
+from store import Store
+
+KEYS = {"model", "mode", "target", "bytes", "bits_per_weight", "predicted_loss", "matrices", "frontier"}
+MATRIX_KEYS = {"name", "shape", "fused_set", "bits", "group_size", "bytes", "predicted_loss"}
+
+
+def test_a_plan_is_saved_edited_and_quantized(fq, tmp_path):
+    file = tmp_path / "plan.toml"
+    made = fq("plan", "demo", "--target-bits", "3.6", "--mode", "fast", "--save", file, "--json")
+    assert made.code == 0, made.err
+    document = made.json
+    assert document.keys() == KEYS
+    assert all(matrix.keys() == MATRIX_KEYS for matrix in document["matrices"])
+    assert 3.59 < document["bits_per_weight"] <= 3.6
+    assert document["predicted_loss"] == pytest.approx(sum(m["predicted_loss"] for m in document["matrices"]))
+    assert len(document["frontier"]) > 10
+
+    again = fq("plan", "demo", "--max-loss", "1%", "--mode", "fast")
+    assert again.code == 0
+    assert "measure" not in again.err  # no worker: the first measurement serves every target
+    assert "●" in again.out
+    assert "model.layers.0.self_attn.q_proj" in again.out
+
+    name = "model.layers.7.mlp.down_proj"
+    lines = [
+        f'"{name}" = {{ bits = 16 }}' if line.startswith(f'"{name}"') else line
+        for line in file.read_text().splitlines()
+    ]
+    file.write_text("\n".join(lines))
+    shown = fq("plan", "demo", "--plan", file, "--json").json
+    assert {m["name"]: m["bits"] for m in shown["matrices"]}[name] == 16
+    quantized = fq("quantize", "demo", "--plan", file, "--out", tmp_path / "out", "--json")
+    assert quantized.code == 0, quantized.err
+    assert {m["name"] for m in quantized.json["matrices"]} == {m["name"] for m in shown["matrices"]} - {name}
+    for matrix in quantized.json["matrices"]:
+        planned = next(m for m in shown["matrices"] if m["name"] == matrix["name"])
+        assert (matrix["bits"], matrix["group_size"]) == (planned["bits"], planned["group_size"])
+    manifest = json.loads((tmp_path / "out" / "fqconsole_manifest.json").read_text())
+    assert manifest["plan"]["target"] == "plan.toml"
+    assert manifest["plan"]["granularity"] == "planned"
+    with Store.open(paths.store_file()) as store:
+        (row,) = store.list_runs()  # planning leaves no run
+        assert (row.status, row.granularity) == ("done", "planned")
+
+    file.write_text(file.read_text().replace("bits = 16", "bits = 7"))
+    wrong = fq("quantize", "demo", "--plan", file, "--out", tmp_path / "other")
+    assert wrong.code == 2
+    assert f"{name} has bits 7" in wrong.err
+    assert ", line " in wrong.err
+
+
+def test_the_rule_is_planned_as_it_is_quantized(fq):
+    made = fq("plan", "demo", "--bits", "4", "--mode", "fast", "--json").json
+    assert {m["bits"] for m in made["matrices"]} == {4}
+    assert made["target"] == "FineQuant's rule, 4 bits"
+    fitting = fq("plan", "demo", "--mode", "fast", "--fit", "h100-80gb", "--json").json
+    assert fitting["bits_per_weight"] == 16
+    refused = fq("quantize", "demo", "--mode", "fast", "--fit", "h100-80gb")
+    assert refused.code == 2
+    assert "can stay in 16 bits" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--bits", "4", "--target-bits", "3.6"), "--target-bits and --bits"),
+        (("--target-bits", "3.6", "--max-loss", "1%"), "--target-bits and --max-loss"),
+        (("--group-size", "64", "--max-loss", "1%"), "--max-loss and --group-size"),
+        (("--max-loss", "much"), "is no share"),
+        (("--plan", "/nowhere.toml"), "can't be read"),
+    ],
+)
+@pytest.mark.parametrize("command", ["plan", "quantize"])
+def test_wishes_that_contradict_are_refused_before_a_worker_starts(fq, command, options, words):
+    said = fq(command, "demo", *options)
+    assert said.code == 2
+    assert words in said.err
+    assert said.err.startswith("fqconsole: ")
+
+
+def test_shares_are_read_with_and_without_a_percent_sign():
+    assert share_of("1%") == share_of("0.01") == 0.01
+    assert share_of("0.5 %") == pytest.approx(0.005)
+    for text in ("", "-1", "150%", "one"):
+        with pytest.raises(UsageError):
+            share_of(text)
+
+
+def test_what_fits_lies_between_the_options_around_it():
+    points = [(300, 1300), (400, 1400), (800, 2000), (1600, 3000)]
+    assert bytes_within(points, 1350) == 350
+    assert bytes_within(points, 1700) == 600
+    assert bytes_within(points, 1250) == 250
+    assert bytes_within(points, 4000) == 2400
+    assert bytes_within(points, 100) == 0
