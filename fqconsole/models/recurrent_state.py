@@ -46,6 +46,8 @@ def _state_space(config: Config) -> int | None:
     heads = config.optional_size("mamba_n_heads", "mamba_num_heads", "n_mamba_heads")
     width = config.get("mamba_d_head", "mamba_head_dim", "mamba_headdim")
     given = config.optional_size("mamba_d_ssm")
+    if config.model_type in {"mamba", "falcon_mamba"}:
+        given = config.optional_size("intermediate_size")
     if heads is None and config.model_type == "mamba2":
         heads = config.size("num_heads")
         width = config.size("head_dim")
@@ -55,7 +57,8 @@ def _state_space(config: Config) -> int | None:
         inner = heads * width
     else:  # "auto", or Mamba 1
         inner = config.size("mamba_expand", "expand", default=2) * config.size(*HIDDEN)
-    groups = config.size("mamba_n_groups", "n_groups", "mamba_ngroups", default=1) if heads is not None else 0
+    grouped = heads is not None and config.model_type != "zamba"  # which is Mamba 1 with heads
+    groups = config.size("mamba_n_groups", "n_groups", "mamba_ngroups", default=1) if grouped else 0
     kernel = config.size("mamba_d_conv", "conv_kernel", default=4)
     return inner * state + (inner + 2 * groups * state) * kernel
 
