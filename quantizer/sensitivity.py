@@ -17,7 +17,7 @@ The linear model holds for small errors. Where many matrices lose more than a fi
 with outliers lose all the rest, the loss grows faster; `felt` says how much.
 
 Where the structure is not known (no norms that name the inputs), every branch counts alike. The kinds' parts,
-CARRIED and MIXED are measured on the built-in models by `python -m benchmarks.planner --sensitivity`, which
+CARRIED and MIXED are measured on the built-in models by `python -m benchmarks.quality --sensitivity`, which
 prints what this rule says beside the KL divergence that rounding each matrix alone causes.
 """
 

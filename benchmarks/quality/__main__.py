@@ -4,6 +4,8 @@
                                  [--text FILE] [--device auto] [--json]   ours and others, in float32
     python -m benchmarks.quality --checkpoints [--tokens 32768]   ours alone, as a user's checkpoint computes
     python -m benchmarks.quality --methods [--tokens 8192]        our methods on and off, at equal bits
+    python -m benchmarks.quality --planner [--tokens 8192]        the planner and the rules, at equal bits
+    python -m benchmarks.quality --sensitivity [--tokens 8192]    each matrix rounded alone, and its forecast
 
 Text: the built-in held-out stories, or FILE. Peers are used where they are installed.
 """
@@ -11,12 +13,13 @@ Text: the built-in held-out stories, or FILE. Peers are used where they are inst
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks._table import hardware
-from benchmarks.quality import checkpoints
-from benchmarks.quality.comparison import CASES, SIZES, Row, compare
+from benchmarks.quality import checkpoints, planner
+from benchmarks.quality.comparison import ABLATION, ABLATION_MODELS, CASES, SIZES, Ours, Row, compare
 from benchmarks.quality.peers import PEERS, find_settings
 from benchmarks.quality.report import show, verdicts
 from fqconsole.demo import builtin_models, heldout_text
@@ -25,10 +28,16 @@ from fqconsole.models import describe, resolve_model
 from quantizer.device import resolve_device
 
 
-def run_comparison(models: list[str], options: argparse.Namespace, text: str) -> None:
+def run_comparison(
+    models: Sequence[str],
+    offered: Sequence[Ours],
+    peers: Sequence[str],
+    options: argparse.Namespace,
+    text: str,
+) -> None:
     """Print the table and the verdicts of each model, or one JSON object."""
-    found, missing = find_settings(options.peers)
-    cases = [case for case in CASES if case.bits in options.bits]
+    found, missing = find_settings(list(peers))
+    cases = [case for case in offered if case.bits in options.bits]
     settings = [setting for setting in found if setting.bits in options.bits]
     place = hardware(resolve_device(options.device))
     if not options.json:
@@ -62,6 +71,8 @@ def main() -> None:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--checkpoints", action="store_true", help="ours alone, as users' checkpoints compute")
     kind.add_argument("--methods", action="store_true", help="each method on and off, at the same bits")
+    kind.add_argument("--planner", action="store_true", help="the planner and the rules, at the same bits")
+    kind.add_argument("--sensitivity", action="store_true", help="each matrix rounded alone")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--bits", nargs="+", type=int, choices=SIZES, default=list(SIZES))
     parser.add_argument("--text", type=Path, help="score this text; the built-in held-out stories by default")
@@ -69,13 +80,17 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     options = parser.parse_args()
-    options.tokens = options.tokens or (8192 if not options.checkpoints and not options.methods else 32768)
+    options.tokens = options.tokens or (32768 if options.checkpoints else 8192)
     text = heldout_text(1000) if options.text is None else read_text(options.text)
-    if options.checkpoints or options.methods:
-        models = options.models or checkpoints.usual_models(options.methods)
-        checkpoints.run(models, options, text)
+    usual = [model.id for model in builtin_models()]
+    if options.checkpoints:
+        checkpoints.run(options.models or usual, options, text)
+    elif options.planner or options.sensitivity:
+        planner.run(options.models or usual, options, text)
+    elif options.methods:
+        run_comparison(options.models or ABLATION_MODELS, ABLATION, (), options, text)
     else:
-        run_comparison(options.models or [model.id for model in builtin_models()], options, text)
+        run_comparison(options.models or usual, CASES, options.peers, options, text)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks._table import hardware, table
-from fqconsole.demo import builtin_models
 from fqconsole.evaluation import evaluate
 from fqconsole.models import describe, resolve_model
 from quantizer.base import GroupSize
@@ -35,20 +34,6 @@ OUTLIERS: tuple[Case, ...] = (
     (4, "fixed", None, "best"),
     (4, "adaptive", DEFAULT, "best"),
 )
-# Each method beside what it builds on; fixed groups, so that all lines of a block have the same bits.
-ABLATED = (
-    "absmax",
-    "signed",
-    "search",
-    "search+p=2.4",
-    "search+importance",
-    "signed+balance",
-    "search+balance",
-    "search+importance+balance",
-)
-BLOCKS: tuple[tuple[int, GroupSize], ...] = ((4, 64), (4, None), (3, 64))
-ABLATION: tuple[Case, ...] = tuple((bits, "fixed", group, mode) for bits, group in BLOCKS for mode in ABLATED)
-ABLATION_MODELS = ("demo", "demo-outliers", "demo-outliers-scattered")
 
 
 @dataclass(frozen=True)
@@ -70,10 +55,8 @@ class Line:
     evaluate_seconds: float
 
 
-def cases_of(model: str, methods: bool) -> tuple[Case, ...]:
+def cases_of(model: str) -> tuple[Case, ...]:
     """What is asked of a model."""
-    if methods:
-        return ABLATION
     return OUTLIERS if model.startswith("demo-outliers") else USUAL
 
 
@@ -165,17 +148,12 @@ def _groups(line: Line) -> str:
     return "adaptive: " + ", ".join(f"{count} x {word}" for word, count in line.groups.items())
 
 
-def usual_models(methods: bool) -> list[str]:
-    """The models that are measured when none is named."""
-    return list(ABLATION_MODELS) if methods else [model.id for model in builtin_models()]
-
-
 def run(models: Sequence[str], options: argparse.Namespace, text: str) -> None:
     """Print the table, or one JSON object."""
     lines = [
         line
         for model in models
-        for line in measure(model, cases_of(model, options.methods), options.tokens, options.device, text)
+        for line in measure(model, cases_of(model), options.tokens, options.device, text)
     ]
     place = hardware(resolve_device(options.device))
     if options.json:

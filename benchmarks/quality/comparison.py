@@ -17,11 +17,13 @@ from benchmarks.quality.peers import Setting
 from benchmarks.quality.rebuild import write_model, write_ours
 from fqconsole.models.description import ModelDescription
 from quantizer.base import GroupSize, base_plan
+from quantizer.candidate_errors import measure_candidates
 from quantizer.device import resolve_device
 from quantizer.engine import analyse, quantize
 from quantizer.methods import methods_of
 from quantizer.parts import Piece
 from quantizer.plan import Granularity
+from quantizer.planner import Planner
 from quantizer.reader import open_checkpoint
 from quantizer.scheme import group_word
 
@@ -36,9 +38,12 @@ class Ours:
     mode: str
     granularity: Granularity = "adaptive"
     group_size: GroupSize = "default"
+    target: float | None = None  # bits per weight: the planner's
 
     @property
     def detail(self) -> str:
+        if self.target is not None:
+            return f"{self.mode}, planner"
         if self.granularity == "adaptive" or self.group_size == "default":
             return f"{self.mode}, {self.granularity}"
         return f"{self.mode}, {group_word(self.group_size)}"
@@ -60,13 +65,29 @@ class Row:
         return Point(self.who, self.detail, self.size, self.bits, self.score.kl_divergence)
 
 
-# What a user gets without asking, and mode best at the other group sizes, so that there is one of ours near
-# the real bits of every peer.
-CASES = tuple(Ours(bits, mode) for bits in SIZES for mode in ("finequant", "fast", "best")) + tuple(
+# What a user gets without asking, the planner at the same bits, and mode best at the other group sizes, so
+# that there is one of ours near the real bits of every peer.
+CASES = tuple(Ours(bits, mode) for bits in SIZES for mode in ("finequant", "fast", "best"))
+CASES += (Ours(3, "best", target=3.25), Ours(4, "best", target=4.25), Ours(8, "best", target=8.06))
+CASES += tuple(
     Ours(bits, "best", "fixed", group)
     for bits, groups in ((3, (None, 128, 32, 16)), (4, (None, 128, 32, 16)), (8, (128, 64, 32)))
     for group in groups
 )
+# Each method beside what it builds on; fixed groups, so that all lines of a block have the same bits.
+METHODS = (
+    "absmax",
+    "signed",
+    "search",
+    "search+p=2.4",
+    "search+importance",
+    "signed+balance",
+    "search+balance",
+    "search+importance+balance",
+)
+BLOCKS: tuple[tuple[int, GroupSize], ...] = ((4, 64), (4, None), (3, 64))
+ABLATION = tuple(Ours(bits, mode, "fixed", group) for bits, group in BLOCKS for mode in METHODS)
+ABLATION_MODELS = ("demo", "demo-outliers", "demo-outliers-scattered")
 
 
 def compare(
@@ -128,14 +149,19 @@ def write_setting(description: ModelDescription, setting: Setting, out: Path, de
 
 def _write_case(description: ModelDescription, case: Ours, folder: Path, device: str) -> float:
     """A checkpoint as a user's, and the model it stands for; its bits for each weight of the matrices."""
-    plan = analyse(
-        description,
-        bits=case.bits,
-        granularity=case.granularity,
-        group_size=case.group_size,
-        methods=methods_of(case.mode),
-        device=device,
-    )
+    methods = methods_of(case.mode)
+    if case.target is not None:
+        planner = Planner(description, measure_candidates(description, methods=methods, device=device))
+        plan = planner.within_bits(case.target, f"{case.target:g} bits per weight")
+    else:
+        plan = analyse(
+            description,
+            bits=case.bits,
+            granularity=case.granularity,
+            group_size=case.group_size,
+            methods=methods,
+            device=device,
+        )
     summary = quantize(description, plan, folder / "checkpoint", device=device)
     with open_checkpoint(folder / "checkpoint") as checkpoint:
         write_ours(description, plan, checkpoint, folder / "model")
