@@ -102,3 +102,33 @@ def test_what_fits_lies_between_the_options_around_it():
     assert bytes_within(points, 1250) == 250
     assert bytes_within(points, 4000) == 2400
     assert bytes_within(points, 100) == 0
+
+
+@pytest.fixture
+def gpu_of(monkeypatch):
+    """`gpu_of(bytes)` makes every GPU that is asked for one with this much free memory."""
+    from fqconsole.cli import memory_check
+    from fqconsole.fit.capacity import Capacity
+
+    def use(free):
+        made = Capacity(name="a small GPU", total_bytes=free, free_bytes=free, kind="named gpu")
+        monkeypatch.setattr(memory_check, "capacity", lambda gpu=None, device="auto": made)
+
+    return use
+
+
+def test_what_fits_is_found_by_the_previews_own_account(fq, gpu_of):
+    """With room for int4 and not for int8 the plan lies between; a GPU too small for any is exit code 3."""
+    from fqconsole.fit import preview
+    from fqconsole.fit.capacity import named_gpu
+    from fqconsole.models import describe, resolve_model
+
+    found = preview(describe(resolve_model("demo")), named_gpu("h100-80gb"), gpu_counts=(1,))
+    totals = {option.bits: option.total_bytes_per_gpu for option in found.options}
+    gpu_of(int((totals[4] * 0.5 + totals[8] * 0.5) / (1 - found.margin)) + 1)
+    made = fq("plan", "demo", "--mode", "fast", "--fit", "small", "--json")
+    assert made.code == 0, made.err
+    assert made.json["target"] == "fits a small GPU, 1 GPU, context 1024"
+    assert made.json["bits_per_weight"] == pytest.approx((4.25 + 8.06) / 2, abs=0.1)
+    gpu_of(totals[3] // 2)
+    assert fq("plan", "demo", "--mode", "fast", "--fit", "small").code == 3
