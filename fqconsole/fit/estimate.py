@@ -25,6 +25,10 @@ GPU_LAYOUT = (
     "what the kernels' order takes on top\n"
     "rows in tiles of 16, columns in steps of 256 (int8: 128), scales for each step (docs/fit.md)",
 )
+LOADING_DETAIL = (
+    "what the largest matrix takes besides while it is loaded, beyond cache and activations\n"
+    "as it is stored; of experts one by one, gate and up twice (docs/fit.md)"
+)
 MOST_BATCH = 1 << 16
 CONTEXT_STEP = 256  # the largest context is given as a round number
 
@@ -36,6 +40,7 @@ class Load(NamedTuple):
     weights: int  # as they lie on the device
     kv: int
     activations: int
+    loading: int  # what loading takes beyond cache and activations, which come after it
     share: Share
     place: int  # which of the GPUs
 
@@ -53,6 +58,7 @@ class Estimate:
         self.width = place.width
         self._unpacked = place.unpacked if weights.quantized else 0
         self.fixed = place.runtime.bytes
+        self._loading = weights.loading
         parts = zip(weights.matrices, weights.kept, weights.layout, strict=True)
         self._stored = [a + b + c for a, b, c in parts]
         self._kinds = tuple(dict.fromkeys(model.attention))
@@ -77,7 +83,9 @@ class Estimate:
             stored = sum(self._stored[share.start : share.stop])
             stored += (before if share.first else 0) + (after if share.last else 0)
             kept = sum(cache[share.start : share.stop])
-            found.append(Load(stored + kept + extra + self.fixed, stored, kept, extra, share, place))
+            loading = max(0, self._loading - kept - extra)
+            total = stored + kept + extra + loading + self.fixed
+            found.append(Load(total, stored, kept, extra, loading, share, place))
         return found
 
     def step_bytes(self, share: Share, context: int, batch: int) -> int:
@@ -117,7 +125,10 @@ class Estimate:
         layers = [a + b for a, b in zip(self._stored, self._cache(context, batch), strict=True)]
         before, after = self._ends(len(rooms))
         paid = self.fixed + self._extra(context, batch)
-        return fits_within(layers, before, after, [room - paid for room in rooms])
+        loaded = self.fixed + self._loading
+        return fits_within(layers, before, after, [room - paid for room in rooms]) and fits_within(
+            self._stored, before, after, [room - loaded for room in rooms]
+        )
 
     def largest_context(self, rooms: Sequence[int], batch: int) -> int:
         """Most tokens, up to the model's own limit, that go; 0 when none does."""
@@ -148,6 +159,7 @@ class Estimate:
             Term("KV cache", load.kv, "formula", self._cache_detail(context, batch)),
             Term("activations", load.activations, "formula", peak.detail),
             Term(layout, sum(weights.layout[rows]), "formula", layout_detail),
+            Term("loading", load.loading, "formula", LOADING_DETAIL),
             self.place.runtime,
         )
         return tuple(term for term in parts if term.bytes or term.name == "KV cache")

@@ -42,6 +42,7 @@ class Option(msgspec.Struct, frozen=True):
     largest_batch: int  # at this context, margin kept
     model_bytes: int = 0  # weights of the whole model as stored, over all GPUs
     layers_bytes: int = 0  # of them in the numbered layers: without embeddings, head, and what lies outside
+    loading_bytes: int = 0  # what loading takes beyond cache and activations, which come after it
     step_bytes: int = 0  # read by all GPUs for one decode step at this context and batch
     decode_tok_s: float | None = None  # of all sequences: no decode can be faster; None: bandwidth unknown
 
@@ -187,6 +188,7 @@ class _Grid:
             largest_batch=estimate.largest_batch(rooms, self.context),
             model_bytes=estimate.weights.total,
             layers_bytes=estimate.weights.layers,
+            loading_bytes=load.loading,
             step_bytes=read,
             decode_tok_s=ceiling,
         )

@@ -44,6 +44,7 @@ class Weights(NamedTuple):
     layout: tuple[int, ...]  # per layer: what the device's own layout takes on top of the stored bytes
     routed: tuple[int, ...]  # per layer: of all these, what belongs to experts that a token may pass by
     head: int  # of what lies outside the layers, what every token reads: head and final norm
+    loading: int  # what the largest matrix takes besides while it is brought into its form
     detail: str
     kept_detail: str
 
@@ -77,10 +78,15 @@ def planned_weights(alike: Alike, bits: int, group_size: GroupSize, place: Place
     if bits == 16:
         inventory = plan_matrices(model)
         matrices = [Piece(c.tensors[0], math.prod(c.shape) * width) for c in inventory.matrices]
+        # Experts that lie one by one are gathered before they are one tensor; the rest is read in place.
+        gathered = [
+            _gathered(c.name, math.prod(c.shape) * width) for c in inventory.matrices if c.tensors[1:]
+        ]
         count = sum(len(alike.layers(piece.tensor)) for piece in matrices)
         detail = f"{_count(count, 'matrix', 'matrices')} as stored, {width} B a weight"
         pieces = [*matrices, *_loaded(inventory.kept, width)]
-        return _placed(alike, pieces, bits=16, label=_wide_label(model, width), detail=detail)
+        label = _wide_label(model, width)
+        return _placed(alike, pieces, bits=16, label=label, detail=detail, loading=max(gathered, default=0))
     plan = base_plan(model, bits, "adaptive" if group_size == "default" else "fixed", group_size)
     pieces = [
         Piece(m.tensors[0], m.bytes, layout=_held(place, m.name, m.shape, m.scheme) - m.bytes)
@@ -88,7 +94,8 @@ def planned_weights(alike: Alike, bits: int, group_size: GroupSize, place: Place
     ]
     pieces += _loaded(plan.kept, width)
     detail = _plan_detail(plan, lambda name: len(alike.layers(name)))
-    return _placed(alike, pieces, bits=bits, label=f"int{bits} matrices", detail=detail)
+    loading = max((_gathered(m.name, m.bytes) for m in plan.matrices), default=0)
+    return _placed(alike, pieces, bits=bits, label=f"int{bits} matrices", detail=detail, loading=loading)
 
 
 def stored_weights(alike: Alike, place: Place) -> Weights:
@@ -98,7 +105,7 @@ def stored_weights(alike: Alike, place: Place) -> Weights:
     method = quantization.method if quantization is not None else "16-bit"
     pieces: list[Piece] = []
     by_name = {tensor.name: tensor for tensor in alike.model.tensors}
-    matrices = 0
+    matrices = loading = 0
     for tensor in alike.model.tensors:
         if tensor.name.endswith("weight_shape"):  # read at loading, never held
             continue
@@ -107,13 +114,22 @@ def stored_weights(alike: Alike, place: Place) -> Weights:
         if tensor.name.endswith("weight_packed") and bits:
             matrices += len(alike.layers(tensor.name)) or 1
             stem = tensor.name.removesuffix(".weight_packed")
+            experts = max(1, alike.model.experts) if ROUTED.search(stem) else 1
+            loading = max(loading, _gathered(stem, experts * tensor.bytes))
             layout = _stored_layout(place, stem, tensor, by_name.get(f"{stem}.weight_scale"), bits)
         pieces.append(Piece(tensor.name, tensor.bytes, "" if packed else _reason(tensor.name), layout))
     detail = (
         f"{_count(matrices, 'matrix', 'matrices')} as stored, {method}" if matrices else f"stored, {method}"
     )
     label = f"int{bits} matrices" if bits else f"{method} matrices"
-    return _placed(alike, pieces, bits=bits, label=label, detail=detail)
+    return _placed(alike, pieces, bits=bits, label=label, detail=detail, loading=loading)
+
+
+def _gathered(name: str, count: int) -> int:
+    """What a matrix of `count` bytes takes besides while it is loaded: itself as it is stored; of an expert's
+    gate and up both halves, and both once more where they are put together.
+    """
+    return 4 * count if JOINED.search(name) else count
 
 
 def _stored_layout(place: Place, stem: str, packed: TensorInfo, scales: TensorInfo | None, bits: int) -> int:
@@ -136,7 +152,9 @@ def _held(place: Place, name: str, shape: tuple[int, ...], scheme: Scheme) -> in
     return place.layout(shape, scheme)
 
 
-def _placed(alike: Alike, pieces: Iterable[Piece], *, bits: int, label: str, detail: str) -> Weights:
+def _placed(
+    alike: Alike, pieces: Iterable[Piece], *, bits: int, label: str, detail: str, loading: int
+) -> Weights:
     model = alike.model
     matrices = [0] * model.layers
     rest = [0] * model.layers
@@ -179,6 +197,7 @@ def _placed(alike: Alike, pieces: Iterable[Piece], *, bits: int, label: str, det
         layout=tuple(layout),
         routed=tuple(routed),
         head=embedding if model.tied_embeddings else head,
+        loading=loading,
         detail=detail,
         kept_detail=", ".join(f"{count:,} {word}" for word, count in words.most_common(4)),
     )

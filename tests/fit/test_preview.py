@@ -101,6 +101,7 @@ def test_every_option_is_there_and_adds_up():
     ]
     for option in found.options:
         parts = option.weights_bytes + option.kv_bytes + option.activation_bytes + option.runtime_bytes
+        parts += option.loading_bytes
         assert option.total_bytes_per_gpu == parts == sum(term.bytes for term in option.terms)
         assert all(term.origin in {"headers", "formula", "default", "measured"} for term in option.terms)
         assert all(term.detail for term in option.terms)
@@ -293,6 +294,21 @@ def test_a_decode_step_reads_weights_once_the_head_and_the_cache_but_no_embeddin
     (option,) = preview(tied, capacity, bits=(4,), gpu_counts=(1,), context=1000).options
     assert option.step_bytes == option.weights_bytes - norm + option.kv_bytes
     assert preview(model, gpu(GIB), bits=(4,)).options[0].decode_tok_s is None
+
+
+def test_gathering_experts_counts_where_it_takes_more_than_the_work_after_it():
+    model, capacity = qwen3_30b_a3b(), named_gpu("h200-141gb")
+    short, long = (
+        preview(model, capacity, bits=(16, 4), gpu_counts=(1,), context=context) for context in (16, 40960)
+    )
+    wide, narrow = short.options
+    half = 128 * 768 * 2048  # gate or up of one layer's experts
+    for option, stored in ((wide, 2 * half), (narrow, half // 2 + half // 64 * 2)):
+        after = option.kv_bytes + option.activation_bytes
+        assert option.loading_bytes == 4 * stored - after
+    assert long.options[1].loading_bytes == 0
+    tight = gpu(wide.total_bytes_per_gpu - 1)
+    assert preview(model, tight, bits=(16,), gpu_counts=(1,), context=16).options[0].verdict == "does not fit"
 
 
 def test_only_active_experts_are_read():
