@@ -16,7 +16,7 @@ experts that see a token count as one MLP.
 The linear model holds for small errors. Where many matrices lose more than a fifth of their signal, or groups
 with outliers lose all the rest, the loss grows faster; `felt` says how much.
 
-Where the structure is not known (no norms that name the inputs), every branch counts alike. The kinds' parts,
+A tenth of all is shared out evenly, because no rule knows a model. Where the structure is not known (no norms that name the inputs), every branch counts alike. The kinds' parts,
 CARRIED and MIXED are measured on the built-in models by `python -m benchmarks.quality --sensitivity`, which
 prints what this rule says beside the KL divergence that rounding each matrix alone causes.
 """
@@ -34,6 +34,7 @@ PARTS = {
     **dict.fromkeys(("gate_proj", "up_proj", "gate_up_proj", "w1", "w3", "wi_0", "wi_1", "fc1"), 0.2),
 }
 CARRIED = 0.05
+EVEN = 0.1  # of all is shared out evenly among the branches: what a rule can't know of a model
 MIXED = 0.15  # of the values' energy is left when attention has averaged them
 
 LINEAR_UP_TO = 0.2  # there it is twice as much
@@ -94,7 +95,8 @@ def _branch_shares(energies: Sequence[float | None], embedding_square: float | N
     for energy in known:
         stream += energy
         shares.append(energy / last + CARRIED * energy / stream * (1 - stream / last))
-    return shares
+    total = math.fsum(shares)
+    return [(1 - EVEN) * share / total + EVEN / len(shares) for share in shares]
 
 
 def _energy(branch: Sequence[MatrixPlan], measured: Mapping[str, MatrixErrors]) -> float | None:

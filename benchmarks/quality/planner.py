@@ -118,7 +118,7 @@ def show(lines: list[Line]) -> str:
         "predicted",
         "KL x 1000",
         "top-1",
-        "KL of the rule / KL",
+        "gain",
     )
     rows = [
         (

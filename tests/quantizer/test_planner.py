@@ -186,10 +186,10 @@ def test_a_thousand_matrices_are_planned_within_a_second(tmp_path):
     names = [f"model.layers.{layer}.{kind}" for layer in range(143) for kind in KINDS]
     matrices = {name: MatrixErrors(errors=errors, gain=1.0, input_square=0.1) for name in names}
     measured = Measured(model="deep", mode="fast", matrices=matrices, channels=(), embedding_square=1.0)
-    begun = time.perf_counter()
+    begun = time.process_time()
     made = Planner(description, measured)
     plan = made.within_bits(4.6, "4.6")
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
     assert len(made.draft.matrices) == len(names) == 1001
     assert made.plan_bytes(plan) * 8 <= 4.6 * made.weights
 
