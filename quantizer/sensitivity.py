@@ -3,22 +3,22 @@
 The model of the loss is linear: loss ≈ Σ sensitivity · relative squared error (the linearity theorem of
 HIGGS, Malinovskii et al., arXiv 2411.17525). What the rounding of a matrix does to the output is noise in
 what its branch (attention, MLP) adds to the residual stream, and the last norm divides by the length of that
-stream.
-So with E the mean square of what a branch adds and R that of the stream after it
+stream. So with E the mean square of what a branch adds and R that of the stream after it
 
     sensitivity ∝ part of the kind · ( E ÷ R_last  +  CARRIED · E ÷ R · (1 - R ÷ R_last) )
 
 The second term is noise that later branches read and answer to. E follows from norms' gains and weights as if
-all channels were independent: behind a norm inputs are as large as its gains, a matrix makes of them
-Σ h W² ÷ N of it, a gate lets pass as much as its own size tells, and so on to what the branch adds. The
-experts that see a token count as one MLP.
+all channels were independent: behind a norm inputs are as large as its gains, a matrix makes Σ h W² ÷ N of
+them, a gate lets pass as much as its own size tells, and so on to what the branch adds. The experts that see
+a token count as one MLP.
+
+A tenth of all is shared out evenly, because no rule knows a model. Where the structure is not known (no norms
+that name the inputs), every branch counts alike. The kinds' parts, CARRIED and MIXED are measured on the
+built-in models by `python -m benchmarks.quality --sensitivity`, which prints what this rule says beside the
+KL divergence that rounding each matrix alone causes.
 
 The linear model holds for small errors. Where many matrices lose more than a fifth of their signal, or groups
 with outliers lose all the rest, the loss grows faster; `felt` says how much.
-
-A tenth of all is shared out evenly, because no rule knows a model. Where the structure is not known (no norms that name the inputs), every branch counts alike. The kinds' parts,
-CARRIED and MIXED are measured on the built-in models by `python -m benchmarks.quality --sensitivity`, which
-prints what this rule says beside the KL divergence that rounding each matrix alone causes.
 """
 
 import math
