@@ -28,6 +28,7 @@ def why_no_interpreter() -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(bool(why_no_interpreter()), reason=why_no_interpreter())
 def test_numerics_through_the_interpreter():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CHECKS)]

@@ -17,6 +17,7 @@ MOST_REGISTERS = 160
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(bool(why_no_interpreter()), reason=why_no_interpreter())
 def test_layout_kernels_through_the_interpreter():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CHECKS)]
