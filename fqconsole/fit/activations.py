@@ -23,7 +23,9 @@ from fqconsole.models.description import LayerAttention, ModelDescription
 
 PREFILL_CHUNK = 2048  # fqconsole.generation.decoding.PREFILL_CHUNK: a test compares them
 FLOAT_BYTES = 4
-SLICE_BYTES = {"host": 2 << 20, "gpu": 32 << 20}  # kernels.prepared.SLICE_BYTES: a test compares them
+# What a long prompt is multiplied with at a time; a test compares both with the kernels'.
+HOST_SLICE_BYTES = 2 << 20
+GPU_SLICE_ROWS = 2048
 
 
 class Activations(NamedTuple):
@@ -55,9 +57,10 @@ def activations(
 
 def slice_bytes(model: ModelDescription, width: int, *, on_host: bool) -> int:
     """Bytes of the slice of 16-bit rows that a quantized matrix is unpacked into for a long prompt."""
-    shapes = (tensor.shape for tensor in model.tensors if len(tensor.shape) > 1)
-    largest = max((shape[-2] * shape[-1] for shape in shapes), default=0)
-    return min(SLICE_BYTES["host" if on_host else "gpu"], largest * width)
+    shapes = [tensor.shape[-2:] for tensor in model.tensors if len(tensor.shape) > 1]
+    if on_host:
+        return min(HOST_SLICE_BYTES, max((n * k for n, k in shapes), default=0) * width)
+    return max((min(GPU_SLICE_ROWS, n) * k for n, k in shapes), default=0) * width
 
 
 def _attention(model: ModelDescription, context: int, batch: int, width: int) -> int:

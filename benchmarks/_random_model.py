@@ -1,0 +1,98 @@
+"""A model of any config on a device, with random weights, quantized as a plan says, without a download."""
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import nn
+
+import kernels
+from fqconsole.fit.weights import JOINED
+from fqconsole.generation.device import compute_dtype
+from fqconsole.generation.modules import PackedExperts, PackedLinear, gate_of
+from fqconsole.generation.skeleton import build_skeleton, compute_buffers
+from fqconsole.jobs.tasks.describe import plain, tensors_of
+from fqconsole.models.bare_config import ClassShapes, describe_bare
+from fqconsole.models.config import Config
+from fqconsole.models.description import ModelDescription
+from quantizer import base_plan
+from quantizer.scheme import Scheme, words_per_row
+
+STD = 0.02
+
+
+def model_of(config: Any) -> tuple[ModelDescription, Any]:
+    """What the preview is told of a transformers config, and the model on meta."""
+    model = build_skeleton(config, config.dtype or torch.bfloat16)
+    full = {**plain(config.to_dict()), "architectures": [type(model).__name__]}
+    return describe_bare(Config(full, "random.json"), ClassShapes(full, tensors_of(model))), model
+
+
+def fill(model: Any, description: ModelDescription, bits: int, device: torch.device) -> int:
+    """Give `model` weights on `device`, its matrices in `bits` (16: as they are). Returns the bytes held."""
+    dtype = compute_dtype(next(model.parameters()).dtype, device)
+    model.to(dtype)
+    compute_buffers(model, device)
+    if bits != 16:
+        _pack(model, description, bits, dtype, device)
+    model.tie_weights()  # `to` has made two of one
+    for name, parameter in list(model.named_parameters()):
+        parent, _, leaf = name.rpartition(".")
+        value = torch.empty(parameter.shape, dtype=dtype, device=device)
+        value = value.fill_(1.0) if parameter.dim() == 1 else value.normal_(std=STD)
+        setattr(model.get_submodule(parent), leaf, nn.Parameter(value, requires_grad=False))
+    model.tie_weights()
+    held = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    for module in model.modules():
+        if isinstance(module, PackedLinear):
+            held += module.matrix.bytes
+        elif isinstance(module, PackedExperts):
+            held += sum(stack.bytes for stack in (*module.rising, module.falling))
+    return held
+
+
+def _pack(
+    model: Any, description: ModelDescription, bits: int, dtype: torch.dtype, device: torch.device
+) -> None:
+    experts: dict[str, list[Any]] = defaultdict(list)
+    for matrix in base_plan(description, bits).matrices:
+        if len(matrix.shape) == 3:
+            experts[matrix.name.rpartition(".")[0]].append(matrix)
+            continue
+        old = model.get_submodule(matrix.name)
+        bias = old.bias
+        packed = _prepared(matrix.shape, matrix.scheme, dtype, device)
+        model.set_submodule(matrix.name, PackedLinear(packed, bias, None, dtype=dtype, device=device))
+    for place, stacks in experts.items():
+        old = model.get_submodule(place)
+        gate = gate_of(old)
+        if gate is None:
+            raise ValueError(f"the experts of {place} have a form of their own")
+        rising = [stack for stack in stacks if JOINED.search(stack.name)]
+        (falling,) = (stack for stack in stacks if stack not in rising)
+        count, _, k = rising[0].shape
+        joined = (count, sum(stack.shape[1] for stack in rising), k)
+        model.set_submodule(
+            place,
+            PackedExperts(
+                (_prepared(joined, rising[0].scheme, dtype, device),),
+                _prepared(falling.shape, falling.scheme, dtype, device),
+                gate,
+                None,
+                experts=count,
+            ),
+        )
+
+
+def _prepared(
+    shape: tuple[int, ...], scheme: Scheme, dtype: torch.dtype, device: torch.device
+) -> kernels.PreparedMatrix:
+    """Random bits are random codes; the scale gives weights of about the usual size."""
+    *rows, k = shape
+    words = words_per_row(k, scheme.bits)
+    codes = torch.randint(-(2**31), 2**31, (*rows, words), dtype=torch.int32, device=device)
+    # Codes are uniform over 2^bits values, so their standard deviation is 2^bits / sqrt(12).
+    scale = STD * 12**0.5 / 2**scheme.bits
+    scales = torch.full((*rows, scheme.groups(k)), scale, dtype=dtype, device=device)
+    packed = kernels.PackedMatrix(codes, scales, scheme.bits, scheme.group_size, k)
+    return kernels.prepare(packed, dtype=dtype)

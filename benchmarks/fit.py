@@ -1,0 +1,198 @@
+"""The memory preview against the memory that is really taken, for models of real shapes with random weights.
+
+    python -m benchmarks.fit                        # every combination, each in a process of its own
+    python -m benchmarks.fit --only llama-3-8b --bits 4 --context 8192 --batch 1
+    python -m benchmarks.fit --tiny --device cpu    # the same path with tiny models, weights and cache only
+
+A prompt of `context` tokens for `batch` sequences goes through in the pieces that generation uses, then one
+step is decoded. Measured are torch's peak (weights, cache, activations) and what NVML shows on the whole card
+beyond what was there before (total). The GPU must be quiet.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TINY = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "vocab_size": 1000, "head_dim": 64}  # fmt: skip
+SHAPES: dict[str, dict[str, Any]] = {
+    "llama-3-8b": {
+        "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
+    },
+    "qwen3-8b": {
+        "model_type": "qwen3", "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936,
+    },
+    "mistral-7b": {
+        "model_type": "mistral", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32768, "sliding_window": None,
+    },
+    "gemma-3-12b": {
+        "model_type": "gemma3_text", "hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48,
+        "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256, "vocab_size": 262208,
+        "sliding_window": 1024, "sliding_window_pattern": 6,
+    },
+    "qwen3-30b-a3b": {
+        "model_type": "qwen3_moe", "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 48,
+        "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 151936,
+        "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768,
+    },
+    "opt-30b": {
+        "model_type": "opt", "hidden_size": 7168, "ffn_dim": 28672, "num_hidden_layers": 48,
+        "num_attention_heads": 56, "word_embed_proj_dim": 7168, "vocab_size": 50272,
+        "max_position_embeddings": 2048, "dtype": "float16",
+    },
+}  # fmt: skip
+Combination = tuple[str, int, int, int]  # model, bits, context, batch
+COMBINATIONS = (
+    ("llama-3-8b", 16, 8192, 1), ("llama-3-8b", 8, 2048, 4), ("llama-3-8b", 4, 8192, 1),
+    ("llama-3-8b", 3, 512, 1), ("llama-3-8b", 4, 32768, 1), ("llama-3-8b", 4, 2048, 16),
+    ("qwen3-8b", 4, 8192, 1), ("qwen3-8b", 16, 32768, 1), ("mistral-7b", 8, 8192, 1),
+    ("gemma-3-12b", 4, 8192, 1), ("gemma-3-12b", 16, 2048, 1), ("qwen3-30b-a3b", 4, 8192, 1),
+    ("qwen3-30b-a3b", 16, 2048, 1), ("opt-30b", 4, 2048, 4), ("opt-30b", 16, 2048, 1),
+)  # fmt: skip
+TERMS = ("weights", "kv", "activations", "runtime", "total")
+LONGEST = 40960
+
+
+def config_of(name: str, tiny: bool) -> dict[str, Any]:
+    """The config of one shape; `tiny` keeps its kind and takes its size."""
+    fields = {"max_position_embeddings": LONGEST, "dtype": "bfloat16", **SHAPES[name]}
+    if tiny:
+        fields |= {key: size for key, size in TINY.items() if key in fields}
+        if name.startswith("qwen3-30b"):
+            fields |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 96}
+        if name.startswith("opt"):
+            fields |= {"ffn_dim": 512, "word_embed_proj_dim": 256}
+    return fields
+
+
+def measure(combination: Combination, device_word: str, *, tiny: bool) -> dict[str, Any]:
+    """Term → predicted and measured bytes of one combination, in this process."""
+    from fqconsole.gpus import open_gpus
+
+    cards = {s.uuid.removeprefix("GPU-"): s for s in open_gpus().sample()}
+    import torch
+    from transformers import CONFIG_MAPPING
+
+    from benchmarks._random_model import fill, model_of
+    from fqconsole.fit import Capacity, preview
+    from fqconsole.fit.capacity import capacity_here
+    from fqconsole.fit.probe import probed
+    from fqconsole.generation.decoding import PREFILL_CHUNK, Steps
+
+    name, bits, context, batch = combination
+    torch.manual_seed(0)
+    device = torch.device(device_word)
+    fields = config_of(name, tiny)
+    config = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
+    card = None
+    if device.type == "cuda":
+        card = cards[str(torch.cuda.get_device_properties(device).uuid).removeprefix("GPU-")]
+    capacity = probed(capacity_here((card,))) if card else Capacity("cpu", 1 << 50, 1 << 50, "host")
+    description, model = model_of(config)
+    (option,) = preview(
+        description, capacity, bits=(bits,), gpu_counts=(1,), context=context, batch=batch
+    ).options
+    weights = fill(model, description, bits, device)
+    steps = Steps(model)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    with torch.inference_mode():
+        for piece in torch.zeros((batch, context - 1), dtype=torch.int64, device=device).split(
+            PREFILL_CHUNK, dim=1
+        ):
+            steps.forward(piece)
+        steps.forward(torch.zeros((batch, 1), dtype=torch.int64, device=device))
+    found = {"weights": (option.weights_bytes, weights), "kv": (option.kv_bytes, steps.cache_bytes())}
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        peak = torch.cuda.max_memory_allocated(device)
+        found["activations"] = (option.activation_bytes, peak - weights - found["kv"][1])
+        now = next(s for s in open_gpus().sample() if s.uuid == card.uuid)
+        beside = now.memory_used - card.memory_used - torch.cuda.memory_reserved(device)
+        found["runtime"] = (option.runtime_bytes, beside)
+        # The allocator keeps what it once reserved: that is the most the card had to give.
+        total = now.memory_used - card.memory_used
+        found["total"] = (option.total_bytes_per_gpu - option.loading_bytes, total)
+    return {"model": name, "bits": bits, "context": context, "batch": batch, "terms": found}
+
+
+def row(result: dict[str, Any]) -> list[str]:
+    cells = [result["model"], str(result["bits"]), f"{result['context']:,}", str(result["batch"])]
+    for term in TERMS:
+        pair = result["terms"].get(term)
+        cells.append("" if pair is None else f"{pair[0] / 2**30:.2f} → {pair[1] / 2**30:.2f}")
+    pair = result["terms"].get("total")
+    return [*cells, "" if pair is None else f"{(pair[1] - pair[0]) / pair[0]:+.1%}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", choices=tuple(SHAPES))
+    parser.add_argument("--bits", type=int)
+    parser.add_argument("--context", type=int)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--here", action="store_true", help="in this process, one JSON line: used by itself")
+    parser.add_argument("--out", type=Path, help="also write the results as JSON")
+    asked = parser.parse_args()
+    wanted = [
+        one
+        for one in COMBINATIONS
+        if all(value in (None, own) for value, own in zip((asked.only, asked.bits), one[:2], strict=True))
+        and asked.context in (None, one[2])
+        and asked.batch in (None, one[3])
+    ]
+    if asked.only and asked.bits and asked.context and asked.batch and not wanted:
+        wanted = [(asked.only, asked.bits, asked.context, asked.batch)]
+    if asked.here:
+        print(json.dumps(measure(wanted[0], asked.device, tiny=asked.tiny)))
+        return
+    run(wanted, asked)
+
+
+def run(wanted: list[Combination], asked: argparse.Namespace) -> None:
+    """Each combination in a process of its own, so that nothing of one is left for the next."""
+    from benchmarks._table import table
+
+    results, problems = [], []
+    for name, bits, context, batch in wanted:
+        command = [sys.executable, "-m", "benchmarks.fit", "--here", "--only", name, "--device", asked.device]
+        command += ["--bits", str(bits), "--context", str(context), "--batch", str(batch)]
+        done = subprocess.run(
+            [*command, *(["--tiny"] if asked.tiny else [])], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            problems.append(f"{name} {bits} bits: {done.stderr.strip().splitlines()[-1:]}")
+            continue
+        results.append(json.loads(done.stdout.splitlines()[-1]))
+    head = ["model", "bits", "context", "batch", *(f"{term}, GiB" for term in TERMS), "error"]
+    print("predicted → measured")
+    print(table(head, [row(result) for result in results]))
+    errors = [
+        (pair[1] - pair[0]) / pair[0]
+        for result in results
+        if (pair := result["terms"].get("total")) is not None
+    ]
+    if errors:
+        print(
+            f"median {statistics.median(map(abs, errors)):.1%}, worst {max(map(abs, errors)):.1%}, "
+            f"most under {max(errors):+.1%}"
+        )
+    for problem in problems:
+        print(problem)
+    if asked.out:
+        asked.out.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
