@@ -14,8 +14,10 @@ from fqconsole.jobs.messages import (
     GenerationDone,
     GenerationStarted,
     MemoryMeasured,
+    ProbeDone,
     Send,
     SessionReady,
+    StartProbe,
     StartSession,
     WorkerStarted,
 )
@@ -79,3 +81,16 @@ async def test_a_generation_measures_the_memory_of_its_gpu():
     assert measured["total"].bytes - beside == done.peak_bytes >= measured["weights"].bytes > 2**20
     assert measured["weights"].bytes == measured["weights"].predicted
     assert measured["kv"].bytes == measured["kv"].predicted
+
+
+async def test_a_gpu_is_probed():
+    async with await Job.start(StartProbe(device="cuda")) as job:
+        (probe,) = [event.probe for event in await collect(job) if isinstance(event, ProbeDone)]
+        assert await job.wait() == 0
+    assert probe.driver
+    assert 100 << 20 < probe.context_bytes < 4 << 30
+    assert 0 <= probe.kernels_bytes < 2 << 30
+    assert 0 <= probe.workspace_bytes < 1 << 30
+    assert 0 <= probe.rounding < 0.5
+    assert 10**11 < probe.bandwidth < 2 * 10**13
+    assert probe.seconds < 60

@@ -205,3 +205,20 @@ def test_the_run_that_made_a_checkpoint_is_the_latest_done_one(store, add):
     add("generate", path="/out")
     assert store.latest_checkpoint_run("/out") == good
     assert store.latest_checkpoint_run("/elsewhere") is None
+
+
+def test_the_memory_history_has_done_answers_with_both_numbers_newest_first(store, add):
+    host = {"device_name": "NVIDIA H200", "versions": {"torch": "2.13.0"}}
+    first, second = (add(kind="generate", host=host, bits=4) for _ in range(2))
+    add(kind="generate", host=host, end="failed")
+    for number, run_id in enumerate((first, second)):
+        store.add_memory(run_id, [{"gpu": 0, "term": "total", "predicted": 100, "measured": 101 + number}])
+        store.add_memory(run_id, [{"gpu": 0, "term": "kv", "predicted": 5}])  # never measured
+    quantized = add(kind="quantize")
+    store.add_memory(quantized, [{"term": "total", "predicted": 1, "measured": 1}])
+    newest, oldest = store.memory_history()
+    assert (newest.run_id, oldest.run_id) == (second, first)
+    assert newest.terms == {"total": (100, 102)}
+    assert (newest.gpu, newest.bits, newest.device_name) == (0, 4, "NVIDIA H200")
+    assert newest.versions == {"torch": "2.13.0"}
+    assert store.memory_history(limit=1) == [newest]
