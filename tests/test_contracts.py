@@ -33,6 +33,8 @@ TORCH_FREE = (
     "quantizer",
     "quantizer.matrices",
     "quantizer.plan",
+    "quantizer.plan_file",
+    "quantizer.planner",
     "quantizer.scheme",
     "store",
 )
