@@ -12,11 +12,11 @@ from typing import Literal, NamedTuple
 
 from fqconsole.fit.alike import Alike
 from fqconsole.fit.place import Place
-from fqconsole.models.description import ModelDescription, TensorInfo
+from fqconsole.models.description import ModelDescription, QuantizationInfo, TensorInfo
 from quantizer import Plan, base_plan
 from quantizer.matrices import plan_matrices
 from quantizer.plan import KeptTensor
-from quantizer.scheme import WORD_BITS, Scheme
+from quantizer.scheme import BITS, WORD_BITS, Scheme, words_per_row
 
 GroupSize = int | None | Literal["default"]
 PACKED_PARTS = re.compile(
@@ -111,12 +111,12 @@ def stored_weights(alike: Alike, place: Place) -> Weights:
             continue
         packed = PACKED_PARTS.search(tensor.name) is not None or tensor.dtype not in WIDE_DTYPES
         layout = 0
-        if tensor.name.endswith("weight_packed") and bits:
+        if tensor.name.endswith("weight_packed") and quantization is not None and bits:
             matrices += len(alike.layers(tensor.name)) or 1
             stem = tensor.name.removesuffix(".weight_packed")
             experts = max(1, alike.model.experts) if ROUTED.search(stem) else 1
             loading = max(loading, _gathered(stem, experts * tensor.bytes))
-            layout = _stored_layout(place, stem, tensor, by_name.get(f"{stem}.weight_scale"), bits)
+            layout = _stored_layout(place, stem, tensor, by_name.get(f"{stem}.weight_scale"), quantization)
         pieces.append(Piece(tensor.name, tensor.bytes, "" if packed else _reason(tensor.name), layout))
     detail = (
         f"{_count(matrices, 'matrix', 'matrices')} as stored, {method}" if matrices else f"stored, {method}"
@@ -132,16 +132,33 @@ def _gathered(name: str, count: int) -> int:
     return 4 * count if JOINED.search(name) else count
 
 
-def _stored_layout(place: Place, stem: str, packed: TensorInfo, scales: TensorInfo | None, bits: int) -> int:
-    """What one stored matrix takes on top in the device's layout; `bits` is the width most matrices have."""
+def _stored_layout(
+    place: Place, stem: str, packed: TensorInfo, scales: TensorInfo | None, quantization: QuantizationInfo
+) -> int:
+    """What one stored matrix takes on top in the device's layout; 0 for a width that is not ours."""
     if scales is None or len(packed.shape) != 2 or len(scales.shape) != 2 or not scales.shape[1]:
         return 0
-    k = packed.shape[1] * WORD_BITS // bits
-    groups = scales.shape[1]
-    scheme = Scheme(bits, None if groups == 1 else max(1, k // groups))
-    if scheme.group_size is not None:
-        k = groups * scheme.group_size
-    return max(0, _held(place, stem, (packed.shape[0], k), scheme) - packed.bytes - scales.bytes)
+    rows, words = packed.shape
+    k, scheme = _scheme_of(words, scales.shape[1], quantization)
+    if scheme.bits not in BITS:
+        return 0
+    return max(0, _held(place, stem, (rows, k), scheme) - packed.bytes - scales.bytes)
+
+
+def _scheme_of(words: int, groups: int, quantization: QuantizationInfo) -> tuple[int, Scheme]:
+    """K and the scheme of a matrix with so many words and scales a row. Widths may differ within a model:
+    the one that a known group size explains goes before the width that most matrices have.
+    """
+    if groups > 1:
+        for bits in dict.fromkeys((quantization.bits, *BITS)):
+            for group in quantization.group_sizes:
+                if group is not None and words_per_row(groups * group, bits) == words:
+                    return groups * group, Scheme(bits, group)
+    k = words * WORD_BITS // quantization.bits
+    if groups == 1:
+        return k, Scheme(quantization.bits, None)
+    group = max(1, k // groups)
+    return groups * group, Scheme(quantization.bits, group)
 
 
 def _held(place: Place, name: str, shape: tuple[int, ...], scheme: Scheme) -> int:

@@ -409,6 +409,39 @@ def test_an_already_quantized_model_has_one_precision_its_own():
     assert found.options[0].terms[0].name == "int4 matrices"
 
 
+@pytest.mark.parametrize("bits", [2, 5, 6])
+def test_a_width_that_is_not_ours_counts_as_it_is_stored(bits):
+    model = packed_model(4)
+    foreign = QuantizationInfo("compressed-tensors", bits, (64,), made_by_fqconsole=False)
+    tensors = tuple(t for t in model.tensors if not t.name.endswith("weight_scale"))
+    for kept in (model.tensors, tensors):
+        described_so = msgspec.structs.replace(model, quantization=foreign, tensors=kept)
+        (option,) = preview(described_so, gpu(GIB), gpu_counts=(1,)).options
+        assert option.bits == bits
+        assert option.weights_bytes >= option.model_bytes
+
+
+def test_widths_may_differ_within_a_checkpoint():
+    """int8 matrices in one that is mostly int4: each has the layout of its width."""
+    plain = llama(layers=1, hidden=384, inner=384, heads=4, kv_heads=4)
+    tensors = Tensors()
+    for tensor in plain.tensors:
+        if "_proj" not in tensor.name:
+            continue
+        bits = 8 if "down" in tensor.name else 4
+        stem = tensor.name.removesuffix("weight")
+        tensors.dtype = "F32"
+        tensors.add(stem + "weight_packed", 384, 384 * bits // 32)
+        tensors.dtype = "BF16"
+        tensors.add(stem + "weight_scale", 384, 384 // 64)
+    info = QuantizationInfo("compressed-tensors", 4, (64,), made_by_fqconsole=True)
+    model = described(tensors, plain.attention, quantization=info)
+    (option,) = preview(model, gpu(GIB), gpu_counts=(1,)).options
+    assert option.weights_bytes == 6 * lane_bytes((384, 384), Scheme(4, 64)) + lane_bytes(
+        (384, 384), Scheme(8, 64)
+    )
+
+
 def test_chunked_prefill_bounds_the_activations():
     model = llama(layers=1, hidden=2048, inner=8192, heads=16, kv_heads=16, context_length=1 << 17)
 
