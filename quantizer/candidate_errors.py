@@ -8,7 +8,7 @@ differ tell it to a few. That is little beside what is known about how much each
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,23 +140,21 @@ class _Meter:
         return torch.stack(found)
 
 
-class _spread:  # noqa: N801 -- reads as the function that it is
+def _spread(plan: Plan, sample_weights: int | None) -> Callable[[Piece, int], Iterable[Run]]:
     """Which rows of a piece are read: all, or runs spread evenly where its matrix is large."""
 
-    def __init__(self, plan: Plan, sample_weights: int | None) -> None:
-        self._plan = plan
-        self._weights = sample_weights
-
-    def __call__(self, piece: Piece, at_a_time: int) -> Iterable[Run]:
-        matrix = self._plan.matrices[piece.matrix]
-        if self._weights is None or matrix.weights <= self._weights:
+    def runs(piece: Piece, at_a_time: int) -> Iterable[Run]:
+        matrix = plan.matrices[piece.matrix]
+        if sample_weights is None or matrix.weights <= sample_weights:
             return every_row(piece, at_a_time)
         pieces = matrix.shape[0] if len(matrix.shape) == 3 else 1
-        wanted = max(LEAST_ROWS, self._weights // (pieces * piece.k))
+        wanted = max(LEAST_ROWS, sample_weights // (pieces * piece.k))
         if wanted >= piece.rows:
             return every_row(piece, at_a_time)
-        runs = max(1, wanted // RUN_ROWS)
-        return [(index * piece.rows // runs, min(RUN_ROWS, piece.rows)) for index in range(runs)]
+        count = max(1, wanted // RUN_ROWS)
+        return [(index * piece.rows // count, min(RUN_ROWS, piece.rows)) for index in range(count)]
+
+    return runs
 
 
 def _errors(sums: list[_Sums], input_square: float | None) -> MatrixErrors:
