@@ -89,7 +89,8 @@ def fit(
     output = Output(json=json)
     if [model is not None, config is not None, history, probe].count(True) != 1:
         raise UsageError(
-            "One thing is looked at.", "Name a MODEL, or give --config FILE, --history or --probe."
+            "fit looks at one thing.",
+            "Name a MODEL, or give --config FILE, --history or --probe; see fqconsole fit --help.",
         )
     if history or probe:
         _machine(output, device, probe=probe)
