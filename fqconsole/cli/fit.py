@@ -89,7 +89,7 @@ def fit(
     output = Output(json=json)
     if [model is not None, config is not None, history, probe].count(True) != 1:
         raise UsageError(
-            "fit looks at one thing.",
+            "One thing is looked at.",
             "Name a MODEL, or give --config FILE, --history or --probe; see fqconsole fit --help.",
         )
     if history or probe:
