@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 
@@ -20,21 +21,23 @@ class ForgetfulDisk:
         self._held: list[int] = []  # so that no inode is used twice
         self._last: dict[int, dict[str, int]] = {}  # names when the power went
         self.syncs = 0
+        self._one_at_a_time = threading.Lock()  # files are synced from several threads
 
     def fsync(self, fd: int) -> None:
         """In the place of `os.fsync`."""
-        self.syncs += 1
-        if self._cut_at is not None and self.syncs >= self._cut_at:
-            if self.syncs == self._cut_at:
-                self._last = {place.stat().st_ino: _listing(place) for place in _folders(self._root)}
-            raise PowerCut
-        self._held.append(os.dup(fd))
-        found = os.fstat(fd)
-        place = Path(f"/proc/self/fd/{fd}")
-        if stat.S_ISDIR(found.st_mode):
-            self._names[found.st_ino] = _listing(place.resolve())
-        else:
-            self._contents[found.st_ino] = place.read_bytes()
+        with self._one_at_a_time:
+            self.syncs += 1
+            if self._cut_at is not None and self.syncs >= self._cut_at:
+                if self.syncs == self._cut_at:
+                    self._last = {place.stat().st_ino: _listing(place) for place in _folders(self._root)}
+                raise PowerCut
+            self._held.append(os.dup(fd))
+            found = os.fstat(fd)
+            place = Path(f"/proc/self/fd/{fd}")
+            if stat.S_ISDIR(found.st_mode):
+                self._names[found.st_ino] = _listing(place.resolve())
+            else:
+                self._contents[found.st_ino] = place.read_bytes()
 
     def synced_lines(self, name: str) -> int:
         """Lines of a file that were synced, wherever in the tree it was when the power went."""
