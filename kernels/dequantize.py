@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.fragments import evict_first, halves_of, round_to, wait_for_previous
+from kernels.fragments import evict_first, halves_of, round_to
 from kernels.lane_layout import TILE_ROWS, LaneMatrix, from_lanes
 from kernels.launch import Launch
 from kernels.unpack import pair_of
@@ -110,7 +110,6 @@ def dequantize_kernel(
     PAIR: tl.constexpr,
     EVEN: tl.constexpr,  # K is a multiple of 8, and out starts at 16 bytes
     WARPS: tl.constexpr,
-    PDL: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
     PLANES: tl.constexpr = 8 if BITS == 8 else 16
@@ -132,7 +131,6 @@ def dequantize_kernel(
     if GROUPS == 0:
         channel = scales_ptr + (first_tile + tile).to(tl.int64) * 8 + lane // 4
         scales = (tl.load(channel, mask=exists, other=0),)
-    tile += wait_for_previous(lane, PDL)  # whoever still reads out
     SPAN: tl.constexpr = PLANES // GROUPS if GROUPS > 0 else PLANES  # planes that share a scale
     codes = ()
     for q in tl.static_range(PLANES // PAIR):
@@ -156,11 +154,10 @@ def dequantize_kernel(
 class Dequantize:
     """Unpacks rows of one matrix, or of one expert of a stack, again and again.
 
-    `dtype` is that of the rows. `dependent` (from compute capability 9.0) reads the weights while the kernel
-    before is ending.
+    `dtype` is that of the rows.
     """
 
-    def __init__(self, lanes: LaneMatrix, dtype: torch.dtype, *, dependent: bool = False) -> None:
+    def __init__(self, lanes: LaneMatrix, dtype: torch.dtype) -> None:
         self.lanes = lanes
         self.dtype = dtype
         constants = {
@@ -170,10 +167,9 @@ class Dequantize:
             "GROUPS": 0 if lanes.group_size is None else lanes.scales_per_step,
             "PAIR": lanes.pair,
             "WARPS": WARPS,
-            "PDL": dependent,
             "INTERPRET": triton.knobs.runtime.interpret,
         }
-        options = {"num_warps": WARPS} | ({"launch_pdl": True} if dependent else {})
+        options = {"num_warps": WARPS}
         self.launches = tuple(
             Launch(dequantize_kernel, constants | {"EVEN": even}, options) for even in (False, True)
         )

@@ -183,8 +183,8 @@ def accumulate_step(
     # Without groups the matrix unit adds to the total itself, unless a warp may be past the end.
     SCALED: tl.constexpr = GROUPS > 0 or not EVEN
     SPAN: tl.constexpr = PLANES // GROUPS if GROUPS > 0 else PLANES
-    # Products of a chain wait for each other, and the compiler loads x no earlier than its turn comes: on an
-    # H200 groups of 128 in chains of 8 took 1.45 times as long as groups of 64 in chains of 4 (4096 x 14336).
+    # Products of a chain wait for each other, and the compiler loads x no earlier than its turn comes: groups
+    # of 128 in chains of 8 were slower than groups of 64 in chains of 4 (docs/kernels-h200.md).
     CHAIN: tl.constexpr = SPAN if SPAN < 4 else 4
     sums = total
     for p in tl.static_range(PLANES):

@@ -61,7 +61,7 @@ def reports() -> list[dict[str, Any]]:
     cases = [(capability, 2) for capability in (80, 89, 90, 100)] + [(90, 1)]
     for (capability, pair), bits in itertools.product(cases, (8, 4, 3)):
         unpack = {"dtype": tl.bfloat16, "scale_dtype": tl.bfloat16, "EVEN": True, "INTERPRET": False}
-        unpack |= {"WARPS": WARPS, "GROUPS": 2 if bits == 8 else 4, "PDL": capability >= 90}
+        unpack |= {"WARPS": WARPS, "GROUPS": 2 if bits == 8 else 4}
         found.append(report_of(dequantize_kernel, capability, bits, pair, unpack))
         found.append(report_of(to_lanes_kernel, capability, bits, pair, {"EVEN": True, "WARPS": WARPS}))
         found.append(report_of(from_lanes_kernel, capability, bits, pair, {"BLOCK": 512}))
