@@ -3,6 +3,12 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+# The same examples at every run: a change is judged by what it changed. `pytest --hypothesis-profile=default`
+# looks for new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 # The hub's library reads this once, when it is imported, which may be before the first fixture.
 os.environ["HF_HUB_OFFLINE"] = "1"
