@@ -4,6 +4,7 @@ from store.comparison import Cell, Comparison, ComparisonRow
 from store.errors import FilterError, StoreError, UnknownRunError
 from store.rows import GenerationRow, GpuSampleRow, MatrixRow, MemoryPair, MemoryRow, MetricRow, Run, RunRow
 from store.store import Store
+from store.votes import Tally, VoteRow
 
 __all__ = [
     "Cell",
@@ -20,5 +21,7 @@ __all__ = [
     "RunRow",
     "Store",
     "StoreError",
+    "Tally",
     "UnknownRunError",
+    "VoteRow",
 ]

@@ -125,6 +125,24 @@ def m001_runs(db: Any) -> None:
         db.conn.execute(trigger)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m002_votes(db: Any) -> None:
+    """Blind votes on two answers; `first_run` was shown as X, `second_run` as Y."""
+    _execute(
+        db.conn,
+        """
+        CREATE TABLE votes (
+            first_run INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+            second_run INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+            choice TEXT NOT NULL,
+            voted REAL NOT NULL,
+            PRIMARY KEY (first_run, second_run)
+        ) WITHOUT ROWID;
+        CREATE INDEX votes_second ON votes (second_run)
+        """,
+    )
+
+
 # The search index follows the texts: a trigger holds semicolons, so each is one statement of its own.
 _TEXT_TRIGGERS = (
     """

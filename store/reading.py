@@ -8,6 +8,7 @@ from store.database import Database
 from store.listing import find_rows
 from store.rows import GenerationRow, GpuSampleRow, MatrixRow, MemoryPair, MemoryRow, MetricRow, Run
 from store.run_ids import to_word
+from store.votes import votes_of
 
 
 def read_run(database: Database, number: int) -> Run | None:
@@ -30,6 +31,7 @@ def read_run(database: Database, number: int) -> Run | None:
             to_word(row["id"])
             for row in database.rows("SELECT id FROM runs WHERE parent = ? ORDER BY id", (number,))
         ),
+        votes=votes_of(database, number),
     )
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from store.votes import VoteRow
+
 
 class RunRow(msgspec.Struct, frozen=True):
     """One line of the list of runs. None is "not known"; times are seconds since the epoch.
@@ -130,6 +132,7 @@ class Run(msgspec.Struct, frozen=True):
     memory: tuple[MemoryRow, ...]
     generation: GenerationRow | None
     children: tuple[str, ...]  # runs made with this run's checkpoint
+    votes: tuple[VoteRow, ...] = ()  # blind votes on its answer
 
     def metric(self, name: str) -> float | None:
         """The number of the whole run with this name."""

@@ -16,6 +16,7 @@ from store.reading import read_gpu_samples, read_memory_history, read_run
 from store.rows import GpuSampleRow, MemoryPair, Run, RunRow
 from store.run_ids import to_number, to_word, unknown
 from store.texts import drop_unused, keep_text
+from store.votes import Choice, Tally, add_vote, tally
 
 FINAL = ("done", "failed", "cancelled", "interrupted")
 LONGEST_DETAILS = 50_000  # characters of a traceback
@@ -321,6 +322,14 @@ class Store:
 
     def _set(self, run_id: str, column: str, value: str) -> None:
         number = self._number(run_id)
+    def add_vote(self, first: str, second: str, choice: Choice, *, voted: float | None = None) -> None:
+        """A blind vote on two answers; `first` was shown as X. `choice`: first, second, tie or neither."""
+        add_vote(self._database, self._number(first), self._number(second), choice, voted)
+
+    def tally(self, first: str, second: str) -> Tally:
+        """Blind votes between two models, each named by its folder (or its id where it has none)."""
+        return tally(self._database, first, second)
+
         with self._database.writing() as connection:
             connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, number))
 
