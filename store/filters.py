@@ -19,6 +19,7 @@ from store.errors import FilterError
 
 LONGEST_FILTER = 1000  # characters
 MOST_TERMS = 40
+SHORTEST_BEGINNING = 3  # letters of a word from which on words that begin so are found
 FAR = 1e15  # beyond every number that is stored; SQLite's integers end at 9.2e18
 
 _TERM = re.compile(
@@ -62,13 +63,23 @@ def parse(text: str, *, now: float | None = None) -> Where:
             raise FilterError(
                 f"“{match[0]}{text[position]}” can't be read.", "Put a space between two terms of the filter."
             )
-        where = _term(match, time.time() if now is None else now)
+        try:
+            where = _term(match, time.time() if now is None else now)
+        except FilterError as error:
+            raise _placed(error, text, match) from None
         # A value that is not known makes a condition NULL; its negation must not be NULL too.
         conditions.append(f"NOT coalesce(({where.sql}), 0)" if match["minus"] else f"({where.sql})")
         bindings.extend(where.bindings)
         if len(conditions) > MOST_TERMS:
             raise FilterError(f"The filter has more than {MOST_TERMS} terms.", "Use fewer terms.")
     return Where(" AND ".join(conditions) or "1", tuple(bindings))
+
+
+def _placed(error: FilterError, text: str, match: re.Match[str]) -> FilterError:
+    """The error with the place of its term, told where there are several."""
+    if match[0] == text.strip():
+        return error
+    return FilterError(f"At character {match.start() + 1}, in “{match[0]}”: {error.what}", error.next_step)
 
 
 def _check(text: str) -> None:
@@ -104,14 +115,17 @@ def _term(match: re.Match[str], now: float) -> Where:
 def _free_text(word: str) -> Where:
     columns = ("r.model", "r.note", "r.tags", "coalesce(r.path, '')")
     likes = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in columns)
-    # As a quoted phrase every letter is plain text to the search; the star finds words that begin so.
-    phrase = '"' + word.replace('"', '""') + '"*'
-    texts = "SELECT t.hash FROM texts_fts f JOIN texts t ON t.id = f.rowid WHERE f.texts_fts MATCH ?"
-    said = f"""r.id IN (SELECT g.run_id FROM generations g
-        WHERE g.prompt_hash IN ({texts}) OR g.output_hash IN ({texts}))"""
+    # As a quoted phrase every letter is plain text to the search; the star finds words that begin so. One or
+    # two letters begin half of all words: they would find everything, slowly.
+    phrase = '"' + word.replace('"', '""') + ('"*' if len(word) >= SHORTEST_BEGINNING else '"')
+    # Materialized, the texts are searched once for prompts and answers together.
+    said = """r.id IN (WITH found AS MATERIALIZED (
+            SELECT t.hash AS hash FROM texts_fts f JOIN texts t ON t.id = f.rowid WHERE f.texts_fts MATCH ?)
+        SELECT g.run_id FROM generations g WHERE g.prompt_hash IN (SELECT hash FROM found)
+            OR g.output_hash IN (SELECT hash FROM found))"""
     number = _RUN_ID.fullmatch(word)
     same = Where(" OR r.id = ?", (int(number[1]),)) if number else Where("", ())
-    bindings = (_contains(word),) * len(columns) + (phrase, phrase) + same.bindings
+    bindings = (_contains(word),) * len(columns) + (phrase,) + same.bindings
     return Where(f"{likes} OR {said}{same.sql}", bindings)
 
 

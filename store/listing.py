@@ -1,5 +1,6 @@
 """The list of runs: one query for a page of rows, whatever is filtered and sorted by."""
 
+import json
 import sqlite3
 from typing import Any
 
@@ -27,12 +28,17 @@ SELECT = _select()
 
 def list_runs(database: Database, filter: str, *, limit: int, offset: int, sort: str) -> list[RunRow]:
     """A page of runs. Raises FilterError for a filter or a sort order that can't be read."""
-    where = parse(filter)
+    return list_page(database, filter, limit=limit, offset=offset, sort=sort)[0]
+
+
+def list_page(
+    database: Database, filter: str, *, limit: int, offset: int, sort: str
+) -> tuple[list[RunRow], int]:
+    """A page of runs and how many match in all; the filter is looked through once for both."""
+    where, order = parse(filter), order_by(sort)
     # The page is cut before the measured numbers are looked up: those cost a few index searches a row.
-    order = order_by(sort)
-    sql = f"""{SELECT} WHERE r.id IN (
-        SELECT r.id FROM runs r WHERE {where.sql} ORDER BY {order} LIMIT ? OFFSET ?) ORDER BY {order}"""
-    return [run_row(row) for row in database.rows(sql, (*where.bindings, limit, offset))]
+    found = database.rows(f"SELECT r.id AS id FROM runs r WHERE {where.sql} ORDER BY {order}", where.bindings)
+    return find_rows(database, [row["id"] for row in found[offset : offset + limit]]), len(found)
 
 
 def count_runs(database: Database, filter: str) -> int:
@@ -44,8 +50,9 @@ def count_runs(database: Database, filter: str) -> int:
 
 def find_rows(database: Database, numbers: list[int]) -> list[RunRow]:
     """The rows of these runs, in this order; those that are not there are left out."""
-    marks = ", ".join("?" * len(numbers))
-    found = {row["id"]: run_row(row) for row in database.rows(f"{SELECT} WHERE r.id IN ({marks})", numbers)}
+    # One bound text: a statement takes only so many values.
+    chosen = database.rows(f"{SELECT} WHERE r.id IN (SELECT value FROM json_each(?))", (json.dumps(numbers),))
+    found = {row["id"]: run_row(row) for row in chosen}
     return [found[number] for number in numbers if number in found]
 
 

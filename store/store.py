@@ -11,7 +11,8 @@ from typing import Any, Self
 from store.comparison import Comparison, compare_runs
 from store.database import Database
 from store.errors import StoreError
-from store.listing import count_runs, find_rows, list_runs
+from store.filter_hints import Hint, hint
+from store.listing import count_runs, find_rows, list_page, list_runs
 from store.reading import read_gpu_samples, read_memory_history, read_run
 from store.rows import GpuSampleRow, MemoryPair, Run, RunRow
 from store.run_ids import to_number, to_word, unknown
@@ -253,6 +254,16 @@ class Store:
         """A page of runs; docs/runs.md tells the filter language. Raises FilterError."""
         return list_runs(self._database, filter, limit=limit, offset=offset, sort=sort)
 
+    def page(
+        self, filter: str = "", *, limit: int = 500, offset: int = 0, sort: str = "started desc"
+    ) -> tuple[list[RunRow], int]:
+        """A page of runs as `list_runs` gives it, and how many match in all. Raises FilterError."""
+        return list_page(self._database, filter, limit=limit, offset=offset, sort=sort)
+
+    def filter_hint(self, text: str) -> Hint:
+        """What may follow at the end of a filter that is being typed: columns, values of this record."""
+        return hint(self._database, text)
+
     def count_runs(self, filter: str = "") -> int:
         """How many runs match a filter."""
         return count_runs(self._database, filter)
@@ -316,12 +327,6 @@ class Store:
             )
             connection.execute("UPDATE runs SET baseline = ? WHERE id = ?", (int(on), number))
 
-    def backup(self, path: Path) -> None:
-        """A whole copy of the runs file, also while a job records. Raises StoreError where `path` exists."""
-        self._database.copy_to(path)
-
-    def _set(self, run_id: str, column: str, value: str) -> None:
-        number = self._number(run_id)
     def add_vote(self, first: str, second: str, choice: Choice, *, voted: float | None = None) -> None:
         """A blind vote on two answers; `first` was shown as X. `choice`: first, second, tie or neither."""
         add_vote(self._database, self._number(first), self._number(second), choice, voted)
@@ -330,6 +335,12 @@ class Store:
         """Blind votes between two models, each named by its folder (or its id where it has none)."""
         return tally(self._database, first, second)
 
+    def backup(self, path: Path) -> None:
+        """A whole copy of the runs file, also while a job records. Raises StoreError where `path` exists."""
+        self._database.copy_to(path)
+
+    def _set(self, run_id: str, column: str, value: str) -> None:
+        number = self._number(run_id)
         with self._database.writing() as connection:
             connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, number))
 

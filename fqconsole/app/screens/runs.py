@@ -118,7 +118,7 @@ class RunsScreen(ModeScreen):
         limit = PAGE if more else max(PAGE, len(self._rows))
 
         def page(store: "Store") -> "tuple[list[RunRow], int]":
-            return store.list_runs(words, limit=limit, offset=offset, sort=sort), store.count_runs(words)
+            return store.page(words, limit=limit, offset=offset, sort=sort)
 
         try:
             rows, self._total = await self.console.store.call(page)
