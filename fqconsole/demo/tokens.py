@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,22 @@ VOCABULARY = 2048
 
 
 def train_tokenizer(stories: int, seed: int) -> Tokenizer:
-    """Byte-level BPE with VOCABULARY entries; a text gets MARK in front."""
+    """The tokenizer of the built-in models, made from so many training stories."""
+    return byte_pairs((story(s) + "\n\n" for s in training_seeds(stories, seed)), VOCABULARY)
+
+
+def byte_pairs(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """Byte-level BPE with `vocabulary` entries, made from `texts`; an encoded text gets MARK in front."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         special_tokens=[MARK],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = (story(s) + "\n\n" for s in training_seeds(stories, seed))
-    tokenizer.train_from_iterator(texts, trainer, length=stories)
+    tokenizer.train_from_iterator(texts, trainer)
     mark = tokenizer.token_to_id(MARK)
     tokenizer.post_processor = processors.Sequence(
         [
