@@ -1,5 +1,6 @@
 """The model that the quality tables train for themselves: what it reads, holds out and leaves."""
 
+import hashlib
 import json
 
 import pytest
