@@ -1,6 +1,5 @@
 """What the operator wants of a plan, typed as options, and the plan that follows from it."""
 
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,18 +127,12 @@ def share_of(text: str) -> float:
 
 
 def _fitting(planner: "Planner", description: "ModelDescription", wish: Wish) -> "Plan":
-    """The plan of least loss that the memory preview lets through.
-
-    The preview tells what the fullest GPU holds for 16, 8, 4 and 3 bits at a base group; between those its
-    total is all but straight in the bytes of the plan, so what a plan may take follows from the two next to
-    the room that is left, the preview's own margin kept.
-    """
+    """The plan of least loss that the memory preview lets through."""
     from fqconsole.cli.memory_check import capacity
     from fqconsole.cli.quantities import size
     from fqconsole.fit import preview
-    from quantizer.base import base_plan
+    from fqconsole.fit.plan_memory import bytes_within, points_of, room_of
     from quantizer.measured import KEPT
-    from quantizer.plan import predicted_bytes
 
     found = preview(
         description,
@@ -149,13 +142,8 @@ def _fitting(planner: "Planner", description: "ModelDescription", wish: Wish) ->
         context=wish.context,
         batch=wish.batch,
     )
-    totals = {option.bits: option.total_bytes_per_gpu for option in found.options}
-    room = found.options[0].capacity_bytes
-    room -= int(room * found.margin)
     whole = sum(planner.matrix_bytes(matrix, KEPT) for matrix in planner.draft.matrices)
-    points = [(predicted_bytes(base_plan(description, bits)), totals[bits]) for bits in (3, 4, 8)]
-    points.append((whole, totals[16]))
-    limit = bytes_within(points, room)
+    limit = bytes_within(points_of(description, found, wish.gpus, whole), room_of(found, wish.gpus))
     place = f"{found.capacity.name}, {wish.gpus} GPU{'s' if wish.gpus > 1 else ''}"
     if found.capacity.kind == "host":
         place = found.capacity.name
@@ -167,13 +155,3 @@ def _fitting(planner: "Planner", description: "ModelDescription", wish: Wish) ->
             "Choose more GPUs, a larger one, or a shorter context.",
         )
     return planner.within_bytes(min(limit, whole), f"fits {place}, context {found.context}")
-
-
-def bytes_within(points: list[tuple[int, int]], room: int) -> int:
-    """The bytes of a plan whose total is `room`, by (bytes, total) pairs in rising order; the line through
-    the first two or the last two goes on beyond them. 0 where nothing would be left.
-    """
-    lines = list(pairwise(points))
-    first, second = next((line for line in lines if room <= line[1][1]), lines[-1])
-    slope = (second[1] - first[1]) / max(1, second[0] - first[0])
-    return max(0, int(first[0] + (room - first[1]) / max(slope, 1e-9)))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fqconsole import paths
-from fqconsole.cli.planning import bytes_within, share_of
+from fqconsole.cli.planning import share_of
 from fqconsole.errors import UsageError
 from store import Store
 
@@ -93,15 +93,6 @@ def test_shares_are_read_with_and_without_a_percent_sign():
     for text in ("", "-1", "150%", "one"):
         with pytest.raises(UsageError):
             share_of(text)
-
-
-def test_what_fits_lies_between_the_options_around_it():
-    points = [(300, 1300), (400, 1400), (800, 2000), (1600, 3000)]
-    assert bytes_within(points, 1350) == 350
-    assert bytes_within(points, 1700) == 600
-    assert bytes_within(points, 1250) == 250
-    assert bytes_within(points, 4000) == 2400
-    assert bytes_within(points, 100) == 0
 
 
 @pytest.fixture

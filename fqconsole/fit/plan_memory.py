@@ -1,0 +1,90 @@
+"""What a plan of mixed widths takes on a device: read off the preview of the plain widths.
+
+The preview tells what the fullest GPU holds for 16, 8, 4 and 3 bits at their base groups. Between those its
+total is all but straight in the bytes of the matrices, so a plan's total lies on the line through the two
+next to it, and what a plan may take follows from the room that is left.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import msgspec
+
+from fqconsole.fit.preview import PRECISIONS, FitPreview, Option, Verdict
+from fqconsole.fit.term import Term
+from fqconsole.models.description import ModelDescription
+from quantizer import base_plan
+from quantizer.plan import predicted_bytes
+
+Point = tuple[int, int]  # bytes of all matrices, total of the fullest GPU
+
+
+def points_of(description: ModelDescription, found: FitPreview, gpus: int, whole_bytes: int) -> list[Point]:
+    """The plain widths in rising order; `whole_bytes` is what the matrices take in 16 bits.
+
+    `found` holds an option of each of PRECISIONS on `gpus` GPUs. Raises UsageError where one is missing.
+    """
+    return [
+        (
+            whole_bytes if bits == 16 else predicted_bytes(base_plan(description, bits)),
+            found.option(bits, gpus).total_bytes_per_gpu,
+        )
+        for bits in sorted(PRECISIONS)
+    ]
+
+
+def bytes_within(points: Sequence[Point], room: int) -> int:
+    """The bytes of a plan whose total is `room`; the line through the first two points or the last two goes
+    on beyond them. 0 where nothing would be left.
+    """
+    lines = list(pairwise(points))
+    first, second = next((line for line in lines if room <= line[1][1]), lines[-1])
+    slope = (second[1] - first[1]) / max(1, second[0] - first[0])
+    return max(0, int(first[0] + (room - first[1]) / max(slope, 1e-9)))
+
+
+def total_of(points: Sequence[Point], size: int) -> int:
+    """The total of a plan whose matrices take `size` bytes."""
+    lines = list(pairwise(points))
+    first, second = next((line for line in lines if size <= line[1][0]), lines[-1])
+    slope = (second[1] - first[1]) / max(1, second[0] - first[0])
+    return max(0, round(first[1] + (size - first[0]) * slope))
+
+
+def room_of(found: FitPreview, gpus: int) -> int:
+    """Bytes that a plan may fill on the GPU that decides, the preview's own margin kept."""
+    free = found.option(16, gpus).capacity_bytes
+    return free - int(free * found.margin)
+
+
+def planned_option(
+    found: FitPreview, gpus: int, points: Sequence[Point], size: int, bits_per_weight: float
+) -> Option:
+    """The option of a plan whose matrices take `size` bytes: the plain width next to it, its matrices' term
+    exchanged. Largest context and batch are those of that width; no decode ceiling is claimed.
+    """
+    nearest = min(zip(sorted(PRECISIONS), points, strict=True), key=lambda pair: abs(pair[1][0] - size))[0]
+    base = found.option(nearest, gpus)
+    total = total_of(points, size)
+    room = room_of(found, gpus)
+    verdict: Verdict = (
+        "fits" if total <= room else "tight" if total <= base.capacity_bytes else "does not fit"
+    )
+    change = "" if verdict == "fits" else "fewer bits a weight, or the goal “what fits”"
+    matrices = base.terms[0]
+    other = base.total_bytes_per_gpu - matrices.bytes
+    term = Term(
+        "planned matrices",
+        max(0, total - other),
+        "formula",
+        f"{bits_per_weight:.2f} bits a weight\non the line through the plain widths next to it",
+    )
+    return msgspec.structs.replace(
+        base,
+        terms=(term, *base.terms[1:]),
+        weights_bytes=max(0, base.weights_bytes + total - base.total_bytes_per_gpu),
+        total_bytes_per_gpu=total,
+        verdict=verdict,
+        smallest_change=change,
+        decode_tok_s=None,
+    )
