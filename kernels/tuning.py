@@ -123,7 +123,7 @@ class Tuner:
             return {key: tile_of(numbers) for key, numbers in found["tiles"].items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if warn:
                 logger.warning("Measured tiles in %s are left aside: %s", self.file, error)
             return {}
