@@ -32,6 +32,8 @@ class Hint(msgspec.Struct, frozen=True):
     before: str
     options: tuple[str, ...]
     about: str
+    settled: str = ""  # the filter without the term that is being typed
+    columns: bool = False  # the options are columns: the last word is perhaps only the beginning of a term
 
     def filled(self, place: int = 0) -> str:
         """The filter with one of the options; as it was typed where there is none."""
@@ -47,7 +49,9 @@ def hint(database: Database, text: str) -> Hint:
     key, op, value = match["key"], match["op"], match["value"]
     if key is None:
         columns, about = _columns(value), "" if value else "a column, or any words"
-        return Hint(text[: match.start("value")] if columns else text, columns, about)
+        return Hint(
+            text[: match.start("value")] if columns else text, columns, about, text[:start], bool(columns)
+        )
     try:
         column = find_column(key)
     except FilterError as error:
@@ -57,7 +61,7 @@ def hint(database: Database, text: str) -> Hint:
         head, _, typed = value.rpartition(",")
         before += head + ","
     options, about = _values(database, column, op, typed)
-    return Hint(before if options else text, options, about)
+    return Hint(before if options else text, options, about, text[:start])
 
 
 def _last_term(text: str) -> int:

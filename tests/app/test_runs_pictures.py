@@ -89,3 +89,8 @@ def test_delete_asks(picture):
 
 def test_a_note(picture):
     assert picture("r0002", "n")
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE], ids=["80x24", "120x40"])
+def test_the_filter_offers_what_may_follow(picture, size):
+    assert picture("slash", *"model:", size=size)

@@ -122,6 +122,33 @@ async def test_a_filter_that_can_not_be_read_is_a_sentence_and_leaves_the_list(r
         assert len(driver.listed) == 9
 
 
+async def test_tab_takes_what_the_filter_offers_and_else_moves_on(runs_screen):
+    async with runs_screen() as driver:
+        await driver.keys("slash")
+        assert driver.text(".hint").startswith("tab bits<=  model:")
+        await driver.type("sta")
+        assert driver.text(".hint").strip() == "tab status:  started<"
+        assert len(driver.listed) == 9  # half a column is no word to look for
+        await driver.keys("tab")
+        assert driver.text(".hint").startswith("tab done  cancelled")
+        await driver.type("f")
+        await driver.keys("tab")
+        assert driver.screen.query_one("#runs-filter", Input).value == "status:failed"
+        assert driver.listed == ["r0005"]
+        await driver.keys("tab")
+        assert driver.table.has_focus
+        assert not driver.screen.query_one(".hint").display
+
+
+async def test_half_a_column_that_is_entered_is_a_word(runs_screen):
+    async with runs_screen() as driver:
+        await driver.keys("slash")
+        await driver.type("perplex")
+        assert len(driver.listed) == 9
+        await driver.keys("enter")
+        assert driver.text("#runs-empty") == "No run matches. Esc shows all."
+
+
 async def test_nothing_matches(runs_screen):
     async with runs_screen() as driver:
         await driver.keys("slash")

@@ -7,32 +7,23 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal
-from textual.events import Resize
-from textual.widgets import Input, Static
 
-from fqconsole.app import run_rows
 from fqconsole.app.actions import Action, action, bindings_of
 from fqconsole.app.messages import FitChanged, JobChanged, JobEvents, ModelChosen, SessionWanted
 from fqconsole.app.run_again import next_step
 from fqconsole.app.run_export import FORMATS, write_export
-from fqconsole.app.run_rows import ORDERS
 from fqconsole.app.screens.dialogs import PickOne, Question
 from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.screens.run_dialogs import NoteDialog, OutputsDialog
 from fqconsole.app.store_thread import sentence
 from fqconsole.app.stored_answer import stored_answers
-from fqconsole.app.widgets.panel import Panel
 from fqconsole.app.widgets.record_table import RecordTable
+from fqconsole.app.widgets.run_list import RunList
 from fqconsole.app.widgets.run_panel import RunPanel
 from fqconsole.jobs.messages import EvaluationDone, GenerationDone, JobDone, JobFailed
 
 if TYPE_CHECKING:
     from store import RunRow, Store
-
-PAGE = 500  # runs read at once; more follow at the end of the list
-NEAR_END = 50  # rows from the end of what is read
-NO_RUNS = "No runs yet. Press 1, choose a model and press ⏎: what you quantize, ask and measure is kept here."
 
 
 class RunsScreen(ModeScreen):
@@ -60,118 +51,42 @@ class RunsScreen(ModeScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rows: list[RunRow] = []
-        self._total = 0
-        self._read_once = False
-        self._problem = ""
         self._marks: list[str] = []  # in the order of marking
-        self._order = ORDERS[0]
         self._everything = False
         self._details = False
-        self._specs = run_rows.columns(80)
 
     def compose_body(self) -> ComposeResult:
-        with Panel(title="Runs", id="runs-panel"):
-            with Horizontal(id="runs-top"):
-                yield Input(placeholder="/ filter: bits<=4 model:qwen, or words", id="runs-filter")
-                yield Static(id="runs-order", markup=False)
-            yield Static(id="runs-problem", classes="bad", markup=False)
-            yield RecordTable(self._specs, id="runs-table")
-            yield Static("Reading the runs …", id="runs-empty", classes="empty", markup=False)
+        yield RunList(id="runs-panel")
         yield RunPanel(title="Run", id="runs-detail")
 
-    def on_mount(self) -> None:
-        self.query_one(RecordTable).focus()
-
-    @on(Resize)
-    def _fit_columns(self, event: Resize) -> None:
-        specs = run_rows.columns(event.size.width)
-        if specs != self._specs:
-            self._specs = specs
-            self.query_one(RecordTable).show_columns(specs)
-            self._show()
+    @property
+    def _list(self) -> RunList:
+        return self.query_one(RunList)
 
     # reading
 
     def workspace_changed(self, what: str) -> None:
         if what == "shown":
-            self._read()
+            self._list.read()
 
     def job_changed(self, message: JobChanged) -> None:
         if self.is_current:
-            self._read()
+            self._list.read()
 
     def job_events(self, message: JobEvents) -> None:
         news = (JobDone, JobFailed, GenerationDone, EvaluationDone)
         if self.is_current and any(isinstance(event, news) for event in message.events):
-            self._read()
-
-    @property
-    def _filter(self) -> str:
-        return self.query_one("#runs-filter", Input).value.strip()
-
-    @work(exclusive=True, group="runs-read", exit_on_error=False)
-    async def _read(self, *, more: bool = False) -> None:
-        """Read what is listed again, or the page after it; a filter that can't be read leaves the list."""
-        words, sort = self._filter, self._order.sort
-        offset = len(self._rows) if more else 0
-        limit = PAGE if more else max(PAGE, len(self._rows))
-
-        def page(store: "Store") -> "tuple[list[RunRow], int]":
-            return store.page(words, limit=limit, offset=offset, sort=sort)
-
-        try:
-            rows, self._total = await self.console.store.call(page)
-        except Exception as error:  # noqa: BLE001 - a wrong filter or a database out of reach is a sentence
-            self._problem = sentence(error)
-        else:
-            self._problem = ""
-            self._rows = [*self._rows, *rows] if more else rows
-        self._read_once = True
-        self._show()
+            self._list.read()
 
     # showing
 
-    def _show(self) -> None:
-        table, now = self.query_one(RecordTable), self.console.services.clock()
-        table.show_records(
-            [
-                (row.run_id, run_rows.cells(row, self._specs, now=now, marked=row.run_id in self._marks))
-                for row in self._rows
-            ]
-        )
-        table.display = bool(self._rows)
-        empty, problem = self.query_one("#runs-empty", Static), self.query_one("#runs-problem", Static)
-        empty.display = not self._rows
-        empty.update(self._empty_words())
-        problem.display = bool(self._problem and (self._rows or self._filter))
-        problem.update(self._problem)
-        panel = self.query_one("#runs-panel", Panel)
-        marked = f" · {len(self._marks)} marked" if self._marks else ""
-        panel.border_title = f"Runs · {self._total:,}{marked}" if self._read_once else "Runs"
-        more = self._total > len(self._rows) and self._rows
-        panel.border_subtitle = f"{len(self._rows):,} read; the rest follows at the end" if more else ""
-        self.query_one("#runs-order", Static).update(f"s sort: {self._order.word}")
+    @on(RunList.Shown)
+    def _list_shown(self) -> None:
         self._show_run()
         self.refresh_footer()
 
-    def _empty_words(self) -> str:
-        if not self._read_once:
-            return "Reading the runs …"
-        if self._filter:
-            return "No run matches. Esc shows all." if not self._problem else "Esc shows all runs."
-        return self._problem or NO_RUNS
-
-    @on(RecordTable.Highlighted)
-    def _moved(self) -> None:
-        self._show_run()
-        at_end = self.query_one(RecordTable).cursor_row >= len(self._rows) - NEAR_END
-        if at_end and len(self._rows) < self._total and not self._problem:
-            self._read(more=True)
-
     def _current(self) -> "RunRow | None":
-        key = self.query_one(RecordTable).current
-        return next((row for row in self._rows if row.run_id == key), None)
+        return self._list.current
 
     def _compared(self, current: "RunRow") -> list[str]:
         """The runs that the panel compares; fewer than two: it shows the details of one."""
@@ -181,7 +96,7 @@ class RunsScreen(ModeScreen):
             return self._marks
         if self._marks:
             return list(dict.fromkeys([*self._marks, current.run_id]))
-        same = (row for row in self._rows if (row.model, row.kind) == (current.model, current.kind))
+        same = (row for row in self._list.rows if (row.model, row.kind) == (current.model, current.kind))
         baseline = next((row.run_id for row in same if row.baseline), current.run_id)
         failed = current.status not in ("done", "running")
         return [] if failed else list(dict.fromkeys([baseline, current.run_id]))
@@ -206,7 +121,7 @@ class RunsScreen(ModeScreen):
     # finding
 
     def footer_entries(self) -> list[tuple[Action, str]]:
-        if not self._rows:
+        if not self._list.rows:
             ids = [
                 "everywhere.help",
                 "runs.filter",
@@ -218,33 +133,18 @@ class RunsScreen(ModeScreen):
         return super().footer_entries()
 
     def action_filter(self) -> None:
-        self.query_one("#runs-filter", Input).focus()
-
-    @on(Input.Changed, "#runs-filter")
-    def _filtered(self) -> None:
-        self._rows = self._rows[:PAGE]
-        self._read()
-
-    @on(Input.Submitted, "#runs-filter")
-    def _filter_done(self) -> None:
-        if self._rows:
-            self.query_one(RecordTable).focus()
+        self._list.focus_filter()
 
     def action_sort(self) -> None:
-        self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)]
-        self.query_one(RecordTable).move_to(0)
-        self._read()
+        self._list.sort_by_next()
 
     def go_back(self) -> bool:
-        box = self.query_one("#runs-filter", Input)
-        if box.value or box.has_focus:
-            box.value = ""
-            self.query_one(RecordTable).focus()
-        elif self._marks:
+        if self._list.clear_filter():
+            return True
+        if self._marks:
             self.action_unmark()
-        else:
-            return False
-        return True
+            return True
+        return False
 
     # comparing
 
@@ -256,13 +156,13 @@ class RunsScreen(ModeScreen):
             self._marks.remove(current.run_id)
         else:
             self._marks.append(current.run_id)
-        table = self.query_one(RecordTable)
-        self._show()
+        self._list.show_marks(self._marks)
+        table = self._list.table
         table.move_to(table.cursor_row + 1)
 
     def action_unmark(self) -> None:
         self._marks.clear()
-        self._show()
+        self._list.show_marks(self._marks)
 
     def action_everything(self) -> None:
         self._everything = not self._everything
@@ -305,7 +205,7 @@ class RunsScreen(ModeScreen):
             await self.console.store.call(change)
         except Exception as error:  # noqa: BLE001 - a run that still runs can't be deleted: a sentence
             self._say(sentence(error))
-        self._read()
+        self._list.read()
 
     def _say(self, words: str) -> None:
         self.notify(words, severity="warning", markup=False)
@@ -332,6 +232,7 @@ class RunsScreen(ModeScreen):
         def answered(answer: str | None) -> None:
             if answer == "go":
                 self._marks = [run_id for run_id in self._marks if run_id not in chosen]
+                self._list.show_marks(self._marks)
                 self._change(lambda store: [store.delete_run(run_id) for run_id in chosen])
 
         what = f"run {chosen[0]}" if len(chosen) == 1 else f"{len(chosen)} runs"
@@ -343,7 +244,7 @@ class RunsScreen(ModeScreen):
         self.console.push_screen(question, answered)
 
     def action_export(self) -> None:
-        chosen = list(self._marks) or [row.run_id for row in self._rows]
+        chosen = list(self._marks) or [row.run_id for row in self._list.rows]
         if not chosen:
             return
         what = f"{len(chosen)} marked" if self._marks else f"all {len(chosen)} listed"
