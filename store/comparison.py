@@ -7,6 +7,7 @@ import msgspec
 
 from store.database import Database
 from store.errors import StoreError
+from store.noise import margin
 from store.reading import read_run
 from store.rows import Run
 from store.run_ids import to_number, to_word, unknown
@@ -56,6 +57,7 @@ class _Measure(msgspec.Struct, frozen=True):
     unit: Unit
     better: Better
     of_the_job: bool = False  # says something about this kind of job, not about the model it worked on
+    timing: bool = False  # comes out a little different each time
 
 
 _MEASURES = (
@@ -67,12 +69,12 @@ _MEASURES = (
     _Measure("reference_perplexity", "perplexity of the 16-bit model", "number", ""),
     _Measure("kl_divergence", "KL divergence", "number", "lower"),
     _Measure("top1_agreement", "top-1 agreement", "share", "higher"),
-    _Measure("decode_tok_s", "tok/s", "tok/s", "higher"),
-    _Measure("prefill_tok_s", "prefill tok/s", "tok/s", "higher"),
-    _Measure("ttft_ms", "TTFT", "ms", "lower"),
+    _Measure("decode_tok_s", "tok/s", "tok/s", "higher", timing=True),
+    _Measure("prefill_tok_s", "prefill tok/s", "tok/s", "higher", timing=True),
+    _Measure("ttft_ms", "TTFT", "ms", "lower", timing=True),
     _Measure("peak_bytes", "peak memory", "bytes", "lower", of_the_job=True),
-    _Measure("load_seconds", "load time", "s", "lower"),
-    _Measure("seconds", "time", "s", "lower", of_the_job=True),
+    _Measure("load_seconds", "load time", "s", "lower", timing=True),
+    _Measure("seconds", "time", "s", "lower", of_the_job=True, timing=True),
     _Measure("tokens", "tokens scored", "count", ""),
     _Measure("tokens_in", "prompt tokens", "count", ""),
     _Measure("tokens_out", "new tokens", "count", ""),
@@ -225,22 +227,16 @@ def _against(measure: _Measure, cell: Cell, sample: Sample, base: Sample) -> Cel
         cell,
         change=change,
         change_text=show_change(change),
-        verdict=verdict(sample, base, measure.better),
+        verdict=verdict(sample, base, measure.better, timing=measure.timing),
     )
 
 
-def verdict(sample: Sample, base: Sample, better: Better) -> Verdict:
-    """Better or worse than the base; "within noise" where both were repeated and their spreads overlap:
-    |mean − mean₀| ≤ s + s₀, with s the sample standard deviation.
-    """
+def verdict(sample: Sample, base: Sample, better: Better, *, timing: bool = False) -> Verdict:
+    """Better or worse than the base; "within noise" where chance alone may explain the difference."""
     difference = sample.mean - base.mean
     if difference == 0:
         return "same"
-    if (
-        sample.spread is not None
-        and base.spread is not None
-        and abs(difference) <= sample.spread + base.spread
-    ):
+    if abs(difference) <= margin(sample, base, timing=timing):
         return "within noise"
     if not better:
         return ""

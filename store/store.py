@@ -16,7 +16,7 @@ from store.listing import count_runs, find_rows, list_page, list_runs
 from store.reading import read_gpu_samples, read_memory_history, read_run
 from store.rows import GpuSampleRow, MemoryPair, Run, RunRow
 from store.run_ids import to_number, to_word, unknown
-from store.texts import drop_unused, keep_text
+from store.texts import drop_unused, keep_text, recent_prompts
 from store.votes import Choice, Tally, add_vote, tally
 
 FINAL = ("done", "failed", "cancelled", "interrupted")
@@ -299,6 +299,10 @@ class Store:
     def memory_history(self, limit: int = 200) -> list[MemoryPair]:
         """What the latest answers were predicted to take, and took, newest first."""
         return read_memory_history(self._database, limit)
+
+    def recent_prompts(self, limit: int = 200) -> list[tuple[str, bool]]:
+        """The latest prompts, newest first; with True it is a whole conversation."""
+        return recent_prompts(self._database, limit)
 
     def latest_checkpoint_run(self, path: str) -> str | None:
         """The quantize run that last wrote the checkpoint folder `path`."""

@@ -3,6 +3,8 @@
 import hashlib
 import sqlite3
 
+from store.database import Database
+
 
 def text_hash(text: str) -> str:
     """sha256 of the UTF-8 bytes, hexadecimal."""
@@ -31,3 +33,16 @@ def drop_unused(connection: sqlite3.Connection) -> None:
             AND NOT EXISTS (SELECT 1 FROM generations WHERE rendered_hash = texts.hash)
             AND NOT EXISTS (SELECT 1 FROM generations WHERE output_hash = texts.hash)
     """)
+
+
+def recent_prompts(database: Database, limit: int) -> list[tuple[str, bool]]:
+    """The latest prompts, newest first, and whether each went through a chat template: then it is the whole
+    conversation.
+    """
+    rows = database.rows(
+        """SELECT text, coalesce(json_extract(options, '$.template'), 0) AS template
+           FROM generations JOIN runs ON runs.id = run_id JOIN texts ON texts.hash = prompt_hash
+           ORDER BY run_id DESC LIMIT ?""",
+        (limit,),
+    )
+    return [(row["text"], bool(row["template"])) for row in rows]

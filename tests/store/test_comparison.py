@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from store import StoreError
 from store.comparison import verdict
+from store.noise import margin, quantile
 from store.samples import Sample
 from tests.store.conftest import T
 
@@ -176,17 +177,55 @@ numbers = st.floats(-1e6, 1e6)
 spreads = st.none() | st.floats(0, 1e6)
 
 
-@given(mean=numbers, base=numbers, spread=spreads, base_spread=spreads)
-def test_better_one_way_is_worse_the_other_and_noise_is_noise_both_ways(mean, base, spread, base_spread):
-    sample, reference = Sample(mean, spread, 2), Sample(base, base_spread, 2)
-    lower, higher = verdict(sample, reference, "lower"), verdict(sample, reference, "higher")
+measured = st.builds(lambda mean, spread, n: Sample(mean, spread, 1 if spread is None else n), numbers, spreads,
+                     st.integers(2, 50))  # fmt: skip
+
+
+@given(sample=measured, reference=measured, timing=st.booleans())
+def test_better_one_way_is_worse_the_other_and_noise_is_noise_both_ways(sample, reference, timing):
+    lower = verdict(sample, reference, "lower", timing=timing)
+    higher = verdict(sample, reference, "higher", timing=timing)
     assert {lower, higher} in ({"better", "worse"}, {"same"}, {"within noise"})
     turned = {"better": "worse", "worse": "better"}.get(lower, lower)
-    assert verdict(reference, sample, "lower") == turned
-    if spread is None or base_spread is None:
+    assert verdict(reference, sample, "lower", timing=timing) == turned
+    if sample.n == reference.n == 1 and not timing:
         assert lower != "within noise"
-    elif abs(mean - base) > spread + base_spread:
-        assert lower in ("better", "worse")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "timing", "expected"),
+    [
+        # Welch's interval, against scipy.stats.ttest_ind(..., equal_var=False).confidence_interval
+        (Sample(0, 3.0, 3), Sample(0, 1.0, 3), False, 4.303 * (9 / 3 + 1 / 3) ** 0.5),
+        (Sample(0, 2.0, 10), Sample(0, 2.0, 10), False, 2.101 * (8 / 10) ** 0.5),
+        (Sample(0, 0.0, 5), Sample(0, 0.0, 5), True, 0.0),
+        # one single value beside repeats
+        (Sample(0, 3.0, 3), Sample(50.0, None, 1), True, 4.303 * 3 * (4 / 3) ** 0.5),
+        # single values
+        (Sample(100.0, None, 1), Sample(96.0, None, 1), True, 5.0),
+        (Sample(100.0, None, 1), Sample(96.0, None, 1), False, 0.0),
+    ],
+)
+def test_the_margin_of_chance(one, other, timing, expected):
+    assert margin(one, other, timing=timing) == pytest.approx(expected)
+    assert margin(other, one, timing=timing) == pytest.approx(expected)
+
+
+def test_quantiles_fall_towards_the_normal_one():
+    found = [quantile(freedom) for freedom in (1, 1.9, 2, 5, 29, 30, 31, 40, 120, 1e12)]
+    assert found == sorted(found, reverse=True)
+    assert quantile(40) == pytest.approx(2.021, abs=2e-3)
+    assert quantile(1e12) == pytest.approx(1.960, abs=1e-4)
+
+
+def test_single_speeds_within_five_percent_are_noise_and_single_sizes_are_not(store, add):
+    runs = [
+        add(metrics={"bytes": 100.0 * 2**30, "decode_tok_s": 100.0}),
+        add(metrics={"bytes": 99.0 * 2**30, "decode_tok_s": 104.0}),
+    ]
+    comparison = store.compare(runs)
+    assert line(comparison, "decode_tok_s").cells[1].verdict == "within noise"
+    assert line(comparison, "bytes").cells[1].verdict == "better"
 
 
 def test_times_are_compared_between_jobs_of_one_kind_only(store, add):
