@@ -1,40 +1,47 @@
-"""Where fqconsole keeps its files: one function a place, all under FQCONSOLE_HOME when that is set."""
+"""Where fqconsole keeps its files: one function a place."""
 
-import os
 from pathlib import Path
 
-import platformdirs
+from fqconsole.home import config_file, may_be_set, place
 
-
-def _place(kind: str) -> Path:
-    home = os.environ.get("FQCONSOLE_HOME")
-    if home:
-        return Path(home).expanduser() / kind
-    finder = getattr(platformdirs, f"user_{kind}_path")
-    found: Path = finder("fqconsole", appauthor=False)
-    return found
-
-
-def config_file() -> Path:
-    """The operator's settings, `config.toml`."""
-    return _place("config") / "config.toml"
+__all__ = [
+    "cache_dir",
+    "checkpoints_dir",
+    "config_file",
+    "log_dir",
+    "model_folders",
+    "store_file",
+]
 
 
 def store_file() -> Path:
-    """The SQLite file that holds every run."""
-    return _place("data") / "runs.db"
+    """The SQLite file that holds every run: the setting `runs.store`, else one in the data folder.
+
+    Raises UsageError for settings that can't be read.
+    """
+    from fqconsole.settings import load
+
+    chosen = load().runs.store if may_be_set() else ""
+    return Path(chosen).expanduser() if chosen else place("data") / "runs.db"
+
+
+def model_folders() -> tuple[Path, ...]:
+    """Folders of the operator's own models: the setting `models.folders`. Raises UsageError as above."""
+    from fqconsole.settings import load
+
+    return tuple(Path(folder).expanduser() for folder in load().models.folders) if may_be_set() else ()
 
 
 def checkpoints_dir() -> Path:
     """Where quantized checkpoints go when no folder is named."""
-    return _place("data") / "checkpoints"
+    return place("data") / "checkpoints"
 
 
 def log_dir() -> Path:
     """Log files of the console and of each worker."""
-    return _place("state") / "log"
+    return place("state") / "log"
 
 
 def cache_dir() -> Path:
     """What can be made again: derived built-in models, kernel choices."""
-    return _place("cache")
+    return place("cache")

@@ -11,14 +11,17 @@ from typing import Any, ClassVar
 from textual import on, work
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.events import DescendantFocus
 from textual.message_pump import MessagePump
 from textual.worker import Worker, WorkerState
 
 from fqconsole import paths
 from fqconsole.app import formatting
-from fqconsole.app.actions import actions_of, bindings_of
+from fqconsole.app.actions import Action, actions_of, bindings_of
+from fqconsole.app.appearance import dress, hold_still, next_theme
 from fqconsole.app.gpu_history import GpuHistory
 from fqconsole.app.job_runner import PERIOD, JobHandle, JobRunner
+from fqconsole.app.keymap import keymap, with_keys
 from fqconsole.app.messages import (
     FitChanged,
     GpuReadings,
@@ -33,7 +36,7 @@ from fqconsole.app.messages import (
 from fqconsole.app.modes import MODES
 from fqconsole.app.palette import ActionCommands
 from fqconsole.app.quantize_progress import overall_fraction
-from fqconsole.app.screens.dialogs import HelpDialog, JumpDialog, LogDrawer, Question
+from fqconsole.app.screens.dialogs import Explanation, HelpDialog, JumpDialog, LogDrawer, Question
 from fqconsole.app.screens.fit import FitScreen
 from fqconsole.app.screens.gpus import GpusScreen
 from fqconsole.app.screens.mode_screen import ModeScreen
@@ -42,16 +45,25 @@ from fqconsole.app.screens.quantize import QuantizeScreen
 from fqconsole.app.screens.runs import RunsScreen
 from fqconsole.app.screens.session import SessionScreen
 from fqconsole.app.services import Services, real_services
+from fqconsole.app.settings_view import settings_lines
 from fqconsole.app.store_thread import StoreThread, sentence
 from fqconsole.app.terminal_watch import TerminalWatch
-from fqconsole.app.theme import THEME
-from fqconsole.app.workspace import Workspace
+from fqconsole.app.workspace import FitChoice, Workspace
+from fqconsole.errors import UsageError
 from fqconsole.jobs.messages import Request
+from fqconsole.settings import Settings, load
 
 ENDED_BY = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
 
 
-BADGE_PLACES = {"quantize": "quantize", "download": "models", "evaluate": "quantize"}
+BADGE_PLACES = {
+    "quantize": "quantize",
+    "download": "models",
+    "describe": "models",
+    "evaluate": "quantize",
+    "plan": "fit",
+    "probe": "fit",
+}
 
 
 def job_word(job: JobHandle) -> str:
@@ -88,10 +100,11 @@ class FqConsole(App[None], inherit_bindings=False):
     ]
     VERTICAL_BREAKPOINTS = [(0, "-too-short"), (24, "-short"), (34, "-tall")]  # noqa: RUF012
 
-    def __init__(self, services: Services | None = None) -> None:
+    def __init__(self, services: Services | None = None, settings: Settings | None = None) -> None:
         super().__init__()
+        self.settings = settings or Settings()
         self.services = services or real_services()
-        self.workspace = Workspace()
+        self.workspace = Workspace(choice=FitChoice(bits=self.settings.quantize.bits))
         self.store = StoreThread(self.services.open_store)
         self.jobs = JobRunner(self.services, self.store, lambda: [self, *self.screens_alive()])
         self.gpus = GpuHistory()
@@ -100,8 +113,8 @@ class FqConsole(App[None], inherit_bindings=False):
     # start and end
 
     def on_mount(self) -> None:
-        self.register_theme(THEME)
-        self.theme = THEME.name
+        dress(self, self.settings.screen)
+        self.set_keymap(keymap(self.settings.keys))
         self._listen_to_signals()
         self.set_interval(PERIOD, self.jobs.flush_all)
         self.call_after_refresh(self._after_first_paint)
@@ -144,7 +157,7 @@ class FqConsole(App[None], inherit_bindings=False):
     def watch_gpus(self) -> None:
         self._read_gpus()
         if self.services.gpu_interval > 0:
-            self.set_interval(self.services.gpu_interval, self._read_gpus)
+            self.set_interval(self.settings.screen.gpu_interval, self._read_gpus)
 
     @work(group="gpus", thread=True, exclusive=True, exit_on_error=False)
     def _read_gpus(self) -> None:
@@ -191,8 +204,27 @@ class FqConsole(App[None], inherit_bindings=False):
         if not isinstance(screen, ModeScreen):
             return
         title = next(mode.title for mode in MODES if mode.name == screen.MODE)
-        groups = [(f"On {title}", actions_of(screen.MODE)), ("Everywhere", actions_of("everywhere"))]
+        groups = [
+            (f"On {title}", tuple(self.as_bound(actions_of(screen.MODE)))),
+            ("Everywhere", tuple(self.as_bound(actions_of("everywhere")))),
+        ]
         self.push_screen(HelpDialog(title, screen.help_text(), groups))
+
+    def as_bound(self, actions: Iterable[Action]) -> list[Action]:
+        """Actions with the keys that start them here: the operator may have given them others."""
+        return with_keys(actions, self.settings.keys)
+
+    def action_theme(self) -> None:
+        self.theme = next_theme(self.theme)
+        self.notify(f"Theme {self.theme}; `screen.theme` in config.toml keeps it.", timeout=3, markup=False)
+
+    def action_settings(self) -> None:
+        self.push_screen(Explanation("Settings in force", settings_lines()))
+
+    @on(DescendantFocus)
+    def _focused(self, message: DescendantFocus) -> None:
+        if self.settings.screen.reduced_motion:
+            hold_still(message.widget)
 
     def action_log_drawer(self) -> None:
         self.push_screen(LogDrawer(self.jobs, str(paths.log_dir())))
@@ -296,6 +328,7 @@ class FqConsole(App[None], inherit_bindings=False):
     @on(PreviewReady)
     def _preview_ready(self, message: PreviewReady) -> None:
         self.workspace.preview = message.preview
+        self.workspace.planned = message.planned
         self.tell_workspace_changed("preview")
 
     @on(SessionWanted)
@@ -320,7 +353,13 @@ def run_console(services: Services | None = None) -> int:
             "The console draws on stderr, which is not a terminal: run fqconsole without 2> redirection.\n"
         )
         return 2
-    app = FqConsole(services)
+    try:
+        settings = load()
+        keymap(settings.keys)
+    except UsageError as error:
+        sys.stdout.write(f"fqconsole: {error}\n")
+        return error.exit_code
+    app = FqConsole(services, settings)
     watch = TerminalWatch(sys.stderr.fileno(), lambda: app.post_message(TerminalGone()))
     watch.start()
     try:

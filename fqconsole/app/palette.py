@@ -11,7 +11,8 @@ class ActionCommands(Provider):
 
     def _actions(self) -> tuple[Action, ...]:
         mode = self.screen.MODE if isinstance(self.screen, ModeScreen) else ""
-        return tuple(item for where in (mode, "everywhere") for item in actions_of(where) if item.palette)
+        found = [item for where in (mode, "everywhere") for item in actions_of(where) if item.palette]
+        return tuple(self.screen.console.as_bound(found) if isinstance(self.screen, ModeScreen) else found)
 
     async def _run(self, item: Action) -> None:
         await self.app.run_action(item.call, self.screen)

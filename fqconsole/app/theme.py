@@ -16,3 +16,50 @@ THEME = Theme(
     error="#e06c75",
     dark=True,
 )
+
+LIGHT = Theme(
+    name="light",
+    primary="#1f6f9f",
+    secondary="#5f5f87",
+    accent="#1f7f4f",
+    foreground="#1c2126",
+    background="#f6f5f1",
+    surface="#ebe9e2",
+    panel="#d3d0c6",
+    success="#1f7f3f",
+    warning="#8a5a00",
+    error="#b02a37",
+    dark=False,
+)
+
+AMBER = Theme(
+    name="amber",
+    primary="#ffb000",
+    secondary="#b37b00",
+    accent="#ffd75f",
+    foreground="#f0c674",
+    background="#120e06",
+    surface="#1b1509",
+    panel="#3a2d12",
+    success="#d7d75f",
+    warning="#ff8700",
+    error="#ff5f5f",
+    dark=True,
+)
+
+CONTRAST = Theme(
+    name="contrast",
+    primary="#ffff00",
+    secondary="#00ffff",
+    accent="#00ffff",
+    foreground="#ffffff",
+    background="#000000",
+    surface="#000000",
+    panel="#808080",
+    success="#00ff00",
+    warning="#ffff00",
+    error="#ff8080",
+    dark=True,
+)
+
+THEMES = (THEME, LIGHT, AMBER, CONTRAST)

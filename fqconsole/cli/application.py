@@ -10,6 +10,8 @@ from typer.core import TyperGroup
 
 import fqconsole
 from fqconsole.cli import (
+    api,
+    config,
     demo,
     doctor,
     evaluate,
@@ -26,6 +28,7 @@ from fqconsole.cli import (
 )
 from fqconsole.cli.ending import EndedBySignal, listen
 from fqconsole.cli.faults import report
+from fqconsole.cli.flags import defaults_of_commands, environment_kept, keep
 from fqconsole.cli.output import ReaderGone, complain, write
 
 READER_GONE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
@@ -37,10 +40,12 @@ ORDER = (
     "verify",
     "evaluate",
     "generate",
+    "api",
     "runs",
     "gpus",
     "demo",
     "doctor",
+    "config",
     "paths",
     "shot",
 )
@@ -73,10 +78,12 @@ application.command("quantize")(quantize.quantize)
 application.command("verify")(verify.verify)
 application.command("evaluate")(evaluate.evaluate)
 application.command("generate")(generate.generate)
+application.command("api")(api.api)
 application.add_typer(runs.application, name="runs")
 application.command("gpus")(gpus.gpus)
 application.command("demo")(demo.demo)
 application.command("doctor")(doctor.doctor)
+application.add_typer(config.application, name="config")
 application.command("paths")(paths.paths)
 application.command("shot")(shot.shot)
 
@@ -90,15 +97,36 @@ def _print_version(asked: bool) -> None:
 @application.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
+    *,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
+    theme: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Colours of the console: fqconsole, light, amber or contrast."),
+    ] = None,
+    ascii_: Annotated[
+        bool, typer.Option("--ascii", help="Draw the console with ASCII only: no lines, blocks or braille.")
+    ] = False,
+    reduced_motion: Annotated[
+        bool, typer.Option("--reduced-motion", help="No animation and no blinking cursor in the console.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any setting of `fqconsole config show`, for this time."
+        ),
+    ] = None,
 ) -> None:
     """Make large language models small, see what that costs, and talk to the result.
 
     Without a command it opens the console. Each step of the console is a command here too.
     """
+    look = {"theme": theme or "", "ascii": _yes(ascii_), "reduced_motion": _yes(reduced_motion)}
+    keep({f"screen.{name}": value for name, value in look.items()}, settings or [])
+    if context.invoked_subcommand != "config":  # which mends what is wrong with them
+        context.default_map = defaults_of_commands()
     if context.invoked_subcommand is None:
         from fqconsole.app import run_console  # it answers signals itself, so that the terminal is put right
 
@@ -106,8 +134,17 @@ def root(
     listen()
 
 
+def _yes(given: bool) -> str:
+    return "true" if given else ""
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line; the exit code. Every failure is told in one line."""
+    with environment_kept():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # A terminal of another encoding shows \\u2014, and does not end the command.

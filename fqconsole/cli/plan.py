@@ -60,7 +60,7 @@ def plan(
     at once.
     """
     from fqconsole.cli.planning import Wish, measured, mode_of, wished
-    from fqconsole.cli.quantize import chosen_options, source_model
+    from fqconsole.cli.quantize import chosen_options, source_model, usual_bits
     from fqconsole.cli.run_store import open_store
     from quantizer.methods import methods_of, mode_word
     from quantizer.plan_file import plan_text
@@ -68,7 +68,7 @@ def plan(
     output = Output(json=json, quiet=quiet)
     wish = Wish(target_bits, fit, max_loss, plan_file, gpus, context, batch)
     wish.check(bits=bits, group_size=group_size)
-    rule = None if wish.named else chosen_options(bits or 4, None, group_size, 0.7)
+    rule = None if wish.named else chosen_options(bits or usual_bits(), None, group_size, 0.7)
     if rule is not None:
         rule.pop("mode")
     word = mode_word(methods_of(mode_of(wish, mode)))

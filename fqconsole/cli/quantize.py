@@ -114,13 +114,20 @@ def quantize(
         elif wish.named:
             choice = planned_options(store, output, model, wish, mode=mode, device=device)
         else:
-            choice = chosen_options(bits or 4, granularity, group_size, threshold, mode)
+            choice = chosen_options(bits or usual_bits(), granularity, group_size, threshold, mode)
         document = quantized(store, output, model, out=out, device=device, force=force, **choice)
     if json:
         output.result(document)
     elif not events:
         output.line(page(document))
         output.say(f'next: fqconsole generate {document["run_id"]} --prompt "..."')
+
+
+def usual_bits() -> int:
+    """Bits where none are asked for: the setting `quantize.bits`."""
+    from fqconsole.settings import load
+
+    return load().quantize.bits
 
 
 def chosen_options(

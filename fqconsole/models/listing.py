@@ -25,7 +25,12 @@ def list_models(folders: Sequence[Path] = (), *, include_cache: bool = True) -> 
     A folder is a model itself, or holds models one level down (two, for org/name). Cheap: names, indexes.
     """
     entries = _builtin_entries()
-    places = dict.fromkeys([*(folder.expanduser().absolute() for folder in folders), paths.checkpoints_dir()])
+    places = dict.fromkeys(
+        [
+            *(folder.expanduser().absolute() for folder in (*folders, *paths.model_folders())),
+            paths.checkpoints_dir(),
+        ]
+    )
     seen: set[str] = set()
     for place in places:
         for entry in _folder_entries(place):
@@ -38,7 +43,8 @@ def list_models(folders: Sequence[Path] = (), *, include_cache: bool = True) -> 
 
 
 def resolve_model(ref: str) -> ModelEntry:
-    """The model that `ref` names: a built-in id, a folder, a checkpoint's folder name, or a cached hub id.
+    """The model that `ref` names: a built-in id, a folder, the name of a checkpoint or of a model in the
+    operator's folders, or a cached hub id.
 
     Raises UsageError naming the nearest ids, or saying that a hub id is not on this machine.
     """
@@ -50,9 +56,10 @@ def resolve_model(ref: str) -> ModelEntry:
     folder = _folder(ref)
     if folder is not None:
         return folder_entry(folder)
-    checkpoint = paths.checkpoints_dir() / ref
-    if ref and ".." not in Path(ref).parts and _is_model(checkpoint):
-        return folder_entry(checkpoint)
+    if ref and ".." not in Path(ref).parts:
+        for place in (paths.checkpoints_dir(), *paths.model_folders()):
+            if _is_model(place / ref):
+                return folder_entry(place / ref)
     cached = cached_models()
     for entry in cached:
         if entry.id == ref:

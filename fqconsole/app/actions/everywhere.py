@@ -35,6 +35,8 @@ ACTIONS = (
         priority=True,
     ),
     Action("everywhere.log", ("f8",), "app.log_drawer", "log", "Open or close the log of this console"),
+    Action("everywhere.settings", ("f9",), "app.settings", "settings", "Show the settings and their origin"),
+    Action("everywhere.theme", (), "app.theme", "next theme", "Try the next theme"),
     Action("everywhere.screenshot", ("f7",), "app.shoot", "screenshot", "Save this screen as an SVG picture"),
     Action(
         "everywhere.maximize",

@@ -57,7 +57,11 @@ class ModeScreen(Screen[None]):
         return [(action(action_id), action(action_id).label) for action_id in self.FOOTER]
 
     def refresh_footer(self) -> None:
-        self.query_one(KeyFooter).show(self.footer_entries())
+        entries = self.footer_entries()
+        bound = self.console.as_bound(item for item, _word in entries)
+        self.query_one(KeyFooter).show(
+            [(item, word) for item, (_item, word) in zip(bound, entries, strict=True)]
+        )
 
     def workspace_changed(self, what: str) -> None:
         """Read the workspace again; `what` is the field that changed, or "shown"."""
