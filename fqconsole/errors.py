@@ -1,5 +1,13 @@
 """The failures an operator can act on: one sentence of what is wrong and where, one of what to do next."""
 
+from typing import Final
+
+import msgspec
+
+# What reading JSON or TOML that came from outside may raise: not only "malformed", but letters that are no
+# UTF-8, numbers of more digits than Python reads, and brackets nested deeper than its stack.
+MALFORMED: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+
 
 class OperatorError(Exception):
     """A failure with a clear sentence and, where there is one, the next step.

@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from fqconsole.errors import OperatorError
+from fqconsole.errors import MALFORMED, OperatorError
 from fqconsole.models.description import ModelDescription
 from quantizer.matrices import plan_matrices
 from quantizer.parts import Part
@@ -72,7 +72,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The source's config.json. Raises OperatorError when it is missing or no JSON object."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as failure:
+    except (OSError, *MALFORMED) as failure:
         raise OperatorError(f"{folder / CONFIG} can't be read.", "Download the model again.") from failure
     if not isinstance(config, dict):
         raise OperatorError(f"{folder / CONFIG} is no JSON object.", "Download the model again.")

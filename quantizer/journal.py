@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from fqconsole.errors import OperatorError, UsageError
+from fqconsole.errors import MALFORMED, OperatorError, UsageError
 from quantizer.disk import sync_folder, write_failure
 from quantizer.plan import Plan
 
@@ -122,7 +122,7 @@ def read_journal(folder: Path) -> tuple[JournalHead | None, list[PartRecord], in
     for line in data.splitlines(keepends=True):
         try:
             entry = _decoder.decode(line)
-        except msgspec.DecodeError:
+        except MALFORMED:
             break
         if not line.endswith(b"\n") or (head is None) != isinstance(entry, JournalHead):
             break

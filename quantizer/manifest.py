@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from fqconsole.errors import OperatorError
+from fqconsole.errors import MALFORMED, OperatorError
 from fqconsole.models.description import ModelDescription
 from quantizer.config import transformers_refusals
 from quantizer.journal import WrittenShard
@@ -121,7 +121,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise OperatorError(f"{path} can't be read: {failure.strerror}.") from failure
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as failure:
+    except MALFORMED as failure:
         raise OperatorError(f"{path} is damaged: {failure}.", "Quantize the model again.") from failure
     if manifest.version > MANIFEST_VERSION:
         raise OperatorError(f"{path} was written by a newer fqconsole.", "Update fqconsole.")

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from fqconsole import __version__, paths
+from fqconsole.errors import MALFORMED
 from fqconsole.models.description import ModelDescription
 from quantizer.disk import write_failure
 from quantizer.journal import SourceState, source_states
@@ -86,7 +87,7 @@ def load_plan(path: Path) -> Plan | None:
     """The plan kept there; None where there is none, or none that can be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Plan)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *MALFORMED):
         return None
 
 
@@ -94,7 +95,7 @@ def load_measured(path: Path) -> Measured | None:
     """What is kept there; None where nothing is, or nothing that can be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Measured)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *MALFORMED):
         return None
 
 

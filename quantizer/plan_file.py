@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from fqconsole.errors import UsageError
+from fqconsole.errors import MALFORMED, UsageError
 from quantizer.ladder import RUNGS
 from quantizer.measured import KEPT
 from quantizer.methods import DEFAULT_MODE, methods_of
@@ -83,7 +83,7 @@ def read_plan_file(path: Path) -> PlanFile:
         raise UsageError(f"{path} can't be read: {failure.strerror}.", "Check its name.") from failure
     except UnicodeDecodeError as failure:
         raise UsageError(f"{path} is no text in UTF-8.", "Make it with fqconsole plan --save.") from failure
-    except tomllib.TOMLDecodeError as failure:
+    except MALFORMED as failure:
         raise UsageError(f"{path} is no TOML: {failure}.", FIX) from failure
     unknown = [key for key in content if key not in KEYS]
     if unknown:

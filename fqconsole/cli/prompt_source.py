@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from fqconsole.errors import UsageError
+from fqconsole.errors import MALFORMED, UsageError
 
 Messages = tuple[tuple[str, str], ...]
 STDIN = "-"
@@ -40,7 +40,7 @@ def messages_of(file: Path) -> Messages:
         found = msgspec.json.decode(file.read_bytes(), type=list[Message])
     except OSError as error:
         raise UsageError(f"{file} can't be read: {error.strerror}.", "Check --messages.") from None
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         step = 'Write a list of {"role": "user", "content": "..."}.'
         raise UsageError(f"{file} holds no messages: {error}.", step) from None
     if not found:
@@ -59,6 +59,6 @@ def has_chat_template(folder: Path) -> bool:
         return True
     try:
         config = msgspec.json.decode((folder / "tokenizer_config.json").read_bytes())
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *MALFORMED):
         return False
     return isinstance(config, dict) and bool(config.get("chat_template"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from fqconsole import paths
+from fqconsole.errors import MALFORMED
 from fqconsole.fit.capacity import Capacity
 from fqconsole.fit.sizes import size
 from fqconsole.fit.term import Term
@@ -60,7 +61,7 @@ def kept_probes() -> tuple[Probe, ...]:
     """All that were kept; none where the file can't be read."""
     try:
         return msgspec.json.decode(probes_file().read_bytes(), type=tuple[Probe, ...])
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *MALFORMED):
         return ()
 
 

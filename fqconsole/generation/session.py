@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fqconsole.errors import OperatorError, UsageError
+from fqconsole.errors import MALFORMED, OperatorError, UsageError
 from fqconsole.generation import options
 from fqconsole.generation.decoding import DecodeInputs, Generation, OnTokens, generate_tokens, warm_up
 from fqconsole.generation.device import fitting_threads, release
@@ -183,7 +183,7 @@ def _end_tokens(path: Path, text_config: Any, tokenizer: Any) -> frozenset[int]:
     if file.is_file():
         try:
             stated = json.loads(file.read_text()).get("eos_token_id")
-        except (OSError, ValueError, AttributeError):
+        except (OSError, AttributeError, *MALFORMED):
             stated = None
     if stated is None:
         stated = getattr(text_config, "eos_token_id", None)

@@ -11,11 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-import msgspec
-
 import fqconsole
 from fqconsole import paths
-from fqconsole.errors import OperatorError
+from fqconsole.errors import MALFORMED, OperatorError
 from fqconsole.jobs.endings import Endings
 from fqconsole.jobs.event_pipe import EventPipe
 from fqconsole.jobs.messages import (
@@ -178,7 +176,7 @@ class Job:
         self._write_record(line + b"\n")
         try:
             event = decode_event(line)
-        except msgspec.MsgspecError as error:
+        except MALFORMED as error:
             text = f"The worker sent an event that this console can't read ({error}): {line[:200]!r}"
             self._queue.put_nowait(LogLine(t=time.time(), level="warning", text=text))
             return

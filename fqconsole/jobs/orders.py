@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from fqconsole.errors import UsageError
+from fqconsole.errors import MALFORMED, UsageError
 from fqconsole.jobs.messages import (
     PROTOCOL,
     AnyRequest,
@@ -153,7 +153,7 @@ def read_request(line: bytes) -> AnyRequest:
     """One line to a request. Raises ProtocolError naming the version or the field that is wrong."""
     try:
         envelope = msgspec.json.decode(line, type=_Envelope)
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise ProtocolError(f"A request can't be read: {error}.", "Send one JSON object a line.") from None
     if envelope.protocol != PROTOCOL:
         raise ProtocolError(
@@ -163,7 +163,7 @@ def read_request(line: bytes) -> AnyRequest:
         )
     try:
         return decode_request(line)
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise ProtocolError(
             f"The request {envelope.type or 'without a type'} can't be read: {error}.",
             "See docs/jobs.md for the fields of each request.",

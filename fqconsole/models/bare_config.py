@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from fqconsole import paths
+from fqconsole.errors import MALFORMED
 from fqconsole.models.config import Config, read_config
 from fqconsole.models.describe import build
 from fqconsole.models.description import ModelDescription, ModelEntry, TensorInfo
@@ -57,7 +58,7 @@ def cached_shapes(config: Config) -> ClassShapes | None:
     """What an earlier worker found for the same config, if it can be read."""
     try:
         return msgspec.json.decode(_place(config).read_bytes(), type=ClassShapes)
-    except (OSError, msgspec.MsgspecError, RecursionError):
+    except (OSError, *MALFORMED):
         return None
 
 

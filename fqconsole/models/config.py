@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from fqconsole.errors import MALFORMED
 from fqconsole.models.class_defaults import CLASS_DEFAULTS
 from fqconsole.models.errors import ModelError, shown
 
@@ -160,7 +161,7 @@ def parse_config(data: bytes, place: str) -> Config:
         raise ModelError(f"{place} is {len(data) >> 20} MiB, which no config.json is.", "Pick another model.")
     try:
         decoded = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError, ValueError) as failure:
+    except MALFORMED as failure:
         raise ModelError(f"{place} is no valid JSON: {shown(failure, 120)}.", "Repair the file.") from None
     if not isinstance(decoded, dict):
         raise ModelError(f"{place} holds no JSON object.", "Repair the file.")

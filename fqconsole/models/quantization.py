@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from fqconsole.errors import MALFORMED
 from fqconsole.models.config import Config
 from fqconsole.models.description import QuantizationInfo
 from fqconsole.models.errors import shown
@@ -91,5 +92,5 @@ def read_manifest(manifest: Path) -> ManifestHead | None:
         if manifest.stat().st_size > MAX_MANIFEST_BYTES:
             return None
         return msgspec.json.decode(manifest.read_bytes(), type=_Manifest).source
-    except (OSError, msgspec.MsgspecError, RecursionError, ValueError):
+    except (OSError, *MALFORMED):
         return None

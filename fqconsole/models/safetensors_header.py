@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import msgspec
 
+from fqconsole.errors import MALFORMED
 from fqconsole.models.description import TensorInfo
 from fqconsole.models.errors import ModelError, shown
 
@@ -70,7 +71,7 @@ def parse_header(header: bytes, file_size: int, file: str) -> list[TensorInfo]:
     """
     try:
         raw = _outer.decode(header)
-    except (msgspec.DecodeError, RecursionError, ValueError):
+    except MALFORMED:
         _refuse(file, "has a header that is no JSON object")
     raw.pop("__metadata__", None)
     data_start = LENGTH_BYTES + len(header)
@@ -121,7 +122,7 @@ def read_header(path: Path, file: str | None = None) -> list[TensorInfo]:
 def _tensor(name: str, raw: msgspec.Raw, file: str, data_start: int) -> TensorInfo:
     try:
         entry = _inner.decode(raw)
-    except (msgspec.DecodeError, RecursionError, ValueError) as failure:
+    except MALFORMED as failure:
         _refuse(file, f"has a lying header: tensor {shown(name)}: {shown(failure, 120)}")
     bits = DTYPE_BITS.get(entry.dtype)
     if bits is None:

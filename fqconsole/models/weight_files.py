@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from fqconsole.errors import MALFORMED
 from fqconsole.models.description import TensorInfo
 from fqconsole.models.errors import SAFETENSORS_ONLY, ModelError, shown
 from fqconsole.models.safetensors_header import read_header
@@ -53,7 +54,7 @@ def weight_map(index: bytes, place: str) -> Mapping[str, str]:
     """Tensor name → file name. Raises ModelError when the index is malformed or names a file elsewhere."""
     try:
         decoded: Any = msgspec.json.decode(index)
-    except (msgspec.DecodeError, RecursionError, ValueError):
+    except MALFORMED:
         decoded = None
     found = decoded.get("weight_map") if isinstance(decoded, dict) else None
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
