@@ -18,6 +18,7 @@ SLOW = ("textual", "asyncio", "msgspec", "huggingface_hub", "sqlite_utils")  # t
 TORCH_FREE = (
     "fqconsole.app",
     "fqconsole.cli",
+    "fqconsole.cli.api",
     "fqconsole.cli.application",
     "fqconsole.demo",
     "fqconsole.errors",

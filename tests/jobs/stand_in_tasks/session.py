@@ -1,8 +1,13 @@
-"""A session that answers with the prompt's own words; "fail" and "die" go wrong, "endless" goes on."""
+"""A session that answers with the prompt's own words; "fail" and "die" go wrong, "endless" goes on.
+
+A model whose path ends in "chat" has a chat template and answers the last message.
+"""
 
 import os
 import signal
 import time
+
+import msgspec
 
 from fqconsole.jobs.failures import failure_of
 from fqconsole.jobs.messages import (
@@ -26,7 +31,7 @@ def run(request, desk):
             precision="int4",
             device="cpu",
             context=512,
-            has_chat_template=False,
+            has_chat_template=request.model_path.endswith("chat"),
             load_seconds=0.5,
             weights_bytes=1000,
             path="stand-in",
@@ -35,6 +40,8 @@ def run(request, desk):
     )
     while (item := desk.orders.next_send()) is not None:
         number, send = item
+        if send.messages is not None:
+            send = msgspec.structs.replace(send, prompt=send.messages[-1][1])
         if send.prompt == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if send.prompt == "fail":

@@ -1,0 +1,1 @@
+"""What starts vLLM or SGLang on a checkpoint: sizes, kernels, commands, reasons to refuse; torch-free."""
