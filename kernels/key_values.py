@@ -28,7 +28,7 @@ class KeyValueCache:
     """One layer's keys and values; see above for the layout.
 
     `keys` and `values` in the activations' dtype, or int8 with `scales` (of keys, of values), float32
-    `[B, KVH, C]` each. The last dimension is contiguous.
+    `[B, KVH, C]` each. All are contiguous.
     """
 
     keys: Tensor
@@ -42,6 +42,8 @@ class KeyValueCache:
             raise ValueError("a cache has keys [B, KVH, C, D], and values or a latent part of its keys")
         if self.values is not None and (self.values.shape[:3] != stored or self.values.dim() != 4):
             raise ValueError(f"values {list(self.values.shape)} do not fit keys {list(self.keys.shape)}")
+        if not all(part.is_contiguous() for part in (self.keys, self.values) if part is not None):
+            raise ValueError("a cache's keys and values are whole tensors, not views with gaps")
         if (self.scales is not None) != (self.keys.dtype == torch.int8):
             raise ValueError("int8 codes, and only they, have scales of keys and of values")
         if any(scale.shape != stored or scale.dtype != torch.float32 for scale in self.scales or ()):
@@ -143,6 +145,6 @@ def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """x `[..., D]` → codes int8 `[..., D]`, scales float32 `[...]`: the largest |x| of a row becomes 127."""
     wide = x.float()
     largest = wide.abs().amax(-1) if wide.shape[-1] else wide.new_zeros(wide.shape[:-1])
-    largest = torch.where(largest > 0, largest, 1.0)
-    codes = torch.floor(wide * (LARGEST_CODE / largest)[..., None] + 0.5)
-    return codes.clamp(-LARGEST_CODE, LARGEST_CODE).to(torch.int8), largest / LARGEST_CODE
+    scales = torch.where(largest > 0, largest, 1.0) / LARGEST_CODE
+    codes = torch.floor(wide / scales[..., None] + 0.5)
+    return codes.clamp(-LARGEST_CODE, LARGEST_CODE).to(torch.int8), scales

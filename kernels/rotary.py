@@ -51,9 +51,12 @@ def rotate_and_store(
     if qkv.dim() != 2 or qkv.shape[1] != heads * width + kv_heads * (width + cache.value_dim):
         raise ValueError(f"qkv {list(qkv.shape)} is not {heads} and two times {kv_heads} heads of {width}")
     check_angles(cos, sin, positions, rows, qkv.shape[0], width)
-    for weight, count in ((q_norm, heads), (k_norm, kv_heads)):
-        if weight is not None and weight.shape not in ((width,), (count * width,)):
-            raise ValueError(f"a norm of {weight.shape[0]} weights for {count} heads of {width}")
+    if (q_norm is None) != (k_norm is None):
+        raise ValueError("queries and keys have norms together or not at all")
+    if q_norm is not None and k_norm is not None:
+        sizes = (q_norm.numel(), k_norm.numel())
+        if sizes not in ((width, width), (heads * width, kv_heads * width)):
+            raise ValueError(f"norms of {sizes} weights for {heads} and {kv_heads} heads of {width}")
     if runs_triton(qkv.device):
         from kernels.rotary_kernel import rotate_and_store_on_gpu
 
@@ -85,8 +88,9 @@ def rotate_and_store_plain(
     """The same in plain torch."""
     kv_heads, width = cache.keys.shape[1], cache.keys.shape[3]
     q, k, v = qkv.split((heads * width, kv_heads * width, kv_heads * cache.value_dim), -1)
-    q = normed_heads(q, heads, q_norm, eps, kind)
-    k = normed_heads(k, kv_heads, k_norm, eps, kind)
+    whole = q_norm is not None and q_norm.shape[0] != width
+    q = normed_heads(q, heads, q_norm, eps, kind, whole)
+    k = normed_heads(k, kv_heads, k_norm, eps, kind, whole)
     if cos is not None and sin is not None:
         of_token = positions.clamp(min=0)
         angles = (cos[of_token, None], sin[of_token, None])
@@ -177,13 +181,15 @@ def check_angles(
         raise ValueError(f"angles {list(cos.shape)} and {list(sin.shape)} do not fit heads of {width}")
 
 
-def normed_heads(x: Tensor, heads: int, weight: Tensor | None, eps: float, kind: NormKind) -> Tensor:
-    """x `[T, heads D]` → `[T, heads, D]`, normed by head or as a whole, as the weight's size says."""
-    whole = weight is not None and weight.shape[0] == x.shape[1] and heads > 1
+def normed_heads(
+    x: Tensor, heads: int, weight: Tensor | None, eps: float, kind: NormKind, whole: bool
+) -> Tensor:
+    """x `[T, heads D]` → `[T, heads, D]`, normed by head or as a whole."""
+    if weight is None:
+        return x.unflatten(-1, (heads, -1))
     if whole:
-        x = normed_rows(x, weight, None, eps, kind)
-    by_head = x.unflatten(-1, (heads, -1))
-    return by_head if weight is None or whole else normed_rows(by_head, weight, None, eps, kind)
+        return normed_rows(x, weight, None, eps, kind).unflatten(-1, (heads, -1))
+    return normed_rows(x.unflatten(-1, (heads, -1)), weight, None, eps, kind)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
