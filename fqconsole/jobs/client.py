@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import fqconsole
 from fqconsole import paths
@@ -52,7 +52,6 @@ class Job:
         self._endings = Endings(request)
         self._cancelling = False
         self._exit_code: int | None = None
-        self._record: BinaryIO | None = None
         self._following: asyncio.Task[int] | None = None
 
     @classmethod
@@ -61,17 +60,14 @@ class Job:
         request: StartRequest,
         *,
         log_dir: Path | None = None,
-        record_to: Path | None = None,
         command: Sequence[str] = WORKER,
     ) -> "Job":
         """Start a worker and give it `request`.
 
-        The worker's own output goes to a new file in `log_dir` (default: the console's log folder). With
-        `record_to` every event line is also written there, for a later `Replay`. `command` is what is run.
-        Raises OperatorError when the process can't be started, OSError when `record_to` can't be written.
+        The worker's own output goes to a new file in `log_dir` (default: the console's log folder).
+        `command` is what is run. Raises OperatorError when the process can't be started.
         """
         label = getattr(request, "run_id", "") or type(request).__name__.removeprefix("Start").lower()
-        record = None if record_to is None else record_to.open("wb")
         read_end, write_end = os.pipe()
         try:
             log_path = new_worker_log(log_dir or paths.log_dir(), label)
@@ -90,12 +86,11 @@ class Job:
         finally:
             os.close(write_end)
         job = cls(process, request, log_path)
-        await job._attach(read_end, record)
+        await job._attach(read_end)
         await job._write(request)
         return job
 
-    async def _attach(self, read_end: int, record: BinaryIO | None) -> None:
-        self._record = record
+    async def _attach(self, read_end: int) -> None:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: self._pipe, os.fdopen(read_end, "rb", 0))
         self._following = asyncio.create_task(self._follow(transport))
@@ -173,7 +168,6 @@ class Job:
             await stdin.drain()
 
     def _take_line(self, line: bytes) -> None:
-        self._write_record(line + b"\n")
         try:
             event = decode_event(line)
         except MALFORMED as error:
@@ -204,19 +198,10 @@ class Job:
         missing = self._endings.missing(returncode, cancelling=self._cancelling, log_path=self.log_path)
         for event in missing:
             self._endings.note(event)
-            self._write_record(encode(event))
             self._queue.put_nowait(event)
         self._exit_code = self._endings.exit_code(returncode, cancelling=self._cancelling)
-        if self._record is not None:
-            self._record.close()
-            self._record = None
         self._queue.put_nowait(None)
         return self._exit_code
-
-    def _write_record(self, line: bytes) -> None:
-        if self._record is not None:
-            self._record.write(line)
-            self._record.flush()
 
     def _signal(self, number: signal.Signals) -> None:
         # The worker leads a session and so a process group of its own.

@@ -24,14 +24,17 @@ from fqconsole.jobs.messages import (
 from fqconsole.jobs.recording import Entry, RecordedJob, read_recording
 
 LONGEST_WAIT = 10.0  # seconds: a recording may hold a coffee break, a demonstration should not
-NOTHING_MORE = ("This is a recording: nothing more was asked in it.", "q quits, or look at the other screens.")
+NOTHING_MORE = (
+    "This is a recording: nothing more was asked in it.",
+    "q quits, or look at the other screens.",
+)
 
 
 class Replay:
     """Stands in for `Job`. `speed` 1 keeps the recorded time, 4 is four times as fast, None does not wait.
 
-    A session waits for each prompt, and tells the answer that was recorded, whatever it is asked. Runs get the
-    ids of the live requests. With a `clock` the events carry its times, else the recorded ones.
+    Without a `clock` it is just the recorded stream. With one, events carry its times and the run ids of
+    live requests, and a session waits for prompts: it tells the recorded answer, whatever it is asked.
     """
 
     def __init__(
@@ -116,8 +119,7 @@ class Replay:
         if isinstance(event, JobDone | JobFailed):
             self._open = ""
             self._hurry = False
-            failed = isinstance(event, JobFailed)
-            self._code = event.exit_code if failed else 0 if event.status == "done" else 130
+            self._code = _exit_code(event)
         return msgspec.structs.replace(event, **changes)
 
     def _now(self, recorded: float) -> float:
@@ -148,6 +150,12 @@ class Replay:
         return 130 if self._cancelled else self._code
 
 
+def _exit_code(event: JobDone | JobFailed) -> int:
+    if isinstance(event, JobFailed):
+        return event.exit_code
+    return 0 if event.status == "done" else 130
+
+
 class ReplayedWorkers:
     """Starts recorded jobs instead of workers: each request gets the next recorded job of its kind."""
 
@@ -167,7 +175,9 @@ class ReplayedWorkers:
 
         alike = [job for job in self._left if type(job.start) is type(request)]
         if not alike:
-            raise OperatorError("The recording holds no more of this.", "q quits, or look at the other screens.")
+            raise OperatorError(
+                "The recording holds no more of this.", "q quits, or look at the other screens."
+            )
         place = getattr(request, "model_path", "")
         job = next((job for job in alike if getattr(job.start, "model_path", "") == place), alike[0])
         self._left.remove(job)

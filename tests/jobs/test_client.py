@@ -34,6 +34,7 @@ from fqconsole.jobs.messages import (
     TokensGenerated,
     WorkerStarted,
 )
+from fqconsole.jobs.recording import RecordingWriter
 from fqconsole.jobs.replay import Replay
 from tests.jobs.conftest import (
     collect,
@@ -305,7 +306,7 @@ async def test_a_session_cancelled_while_it_answers_keeps_what_it_said(start):
 
 
 async def test_a_recorded_stream_replays_as_the_same_events(start, tmp_path):
-    job = await start(quantize_request(matrices=3), record_to=tmp_path / "events.jsonl")
+    job = await RecordingWriter(tmp_path / "events.jsonl").recorded(start)(quantize_request(matrices=3))
     lived = await collect(job)
     replay = Replay.read(tmp_path / "events.jsonl")
     assert await collect(replay) == lived
@@ -313,7 +314,7 @@ async def test_a_recorded_stream_replays_as_the_same_events(start, tmp_path):
 
 
 async def test_the_end_that_the_client_made_is_recorded_too(start, tmp_path):
-    job = await start(fault_request("exit"), record_to=tmp_path / "events.jsonl")
+    job = await RecordingWriter(tmp_path / "events.jsonl").recorded(start)(fault_request("exit"))
     lived = await collect(job)
     assert await collect(Replay.read(tmp_path / "events.jsonl")) == lived
 

@@ -6,6 +6,8 @@ import pytest
 from fqconsole.gpus import GpuSnapshot
 from fqconsole.jobs import messages as m
 from fqconsole.jobs.recorder import Recorder
+from fqconsole.jobs.recording import RecordingWriter
+from fqconsole.jobs.replay import Replay
 from store import Store, UnknownRunError
 from tests.jobs.conftest import collect, quantize_request
 from tests.jobs.examples import EVENTS, PLAN, T
@@ -178,14 +180,12 @@ def test_every_kind_of_event_twice_gives_the_same_rows(store):
 
 
 async def test_a_real_stream_recorded_live_and_replayed_gives_the_same_rows(start, tmp_path):
-    job = await start(quantize_request(matrices=5), record_to=tmp_path / "events.jsonl")
+    job = await RecordingWriter(tmp_path / "events.jsonl").recorded(start)(quantize_request(matrices=5))
     events = await collect(job)
     stores = [Store.open(tmp_path / name) for name in ("live.db", "replayed.db")]
     for store in stores:
         begin(store)
     record(stores[0], events)
-    from fqconsole.jobs.replay import Replay
-
     record(stores[1], await collect(Replay.read(tmp_path / "events.jsonl")))
     assert dump(stores[0]) == dump(stores[1])
     assert len(dump(stores[0])["matrices"]) == 5

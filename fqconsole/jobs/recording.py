@@ -1,0 +1,219 @@
+"""Recordings: what workers told and what they were asked, of one job or of a whole evening at the console.
+
+One JSON object a line. An event alone (`fqconsole quantize … --events > file`) belongs to the one job of its
+file; the console writes `{"job": 1, "t": …, "request": {…}}` and `{"job": 1, "event": {…}}`. A name that ends
+in .gz is compressed.
+"""
+
+import gzip
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+import msgspec
+
+from fqconsole.errors import UsageError
+from fqconsole.jobs.messages import (
+    AnyEvent,
+    EvaluationDone,
+    PlanReady,
+    Request,
+    Send,
+    SessionReady,
+    StartEvaluate,
+    StartQuantize,
+    StartSession,
+    decode_event,
+    decode_request,
+    encode,
+)
+
+ADVICE = "Name a file of events, one JSON object a line: see docs/jobs.md."
+
+
+NOTHING = msgspec.Raw(b"")
+
+
+class Worker(Protocol):
+    """The console's side of a job, as `fqconsole.jobs.Job` is."""
+
+    def events(self) -> AsyncIterator[AnyEvent]: ...
+
+    async def send(self, request: Request) -> None: ...
+
+    async def cancel(self) -> None: ...
+
+    async def wait(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An event, or a request that was sent to the worker, at `t` seconds since the epoch."""
+
+    t: float
+    said: AnyEvent | Request
+
+
+@dataclass(frozen=True)
+class RecordedJob:
+    """What one worker was started with, and everything after that in order."""
+
+    start: Request
+    entries: tuple[Entry, ...]
+    t: float
+
+    @property
+    def events(self) -> tuple[AnyEvent, ...]:
+        return tuple(entry.said for entry in self.entries if not isinstance(entry.said, Request))
+
+    @property
+    def prompts(self) -> tuple[Send, ...]:
+        """What a session was asked."""
+        return tuple(entry.said for entry in self.entries if isinstance(entry.said, Send))
+
+
+class _Line(msgspec.Struct):
+    """A line of the console; `type` stands only in a bare event."""
+
+    job: int = 1
+    t: float = 0.0
+    request: msgspec.Raw = NOTHING
+    event: msgspec.Raw = NOTHING
+    type: str = ""
+
+
+def read_recording(path: Path) -> tuple[RecordedJob, ...]:
+    """The jobs in a recording, in the order of their start.
+
+    Raises UsageError where the file can't be read, names the line that is none, or holds no job.
+    """
+    starts: dict[int, Entry] = {}
+    entries: dict[int, list[Entry]] = {}
+    for number, line in _lines(path):
+        try:
+            job, entry = _entry(line)
+        except msgspec.MsgspecError as error:
+            raise UsageError(f"Line {number} of {path} is no event: {error}.", ADVICE) from None
+        if isinstance(entry.said, Request) and job not in starts and not isinstance(entry.said, Send):
+            starts[job] = entry
+            entries.setdefault(job, [])
+        else:
+            entries.setdefault(job, []).append(entry)
+    found = []
+    for job, said in entries.items():
+        start = starts.get(job) or _guessed(said)
+        if start is not None:
+            found.append(RecordedJob(cast(Request, start.said), tuple(said), start.t))
+    if not found:
+        raise UsageError(f"{path} holds no job that can be shown.", ADVICE)
+    return tuple(sorted(found, key=lambda job: job.t))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        content = path.read_bytes()
+        lines = (gzip.decompress(content) if path.suffix == ".gz" else content).split(b"\n")
+    except (OSError, EOFError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or "it is no whole gzip file"
+        raise UsageError(f"The recording {path} can't be read: {why}.", ADVICE) from None
+    yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def _entry(line: bytes) -> tuple[int, Entry]:
+    parts = msgspec.json.decode(line, type=_Line)
+    if bytes(parts.request):
+        return parts.job, Entry(parts.t, decode_request(bytes(parts.request)))
+    event = decode_event(bytes(parts.event) or line)
+    return parts.job, Entry(event.t, event)
+
+
+def _guessed(entries: list[Entry]) -> Entry | None:
+    """How a job began of which only events are known: by what it told; None for a kind that has no screen."""
+    for entry in entries:
+        match entry.said:
+            case PlanReady() as ready:
+                plan = ready.plan
+                start: Request = StartQuantize(
+                    run_id=ready.run_id,
+                    model_id=plan.model,
+                    model_path=plan.model,
+                    out=plan.model,
+                    bits=plan.bits,
+                    granularity=plan.granularity,
+                    group_size=plan.group_size,
+                )
+            case SessionReady() as session:
+                start = StartSession(model_path=session.model_path, context=session.context)
+            case EvaluationDone() as done:
+                start = StartEvaluate(run_id=done.run_id, checkpoint_path="", reference_path="")
+            case _:
+                continue
+        return Entry(entries[0].t, start)
+    return None
+
+
+class RecordingWriter:
+    """Writes what every job is asked and tells; each line is on the disk at once."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        """Raises UsageError where the file can't be written."""
+        self._clock = clock
+        self._jobs = 0
+        try:
+            file = gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb")  # noqa: SIM115 - see close
+        except OSError as error:
+            raise UsageError(
+                f"The recording {path} can't be written: {error.strerror}.", "Name another file."
+            ) from None
+        self._file = cast(BinaryIO, file)
+
+    def recorded(self, start: Callable[[Any], Awaitable[Worker]]) -> Callable[[Any], Awaitable[Worker]]:
+        """`start`, with every job it starts recorded."""
+
+        async def starting(request: Request) -> Worker:
+            self._jobs += 1
+            number = self._jobs
+            self.note(number, request)
+            return _Recorded(await start(request), self, number)
+
+        return starting
+
+    def note(self, job: int, said: Request | AnyEvent) -> None:
+        """Write one line; a full disk ends the recording and nothing else."""
+        if self._file.closed:
+            return
+        whole = encode(said).strip()
+        kind = b'"t":%.6f,"request"' % self._clock() if isinstance(said, Request) else b'"event"'
+        try:
+            self._file.write(b'{"job":%d,%s:%s}\n' % (job, kind, whole))
+            self._file.flush()
+        except OSError:
+            self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Recorded:
+    """A worker whose words are written down."""
+
+    def __init__(self, worker: Worker, writer: RecordingWriter, number: int) -> None:
+        self._worker, self._writer, self._number = worker, writer, number
+
+    async def events(self) -> AsyncIterator[AnyEvent]:
+        async for event in self._worker.events():
+            self._writer.note(self._number, event)
+            yield event
+
+    async def send(self, request: Request) -> None:
+        self._writer.note(self._number, request)
+        await self._worker.send(request)
+
+    async def cancel(self) -> None:
+        await self._worker.cancel()
+
+    async def wait(self) -> int:
+        return await self._worker.wait()
