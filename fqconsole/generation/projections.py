@@ -1,0 +1,185 @@
+"""Products with weights, packed or in 16 bits, with the norm before and activation and residual after."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import kernels
+from fqconsole.generation.modules import PackedLinear, PackedRows
+from kernels import Activation, PreparedMatrix
+from kernels.epilogue import ACTIVATIONS, Epilogue, multiply_with
+
+Pointwise = Callable[[Tensor], Tensor]
+
+# transformers' names of the activations that the kernels know.
+_FUSED: dict[str, Activation] = {
+    "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "relu": "relu",
+}  # fmt: skip
+
+
+class Projection(ABC):
+    """x `[..., K]` → `[..., N]`, or `[..., N / 2]` with an activation of the first half times the second.
+
+    `norm` is applied to x before, `residual` is added last; `fuses`: all of it in one launch on a GPU.
+    """
+
+    n: int
+    fuses: ClassVar[bool] = False
+
+    @abstractmethod
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        residual: Tensor | None = None,
+        activation: Activation | None = None,
+        norm: kernels.Norm | None = None,
+    ) -> Tensor:
+        """See above."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Projection):
+    """W `[N, K]` in 16 bits or float32, bias `[N]`."""
+
+    weight: Tensor
+    bias: Tensor | None
+    n: int
+
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        residual: Tensor | None = None,
+        activation: Activation | None = None,
+        norm: kernels.Norm | None = None,
+    ) -> Tensor:
+        if residual is None and activation is None and norm is None:
+            return functional.linear(x, self.weight, self.bias)
+        return multiply_with(self._multiply, x, Epilogue(self.bias, residual, activation, norm))
+
+    def _multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        return functional.linear(x, self.weight, bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Packed(Projection):
+    """A prepared matrix; activations are rounded to `work_dtype` where the kernels want another than x's."""
+
+    matrix: PreparedMatrix
+    bias: Tensor | None
+    work_dtype: torch.dtype | None
+    n: int
+    fuses: ClassVar[bool] = True
+
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        residual: Tensor | None = None,
+        activation: Activation | None = None,
+        norm: kernels.Norm | None = None,
+    ) -> Tensor:
+        if self.work_dtype is None or x.dtype == self.work_dtype:
+            return kernels.linear(
+                x, self.matrix, self.bias, residual=residual, activation=activation, norm=norm
+            )
+        return multiply_with(self._rounded, x, Epilogue(self.bias, residual, activation, norm))
+
+    def _rounded(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        out = kernels.linear(x.to(self.work_dtype), self.matrix).to(x.dtype)
+        return out if bias is None else out + bias
+
+
+@dataclass(frozen=True, eq=False)
+class Apart(Projection):
+    """Matrices that meet the same input but can't be one product: their schemes differ."""
+
+    parts: tuple[Projection, ...]
+    n: int
+
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        residual: Tensor | None = None,
+        activation: Activation | None = None,
+        norm: kernels.Norm | None = None,
+    ) -> Tensor:
+        return multiply_with(self._multiply, x, Epilogue(None, residual, activation, norm))
+
+    def _multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        del bias  # each part has its own
+        return torch.cat([part(x) for part in self.parts], dim=-1)
+
+
+def projection_of(modules: Sequence[Any]) -> Projection:
+    """One product for the linears in `modules`, whose outputs follow each other in this order.
+
+    16-bit weights that lie apart are put together, and the modules keep views of them: nothing is held twice.
+    """
+    first = modules[0]
+    if isinstance(first, PackedRows) and all(
+        isinstance(module, PackedRows) and module.whole is first.whole for module in modules
+    ):
+        return _single(first.whole)
+    if len(modules) == 1:
+        return _single(first)
+    if all(type(module) is nn.Linear and module.weight.dtype == first.weight.dtype for module in modules):
+        return _join(modules)
+    parts = tuple(_single(module) for module in modules)
+    return Apart(parts, sum(part.n for part in parts))
+
+
+def _single(module: Any) -> Projection:
+    if isinstance(module, PackedLinear):
+        return Packed(module.matrix, module.bias, module.work_dtype, module.out_features)
+    if isinstance(module, PackedRows):
+        raise TypeError("the rows of a joined matrix are asked for one by one")
+    if isinstance(module, nn.Linear):
+        return Dense(module.weight, module.bias, module.weight.shape[0])
+    weight = module.weight.t().contiguous()  # GPT-2's Conv1D holds [K, N]
+    module.weight = nn.Parameter(weight.t(), requires_grad=False)
+    return Dense(weight, module.bias, weight.shape[0])
+
+
+def _join(linears: Sequence[nn.Linear]) -> Dense:
+    weight = torch.cat([linear.weight for linear in linears])
+    bias = join_biases([linear.bias for linear in linears], [linear.out_features for linear in linears])
+    start = 0
+    for linear in linears:
+        rows = slice(start, start + linear.out_features)
+        linear.weight = nn.Parameter(weight[rows], requires_grad=False)
+        if linear.bias is not None and bias is not None:
+            linear.bias = nn.Parameter(bias[rows], requires_grad=False)
+        start = rows.stop
+    return Dense(weight, bias, weight.shape[0])
+
+
+def join_biases(biases: Sequence[Tensor | None], rows: Sequence[int]) -> Tensor | None:
+    """The biases one after the other, zeros where there is none; None where no one has any."""
+    given = next((bias for bias in biases if bias is not None), None)
+    if given is None:
+        return None
+    return torch.cat(
+        [given.new_zeros(n) if bias is None else bias for bias, n in zip(biases, rows, strict=True)]
+    )
+
+
+def fused_activation(name: str) -> Activation | None:
+    """The kernels' word for an activation of transformers; None for one they don't know."""
+    return _FUSED.get(name)
+
+
+def pointwise(name: str) -> Pointwise:
+    """The activation of that name as a function."""
+    from transformers.activations import ACT2FN
+
+    known = fused_activation(name)
+    return ACTIVATIONS[known] if known is not None else ACT2FN[name]

@@ -1,0 +1,91 @@
+"""Our own forward gives what transformers' forward gives, for a tiny random model of every family.
+
+In float32, so that a difference is a mistake and not a rounding.
+"""
+
+from functools import cache
+
+import pytest
+import torch
+
+from fqconsole.generation.assembly import assemble
+from fqconsole.generation.families import FAMILIES
+from fqconsole.generation.passes import Chunk, Pass
+from fqconsole.generation.static_cache import StaticCache
+from tests.generation.architectures import ARCHITECTURES, LATENT, ROTARY, auto_class, tiny_config
+from tests.generation.tiny_models import VOCAB
+
+CPU = torch.device("cpu")
+IDS = torch.randint(3, VOCAB, (40,), generator=torch.Generator().manual_seed(5))
+LONG = ROTARY | {
+    "rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [1.0 + i for i in range(8)],
+    "original_max_position_embeddings": 30,
+}  # fmt: skip
+# What the plain tiny model of the family doesn't have; windows are shorter than the text.
+VARIANTS = {
+    "mistral, window": ("mistral", {"sliding_window": 8}),
+    "qwen2, window in one layer": ("qwen2", {
+        "sliding_window": 8, "use_sliding_window": True, "max_window_layers": 1}),
+    "gemma2, window": ("gemma2", {"sliding_window": 8}),
+    "gemma3, window": ("gemma3_text", {"sliding_window": 8}),
+    "gpt_oss, window": ("gpt_oss", {"sliding_window": 8}),
+    "olmo3, window": ("olmo3", {"sliding_window": 8}),
+    "llama, biases and tied": ("llama", {
+        "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "opt 350M": ("opt", {"do_layer_norm_before": False, "word_embed_proj_dim": 32}),
+    "opt without biases": ("opt", {"layer_norm_elementwise_affine": False, "enable_bias": False}),
+    "phi3, part of a head turned": ("phi3", {"partial_rotary_factor": 0.5, "sliding_window": 8}),
+    "phi3, long": ("phi3", {"rope_parameters": LONG, "original_max_position_embeddings": 30}),
+    "qwen2_moe, dense layer": ("qwen2_moe", {"mlp_only_layers": [0], "norm_topk_prob": True}),
+    "deepseek_v2, groups": ("deepseek_v2", LATENT | {
+        "n_group": 2, "topk_method": "group_limited_greedy", "routed_scaling_factor": 2.0}),
+    "deepseek_v3, groups": ("deepseek_v3", LATENT | {"n_group": 2, "n_routed_experts": 8}),
+    "deepseek_v3, no latent of queries": ("deepseek_v3", LATENT | {
+        "q_lora_rank": None, "rope_interleave": False}),
+    "gpt2, scaled by layer": ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
+    "olmo, clipped": ("olmo", {"clip_qkv": 0.5}),
+}  # fmt: skip
+PLAIN = {name: (name, ARCHITECTURES[name]) for family in FAMILIES for name in family.model_types}
+CASES = PLAIN | VARIANTS
+
+
+@cache
+def tiny_model(case):
+    """A model with weights and norms large enough for its logits to differ."""
+    model_type, more = CASES[case]
+    config = tiny_config(model_type)
+    config = type(config)(**{**config.to_diff_dict(), **more})
+    torch.manual_seed(0)
+    model = auto_class(model_type).from_config(config, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1 and "norm" not in name:
+                weight.mul_(3)
+            elif name.endswith("bias") or "sinks" in name:
+                weight.normal_(std=0.2)
+            else:
+                weight.add_(torch.randn_like(weight) * 0.1)
+    return model
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_prompt_in_pieces_and_steps_give_the_logits_of_transformers(case):
+    model = tiny_model(case)
+    with torch.inference_mode():
+        expected = model(IDS[None], use_cache=False).logits[0]
+        decoder = assemble(model, torch.float32, CPU)
+        again = model(IDS[None], use_cache=False).logits[0]
+        cache = StaticCache(decoder, 2, 64)
+        cache.rotary.fit(len(IDS))
+        found = []
+        for start, end in ((0, 11), (11, 29)):
+            tokens = Pass.of_chunks((Chunk(0, start, end - start),), cache.rotary, CPU)
+            found.append(decoder.logits(decoder.hidden(IDS[start:end], tokens, cache.layers)))
+        for position in range(29, len(IDS)):
+            tokens = Pass.of_step(torch.tensor([position]), cache.rotary)
+            found.append(decoder.logits(decoder.hidden(IDS[position, None], tokens, cache.layers)))
+    assert (torch.cat(found) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert (
+        again - expected
+    ).abs().max() < 1e-5 * expected.abs().max()  # its weights, joined, are still its own
+    assert expected.std(dim=0).mean() > 0.01  # it looks at its text
