@@ -13,6 +13,7 @@ from store.database import Database
 from store.errors import StoreError
 from store.filter_hints import Hint, hint
 from store.listing import count_runs, find_rows, list_page, list_runs
+from store.points import Point, points
 from store.reading import read_gpu_samples, read_memory_history, read_run
 from store.rows import GpuSampleRow, MemoryPair, Run, RunRow
 from store.run_ids import to_number, to_word, unknown
@@ -295,6 +296,10 @@ class Store:
             None if baseline is None else self._number(baseline),
             everything=everything,
         )
+
+    def points(self, run_ids: Sequence[str]) -> list[Point]:
+        """Size, quality and speed of the models of these runs, for a plot. Raises UnknownRunError."""
+        return points(self._database, [self._number(run_id) for run_id in run_ids])
 
     def memory_history(self, limit: int = 200) -> list[MemoryPair]:
         """What the latest answers were predicted to take, and took, newest first."""

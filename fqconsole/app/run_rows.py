@@ -1,6 +1,7 @@
 """The list of runs as rows of a table: which columns fit, and what stands in them."""
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from fqconsole.app import formatting
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from store import RunRow
 
 STATUS_STYLES = {"failed": "bad", "interrupted": "tight", "cancelled": "quiet", "running": "ok"}
+MOST_PLOTTED = 40
 MARKED, BASELINE = "●", "◆"  # a marked baseline is named in the panel below
 
 
@@ -88,6 +90,16 @@ def cells(row: "RunRow", specs: tuple[ColumnSpec, ...], *, now: float, marked: b
         "note": "  " + one_line(" ".join([row.note, *(f"#{tag}" for tag in row.tags)]).strip()),
     }
     return [values[spec.key] for spec in specs]
+
+
+def plotted(rows: "Sequence[RunRow]", current: "RunRow") -> list[str]:
+    """What a plot shows where nothing is marked: the checkpoints of the current run's model and, to compare
+    with, its latest run in 16 bits.
+    """
+    done = [row for row in rows if row.model == current.model and row.status == "done"]
+    made = [row.run_id for row in done if row.kind == "quantize"][:MOST_PLOTTED]
+    plain = [row.run_id for row in done if row.bits == 16][:1]
+    return [*plain, *made] or [current.run_id]
 
 
 def short_model(model: str) -> str:

@@ -79,3 +79,25 @@ def seed(store: Store, folder: Path) -> None:
     begin(store, "quantize", "demo", ago=60, status="running", bits=4)
     store.set_note("r0002", "for Tuesday's [talk]")
     store.set_tags("r0002", ["demo", "candidate"])
+
+
+def seed_many_sizes(store: Store) -> None:
+    """Checkpoints of one model at several sizes with their quality and speed: r0001 is the 16-bit model."""
+    model = "Qwen/Qwen3-8B"
+    answer(store, model, None, STORY, ago=9000, tok_s=71.0, ttft=61.0, bits=16, path="/m")
+    store.set_baseline("r0001")
+    for bits, group, size, perplexity, tok_s in (
+        (8, 0, 8.2, 9.73, 104.0), (4, 32, 5.9, 9.79, 140.0), (4, 64, 5.7, 9.81, 148.0),
+        (4, 0, 5.6, 10.4, 151.0), (3, 64, 4.6, 11.02, 161.0), (3, 32, 6.5, 10.9, 130.0),
+    ):  # fmt: skip
+        path = f"/c/int{bits}-{group}"
+        made = begin(
+            store, "quantize", model, ago=8000, took=60, path=path, bits=bits, group_size=group,
+            granularity="fixed",
+            metrics={"bytes": size * GIB, "source_bytes": 15.3 * GIB, "bits_per_weight": bits + 0.25},
+        )  # fmt: skip
+        begin(
+            store, "evaluate", model, ago=7000, parent=made, path=path, bits=bits,
+            metrics={"perplexity": perplexity, "reference_perplexity": 9.72, "kl_divergence": 0.01},
+        )  # fmt: skip
+        answer(store, model, made, OTHER_STORY, ago=6000, tok_s=tok_s, ttft=38.0, path=path, bits=bits)

@@ -13,7 +13,7 @@ from fqconsole.jobs import runs
 from store import Store
 from tests.app.conftest import settled
 from tests.app.fakes import fake_services
-from tests.app.run_seeds import seed
+from tests.app.run_seeds import seed, seed_many_sizes
 
 SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 60)
 SIZES = pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE], ids=["80x24", "120x40", "200x60"])
@@ -26,9 +26,11 @@ def picture(snapshot, tmp_path):
     def open_store():
         return Store.open(tmp_path / "runs.db")
 
-    def take(*steps, size=SMALL, seeded=True):
-        if seeded:
-            with open_store() as store:
+    def take(*steps, size=SMALL, seeded=True, sizes=False):
+        with open_store() as store:
+            if sizes:
+                seed_many_sizes(store)
+            elif seeded:
                 seed(store, tmp_path.relative_to(tmp_path))
         app = FqConsole(fake_services(open_store=open_store, begin=runs))
 
@@ -94,3 +96,16 @@ def test_a_note(picture):
 @pytest.mark.parametrize("size", [SMALL, MIDDLE], ids=["80x24", "120x40"])
 def test_the_filter_offers_what_may_follow(picture, size):
     assert picture("slash", *"model:", size=size)
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE], ids=["80x24", "120x40"])
+def test_runs_plotted(picture, size):
+    assert picture("r0008", "p", size=size, sizes=True)
+
+
+def test_speed_against_quality(picture):
+    assert picture("r0008", "p", "x", "y", sizes=True)
+
+
+def test_a_plot_of_runs_that_nothing_was_measured_of(picture):
+    assert picture("r0006", "p")

@@ -177,8 +177,12 @@ numbers = st.floats(-1e6, 1e6)
 spreads = st.none() | st.floats(0, 1e6)
 
 
-measured = st.builds(lambda mean, spread, n: Sample(mean, spread, 1 if spread is None else n), numbers, spreads,
-                     st.integers(2, 50))  # fmt: skip
+measured = st.builds(
+    lambda mean, spread, n: Sample(mean, spread, 1 if spread is None else n),
+    numbers,
+    spreads,
+    st.integers(2, 50),
+)
 
 
 @given(sample=measured, reference=measured, timing=st.booleans())

@@ -22,6 +22,7 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("runs.details", ("i",), "details", "details", "Show the details of this run, or the comparison"),
     Action("runs.outputs", ("o",), "outputs", "outputs", "Read the answers of the marked runs side by side"),
+    Action("runs.plot", ("p",), "plot", "plot", "Plot the marked runs: size against quality against speed"),
     Action("runs.export", ("e",), "export", "export", "Write the marked runs, or all listed ones, to a file"),
     Action("runs.note", ("n",), "note", "note", "Write a note and tags on this run"),
     Action("runs.delete", ("x",), "delete", "delete", "Forget this run or the marked ones; asks first"),

@@ -12,6 +12,7 @@ from fqconsole.app.actions import Action, action, bindings_of
 from fqconsole.app.messages import FitChanged, JobChanged, JobEvents, ModelChosen, SessionWanted
 from fqconsole.app.run_again import next_step
 from fqconsole.app.run_export import FORMATS, write_export
+from fqconsole.app.run_rows import plotted, short_model
 from fqconsole.app.screens.dialogs import PickOne, Question
 from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.screens.run_dialogs import NoteDialog, OutputsDialog
@@ -37,7 +38,7 @@ class RunsScreen(ModeScreen):
         "runs.baseline",
         "runs.outputs",
         "runs.export",
-        "runs.note",
+        "runs.plot",
         "runs.delete",
     )
     HELP = (
@@ -195,6 +196,23 @@ class RunsScreen(ModeScreen):
             self.console.push_screen(OutputsDialog(answers))
         else:
             self._say("There is no stored answer. Mark runs that generated text, or ⏎ to talk to this one.")
+
+    @work(exclusive=True, group="runs-plot", exit_on_error=False)
+    async def action_plot(self) -> None:
+        current = self._current()
+        if current is None:
+            return
+        chosen, title = self._marks, f"{len(self._marks)} marked runs"
+        if len(chosen) < 2:
+            chosen, title = plotted(self._list.rows, current), short_model(current.model)
+        try:
+            points = await self.console.store.call(lambda store: store.points(chosen))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._say(sentence(error))
+            return
+        from fqconsole.app.screens.run_plot import RunPlotDialog
+
+        self.console.push_screen(RunPlotDialog(points, title))
 
     # keeping in order
 

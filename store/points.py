@@ -1,0 +1,103 @@
+"""Runs as points of a plot: how large, how good and how fast the model of each is, where that is known."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from store.axes import AXES, Axis
+from store.database import Database
+from store.reading import read_run
+from store.rows import Run
+from store.run_ids import to_number
+from store.samples import samples
+from store.wording import show_precision
+
+_NUMBERS = tuple(axis.name for axis in AXES)
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One model as a run has it; what nothing has measured is None, repeats are told by their mean."""
+
+    run_id: str
+    model: str
+    precision: str  # "int4 / 64", "16-bit / —"
+    baseline: bool
+    bytes: float | None
+    perplexity: float | None
+    decode_tok_s: float | None
+    kl_divergence: float | None
+    bits_per_weight: float | None
+    ttft_ms: float | None
+    peak_bytes: float | None
+
+    def value(self, axis: Axis) -> float | None:
+        number: float | None = getattr(self, axis.name)
+        return number
+
+
+def points(database: Database, numbers: Sequence[int]) -> list[Point]:
+    """A point for each run that is there. An answer or a measurement is completed from the quantize run of
+    its checkpoint; one on the 16-bit model from the runs that were measured against that model.
+    """
+    found = []
+    for number in numbers:
+        run = read_run(database, number)
+        if run is not None:
+            found.append(_point(database, run))
+    return found
+
+
+def _point(database: Database, run: Run) -> Point:
+    known = {name: sample.mean for name, sample in samples(database, run).items()}
+    row = run.row
+    if row.parent is not None:
+        made = read_run(database, to_number(row.parent))
+        if made is not None:
+            of_model = {name: sample.mean for name, sample in samples(database, made).items()}
+            known = {**{name: of_model[name] for name in _NUMBERS if name in of_model}, **known}
+    if row.bits == 16:
+        known = {**_original(database, row.model), **known}
+    if row.kind == "quantize":
+        known.pop("peak_bytes", None)  # what quantizing took says nothing of the model
+    return Point(
+        run_id=row.run_id,
+        model=row.model,
+        precision=show_precision(row.bits, row.group),
+        baseline=row.baseline,
+        **{name: known.get(name) for name in _NUMBERS},
+    )
+
+
+def _original(database: Database, model: str) -> dict[str, float]:
+    """What runs on its checkpoints say of a 16-bit model; it differs from itself by nothing."""
+    known = {"kl_divergence": 0.0, "bits_per_weight": 16.0}
+    for name, known_as in (("source_bytes", "bytes"), ("reference_perplexity", "perplexity")):
+        row = database.row(
+            """SELECT m.value AS value FROM metrics m JOIN runs r ON r.id = m.run_id
+               WHERE r.model = ? AND m.name = ? AND m.step = -1 AND r.status = 'done' ORDER BY r.id DESC""",
+            (model, name),
+        )
+        if row is not None:
+            known[known_as] = row["value"]
+    return known
+
+
+def front(found: Sequence[Point], x: Axis, y: Axis) -> list[Point]:
+    """The points that no other one beats on both axes (the Pareto front), in the order of x."""
+    placed = [(point, *_costs(point, x, y)) for point in found if _known(point, x, y)]
+    best = [
+        point
+        for point, a, b in placed
+        if not any(c <= a and d <= b and (c < a or d < b) for _other, c, d in placed)
+    ]
+    return sorted(best, key=lambda point: point.value(x) or 0.0)
+
+
+def _known(point: Point, x: Axis, y: Axis) -> bool:
+    return point.value(x) is not None and point.value(y) is not None
+
+
+def _costs(point: Point, x: Axis, y: Axis) -> tuple[float, float]:
+    """Both numbers turned so that lower is better."""
+    a, b = ((point.value(axis) or 0.0) * (1 if axis.better == "lower" else -1) for axis in (x, y))
+    return a, b
