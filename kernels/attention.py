@@ -170,6 +170,13 @@ def weigh(
 ) -> Tensor:
     """q `[H, T, D]`, keys `[KVH, S, D]`, values `[KVH, S, DV]`, mask bool `[T, S]` → `[H, T, DV]`."""
     heads, kv_heads = q.shape[0], keys.shape[0]
+    if softcap is None and sinks is None and q.shape[1] == 1:
+        # Heads that share keys are rows of one product: nobody copies the keys for each of them.
+        together = q.reshape(1, kv_heads, heads // kv_heads, -1)
+        mixed: Tensor = functional.scaled_dot_product_attention(
+            together, keys[None], values[None], scale=scale
+        )
+        return mixed.reshape(heads, 1, -1)
     if softcap is None and sinks is None:
         out: Tensor = functional.scaled_dot_product_attention(
             q[None], keys[None], values[None], attn_mask=mask, scale=scale, enable_gqa=heads != kv_heads
