@@ -17,10 +17,14 @@ from torch import Tensor, nn
 
 import kernels
 from fqconsole.errors import OperatorError
+from fqconsole.generation.assembly import assemble
+from fqconsole.generation.decoder import Decoder
 from fqconsole.generation.device import compute_dtype, dtype_word, work_dtype
+from fqconsole.generation.families import family_of
 from fqconsole.generation.folder import ModelFolder, open_folder
+from fqconsole.generation.joining import join_rows, sets_to_join
 from fqconsole.generation.key_names import KeyMap, convert, expert_positions, map_keys
-from fqconsole.generation.modules import PackedExperts, PackedLinear, gate_of, linear_form
+from fqconsole.generation.modules import PackedExperts, PackedLinear, PackedRows, gate_of, linear_form
 from fqconsole.generation.skeleton import build_skeleton, compute_buffers, fp32_names, read_config
 from kernels import PackedMatrix, PreparedMatrix
 
@@ -31,9 +35,13 @@ BytesProgress = Callable[[float, float], None]
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with every parameter and buffer on its device; `precision` is "int4", ... or "bf16", ..."""
+    """A model with every parameter and buffer on its device; `precision` is "int4", ... or "bf16", ...
+
+    `decoder` computes the same in our own forward; None where the model's family is not known to it.
+    """
 
     model: Any
+    decoder: Decoder | None
     config: Any
     dtype: torch.dtype
     precision: str
@@ -59,6 +67,7 @@ def load_model(path: Path, device: torch.device, on_progress: BytesProgress | No
     bits = widths.most_common(1)[0][0] if widths else None
     return LoadedModel(
         model=model,
+        decoder=assemble(model, dtype, device),
         config=config,
         dtype=dtype,
         precision=f"int{bits}" if bits else dtype_word(stored),
@@ -92,6 +101,9 @@ class _Filler:
         self.work_dtype = work_dtype(dtype, device)
         self.again = QUANTIZE_AGAIN if folder.quantized else FETCH_AGAIN
         self.fp32 = [re.compile(pattern.replace("*", ".*")) for pattern in fp32_names(model, dtype)]
+        family = family_of(model.config)
+        self.joined = () if family is None else family.joined
+        self.held_whole = () if family is None else family.held_whole
         self.on_progress = on_progress
         self.total = folder.bytes
         self.done = 0
@@ -103,8 +115,12 @@ class _Filler:
     def fill(self) -> None:
         keys = map_keys(self.model, [*self.folder.kept, *self.packed])
         self._refuse_strangers(keys)
+        sets = sets_to_join(self.model, keys.direct, self.packed, self.joined)
+        for places in sets:
+            self._fill_joined([(place, keys.direct[place]) for place in places])
+        apart = set(keys.direct).difference(*sets)
         for place, name in keys.direct.items():
-            if name in self.packed:
+            if name in self.packed and place in apart:
                 self._fill_linear(place, name)
         experts: dict[str, dict[str, list[tuple[str, str]]]] = {}
         for place, parts in keys.fused.items():
@@ -145,16 +161,46 @@ class _Filler:
                 "Check that config.json belongs to these weights.",
             )
 
+    def _fill_joined(self, parts: list[tuple[str, str]]) -> None:
+        """`parts`: (place, tensor name), in the order of the joined rows."""
+        matrices = []
+        for place, name in parts:
+            matrix = self._matrix(name)
+            old = self.model.get_submodule(place.removesuffix(".weight"))
+            self._check_shape(name, (matrix.n, matrix.k), tuple(old.weight.shape))
+            matrices.append(matrix)
+        joined = join_rows(matrices)
+        if len(joined) > 1:  # scales of several dtypes: not of our making
+            for (place, _), matrix in zip(parts, matrices, strict=True):
+                self._put_linear(place.removesuffix(".weight"), matrix)
+            return
+        first = self.model.get_submodule(parts[0][0].removesuffix(".weight"))
+        whole = PackedLinear(
+            self._prepare(joined[0]), None, self.work_dtype, dtype=first.weight.dtype, device=self.device
+        )
+        start = 0
+        for (place, _), matrix in zip(parts, matrices, strict=True):
+            module_name = place.removesuffix(".weight")
+            bias = self.model.get_submodule(module_name).bias
+            self.model.set_submodule(module_name, PackedRows(whole, start, matrix.n, bias))
+            start += matrix.n
+
     def _fill_linear(self, place: str, name: str) -> None:
         module_name = place.removesuffix(".weight")
         old = self.model.get_submodule(module_name)
         form = linear_form(old) if place.endswith(".weight") else None
+        if module_name.rpartition(".")[2] in self.held_whole:
+            form = None
         if form is None:  # the model's own code multiplies with it in another way
             self._put(place, self._dequantized(name))
             return
         matrix = self._matrix(name)
         stored = (matrix.n, matrix.k) if form == "linear" else (matrix.k, matrix.n)
         self._check_shape(name, stored, tuple(old.weight.shape))
+        self._put_linear(module_name, matrix)
+
+    def _put_linear(self, module_name: str, matrix: PackedMatrix) -> None:
+        old = self.model.get_submodule(module_name)
         packed = PackedLinear(
             self._prepare(matrix), old.bias, self.work_dtype, dtype=old.weight.dtype, device=self.device
         )
@@ -197,7 +243,7 @@ class _Filler:
         )
         self._check_experts(old, parent, "down_proj", down.n, down.k)
         packed = PackedExperts(
-            tuple(self._prepare(stack) for stack in _join_rows(gate_up)),
+            tuple(self._prepare(stack) for stack in join_rows(gate_up)),
             self._prepare(down),
             gate,
             self.work_dtype,
@@ -283,24 +329,6 @@ class _Filler:
                 "made-up weights.",
                 self.again,
             )
-
-
-def _join_rows(stacks: list[PackedMatrix]) -> tuple[PackedMatrix, ...]:
-    """Gate and up as one stack where they share a scheme: one kernel instead of two."""
-    first = stacks[0]
-    if len(stacks) == 1 or any(
-        (s.bits, s.group_size, s.k) != (first.bits, first.group_size, first.k) for s in stacks
-    ):
-        return tuple(stacks)
-    return (
-        PackedMatrix(
-            codes=torch.cat([s.codes for s in stacks], dim=1),
-            scales=torch.cat([s.scales for s in stacks], dim=1),
-            bits=first.bits,
-            group_size=first.group_size,
-            k=first.k,
-        ),
-    )
 
 
 def _all_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:

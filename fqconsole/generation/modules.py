@@ -70,34 +70,29 @@ class PackedLinear(nn.Module):
 
 
 class PackedRows(nn.Module):
-    """Rows of a matrix that several linears were joined into: q of q, k and v.
+    """Rows of a matrix that several linears were joined into: q of q, k and v. The bias `[rows]` is its own.
 
     Our own forward multiplies with the whole. Where transformers' forward calls this one, the product of the
     whole is made and cut.
     """
 
-    def __init__(self, whole: PackedLinear, first: int, rows: int) -> None:
+    def __init__(self, whole: PackedLinear, first: int, rows: int, bias: nn.Parameter | None) -> None:
         super().__init__()
         self.in_features = whole.in_features
         self.out_features = rows
         self.whole = whole
         self.first = first
+        self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` `[..., K]` → `[..., rows]`."""
-        out: Tensor = self.whole(x)
-        return out[..., self.first : self.first + self.out_features]
+        out: Tensor = self.whole(x)[..., self.first : self.first + self.out_features]
+        return out if self.bias is None else out + self.bias
 
     @property
     def weight(self) -> Tensor:
         """Its rows `[rows, K]` in 16 bits, as in `PackedLinear`."""
         return self.whole.weight[self.first : self.first + self.out_features]
-
-    @property
-    def bias(self) -> Tensor | None:
-        """Its part of the joined bias."""
-        bias = self.whole.bias
-        return None if bias is None else bias[self.first : self.first + self.out_features]
 
 
 class PackedExperts(nn.Module):

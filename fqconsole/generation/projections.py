@@ -128,13 +128,19 @@ def projection_of(modules: Sequence[Any]) -> Projection:
     if isinstance(first, PackedRows) and all(
         isinstance(module, PackedRows) and module.whole is first.whole for module in modules
     ):
-        return _single(first.whole)
+        return _of_rows(modules)
     if len(modules) == 1:
         return _single(first)
     if all(type(module) is nn.Linear and module.weight.dtype == first.weight.dtype for module in modules):
         return _join(modules)
     parts = tuple(_single(module) for module in modules)
     return Apart(parts, sum(part.n for part in parts))
+
+
+def _of_rows(modules: Sequence[PackedRows]) -> Packed:
+    whole = modules[0].whole
+    bias = _joined_bias(modules)
+    return Packed(whole.matrix, bias, whole.work_dtype, whole.out_features)
 
 
 def _single(module: Any) -> Projection:
@@ -151,25 +157,25 @@ def _single(module: Any) -> Projection:
 
 def _join(linears: Sequence[nn.Linear]) -> Dense:
     weight = torch.cat([linear.weight for linear in linears])
-    bias = join_biases([linear.bias for linear in linears], [linear.out_features for linear in linears])
-    start = 0
-    for linear in linears:
-        rows = slice(start, start + linear.out_features)
-        linear.weight = nn.Parameter(weight[rows], requires_grad=False)
-        if linear.bias is not None and bias is not None:
-            linear.bias = nn.Parameter(bias[rows], requires_grad=False)
-        start = rows.stop
-    return Dense(weight, bias, weight.shape[0])
+    parts = weight.split([linear.out_features for linear in linears])
+    for linear, part in zip(linears, parts, strict=True):
+        linear.weight = nn.Parameter(part, requires_grad=False)
+    return Dense(weight, _joined_bias(linears), weight.shape[0])
 
 
-def join_biases(biases: Sequence[Tensor | None], rows: Sequence[int]) -> Tensor | None:
-    """The biases one after the other, zeros where there is none; None where no one has any."""
-    given = next((bias for bias in biases if bias is not None), None)
+def _joined_bias(modules: Sequence[Any]) -> Tensor | None:
+    """The biases one after the other, zeros where there is none; the modules keep views of it."""
+    given = next((module.bias for module in modules if module.bias is not None), None)
     if given is None:
         return None
-    return torch.cat(
-        [given.new_zeros(n) if bias is None else bias for bias, n in zip(biases, rows, strict=True)]
+    rows = [int(module.out_features) for module in modules]
+    bias = torch.cat(
+        [given.new_zeros(n) if m.bias is None else m.bias for m, n in zip(modules, rows, strict=True)]
     )
+    for module, part in zip(modules, bias.split(rows), strict=True):
+        if module.bias is not None:
+            module.bias = nn.Parameter(part, requires_grad=False)
+    return bias
 
 
 def fused_activation(name: str) -> Activation | None:

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, conversion_mapping
 
 from fqconsole.errors import OperatorError, UsageError
 from fqconsole.generation.loading import load_model
-from fqconsole.generation.modules import PackedExperts, PackedLinear
+from fqconsole.generation.modules import PackedExperts, PackedLinear, PackedRows
 from fqconsole.generation.session import open_session
 from fqconsole.models import describe_folder
 from quantizer.engine import analyse, quantize
@@ -85,7 +85,10 @@ def test_every_quantized_matrix_stays_packed(tiny, name):
     linears = [m for m in loaded.model.modules() if isinstance(m, PackedLinear)]
     experts = [m for m in loaded.model.modules() if isinstance(m, PackedExperts)]
     stored = sum(1 for f in (packed,) for n in _names(f) if n.endswith(".weight_packed"))
-    assert len(linears) + 3 * 4 * len(experts) == stored
+    rows = [m for m in loaded.model.modules() if isinstance(m, PackedRows)]
+    alone = [m for m in linears if not any(m is part.whole for part in rows)]
+    assert len(alone) + len(rows) + 3 * 4 * len(experts) == stored
+    assert len(linears) - len(alone) == (4 if name == "llama" else 3 if name == "qwen3_moe" else 2)  # joined
     kept = [n for n, p in loaded.model.named_parameters() if p.dim() > 1]
     assert not [n for n in kept if "proj" in n or "fc" in n]
     assert len(experts) == (1 if name == "qwen3_moe" else 0)

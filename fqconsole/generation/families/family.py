@@ -47,6 +47,11 @@ class Family:
     shared_gate: str = ""
 
     @property
+    def held_whole(self) -> tuple[str, ...]:
+        """Matrices whose 16-bit form the forward multiplies with, from either side."""
+        return ("kv_b_proj",) if self.latent else ()
+
+    @property
     def joined(self) -> tuple[tuple[str, ...], ...]:
         """Matrices that meet the same input: one product where their schemes agree."""
         latent = tuple((name, "kv_a_proj_with_mqa") for name in ("q_a_proj", "q_proj")) if self.latent else ()
