@@ -252,7 +252,7 @@ def merge_launch(gpu: Gpu, value_dim: int, most_parts: int, sinks: bool) -> Laun
 
 def padded(columns: int) -> int:
     """A power of two that a matrix product takes."""
-    return max(SMALLEST_DOT, triton.next_power_of_2(columns))
+    return max(SMALLEST_DOT, int(triton.next_power_of_2(columns)))
 
 
 def parts_of(programs: int, capacity: int, block: int, multiprocessors: int) -> int:

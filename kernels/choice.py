@@ -7,8 +7,7 @@ p[v] / noise[v], which for noise from an exponential distribution is a draw from
 `torch.multinomial` where the noise is what it would have drawn: `torch.empty(V).exponential_(1)`.
 
 A token stays under top-k if fewer than k are more likely, and under top-p if the more likely ones together
-hold less than p of what top-k left. Among equals at the edge of top-p all stay here; sorted row by row, some
-would go.
+hold less than p of what top-k left. Equal logits stay or go together, whatever the order they are sorted in.
 """
 
 from dataclasses import dataclass
@@ -96,7 +95,7 @@ def filtered(shaped: Tensor, filters: Filters) -> Tensor:
             ordered = ordered.masked_fill(ordered < ordered.gather(-1, kept[:, None] - 1), REMOVED)
         if filters.top_p is not None:
             shares = ordered.softmax(-1)
-            before = shares.cumsum(-1) - shares
+            before = shared_among_equals(ordered, shares.cumsum(-1) - shares)
             dropped = (before >= filters.top_p[:, None]) & (filters.top_p[:, None] < 1)
             dropped[:, 0] = False
             ordered = ordered.masked_fill(dropped, REMOVED)
@@ -106,6 +105,14 @@ def filtered(shaped: Tensor, filters: Filters) -> Tensor:
         least = filters.min_p[:, None] * shares.amax(-1, keepdim=True)
         shaped = shaped.masked_fill(shares < least, REMOVED)
     return shaped
+
+
+def shared_among_equals(ordered: Tensor, before: Tensor) -> Tensor:
+    """`before` `[B, V]` of the first among equal logits, for all of them; rows in descending order."""
+    place = torch.arange(ordered.shape[-1], device=ordered.device).expand_as(ordered)
+    again = torch.zeros_like(ordered, dtype=torch.bool)
+    again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    return before.gather(-1, place.masked_fill(again, 0).cummax(-1).values)
 
 
 def draw(shaped: Tensor, noise: Tensor) -> Tensor:

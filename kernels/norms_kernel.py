@@ -2,8 +2,8 @@
 # ruff: noqa: PLR0917, RET505 — Triton compiles one branch of an `if` and takes many arguments
 """Norms on a GPU: a program holds one row of x, all of it in registers.
 
-    x ── (rms · before) ── (+ residual) ──┬────────────────────────────────────────────────────────── sum
-                                          └── rms · weight  or  (x - mean) / deviation · weight + bias ── normed
+    x ── (rms · before) ── (+ residual) ─┬──────────────────────────────────────────────────────── sum
+                                         └── rms · weight  or  (x - mean) / deviation · weight + bias ─ normed
 
 `kernels.norms` has the formulas and where they round.
 """

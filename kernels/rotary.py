@@ -186,10 +186,10 @@ def normed_heads(
 ) -> Tensor:
     """x `[T, heads D]` → `[T, heads, D]`, normed by head or as a whole."""
     if weight is None:
-        return x.unflatten(-1, (heads, -1))
+        return x.view(x.shape[0], heads, -1)
     if whole:
-        return normed_rows(x, weight, None, eps, kind).unflatten(-1, (heads, -1))
-    return normed_rows(x.unflatten(-1, (heads, -1)), weight, None, eps, kind)
+        return normed_rows(x, weight, None, eps, kind).view(x.shape[0], heads, -1)
+    return normed_rows(x.view(x.shape[0], heads, -1), weight, None, eps, kind)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:

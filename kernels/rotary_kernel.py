@@ -188,12 +188,12 @@ def rotate_kernel(
             scale = scale_of(tl.maximum(largest, tl.max(tl.abs(rest), 0)))
             if CODED:
                 tl.store(key_scales_ptr + place, scale, mask=stored)
-            out = keys_ptr + place * D
+            key = keys_ptr + place * D
             if PAIRS:
-                store_part(a, out + a_column, paired & stored, scale, CODED, INTERPRET)
-                store_part(b, out + b_column, paired & stored, scale, CODED, INTERPRET)
+                store_part(a, key + a_column, paired & stored, scale, CODED, INTERPRET)
+                store_part(b, key + b_column, paired & stored, scale, CODED, INTERPRET)
             if REST:
-                store_part(rest, out + rest_column, in_rest & stored, scale, CODED, INTERPRET)
+                store_part(rest, key + rest_column, in_rest & stored, scale, CODED, INTERPRET)
 
 
 @triton.jit(do_not_specialize=["C", "eps", "q_token", "q_head", "latent_token", "out_token", "out_head"])

@@ -1,0 +1,137 @@
+"""Compile the kernels between the matmuls for GPUs that are not here. Run by `test_compile_step.py`.
+
+Reads a JSON list of [name of a case, capability] from standard input, writes a JSON list of reports.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from kernels.attention_kernel import attend_launch, merge_launch
+from kernels.choice_kernel import settle_launch, survey_launch
+from kernels.launch import Launch
+from kernels.norms_kernel import norm_launch
+from kernels.rotary_kernel import latent_launch, rotate_launch
+from kernels.routing_kernel import combine_launch, gate_launch, route_launch
+from kernels.tiles import Gpu
+from tests.kernels.compile_offline import resource_usage
+
+Compiled = tuple[Launch, dict[str, str]]  # and the types of what is neither a pointer to 16 bits nor an int32
+
+FLOATS = dict.fromkeys(("scale", "softcap", "eps", "smallest", "limit", "slope"), "fp32")
+POINTERS = {
+    "sums_ptr": "*fp32", "marks_ptr": "*fp32", "lengths_ptr": "*i32", "cos_ptr": "*fp32", "sin_ptr": "*fp32",
+    "positions_ptr": "*i32", "rows_ptr": "*i32", "key_scales_ptr": "*fp32", "value_scales_ptr": "*fp32",
+    "noise_ptr": "*fp32", "seen_ptr": "*u8", "temperature_ptr": "*fp32", "penalty_ptr": "*fp32",
+    "top_k_ptr": "*i32", "top_p_ptr": "*fp32", "min_p_ptr": "*fp32", "floats_ptr": "*fp32",
+    "ints_ptr": "*i32", "tokens_ptr": "*i64", "bad_ptr": "*u8", "expert_ptr": "*i32", "weight_ptr": "*fp32",
+}  # fmt: skip
+CODES = {"keys_ptr": "*i8", "values_ptr": "*i8"}
+
+
+def attention(
+    dtype: str, *shape: object, split: bool = True, codes: bool = False
+) -> Callable[[Gpu], Compiled]:
+    """kv_heads, group, head_dim, value_dim, latent, softcap, sinks."""
+    kv_heads, group, head_dim, value_dim, latent, softcap, sinks = shape
+
+    def compiled(gpu: Gpu) -> Compiled:
+        launch, _, _ = attend_launch(
+            gpu, kv_heads, group, head_dim, value_dim, latent, codes, softcap, sinks, split
+        )
+        return launch, (CODES if codes else {}) | {"": dtype}
+
+    return compiled
+
+
+CASES: dict[str, Callable[[Gpu], Compiled]] = {
+    "llama": attention("*bf16", 8, 4, 128, 128, False, False, False),
+    "opt": attention("*fp16", 56, 1, 128, 128, False, False, False, split=False),
+    "gemma": attention("*bf16", 8, 2, 256, 256, False, True, False),
+    "gpt-oss int8": attention("*bf16", 8, 8, 64, 64, False, False, True, codes=True),
+    "deepseek": attention("*bf16", 1, 128, 576, 512, True, False, False),
+    "deepseek int8": attention("*bf16", 1, 16, 576, 512, True, False, False, codes=True),
+    "merge": lambda gpu: (merge_launch(gpu, 128, 32, sinks=True), {}),
+    "rms norm": lambda gpu: (
+        norm_launch(gpu, 4096, "rms", weight=True, bias=False, residual=True, before=True),
+        {"weight_ptr": "*bf16"},
+    ),
+    "layer norm": lambda gpu: (
+        norm_launch(gpu, 12288, "layer", weight=True, bias=True, residual=True, before=False),
+        {"": "*fp16", "weight_ptr": "*fp16"},
+    ),
+    "rotate": lambda gpu: (
+        rotate_launch(
+            gpu, 32, 8, 128, 128, 64, interleaved=False, norm="rms", whole=False, coded=False, rows=False
+        ),
+        {},
+    ),
+    "rotate part, whole norm, int8": lambda gpu: (
+        rotate_launch(
+            gpu, 32, 8, 96, 80, 24, interleaved=True, norm="rms_once", whole=True, coded=True, rows=True
+        ),
+        CODES,
+    ),
+    "latent": lambda gpu: (
+        latent_launch(gpu, 128, 512, 32, interleaved=True, norm="rms", coded=False, rows=False),
+        {"weight_ptr": "*bf16"},
+    ),
+    "survey": lambda gpu: (survey_launch(gpu, drawn=True, penalty=True), {}),
+    "settle": lambda gpu: (
+        settle_launch(gpu, 32, drawn=True, penalty=True, top_k=True, top_p=True, min_p=True, mark=True),
+        {},
+    ),
+    "settle greedily": lambda gpu: (
+        settle_launch(gpu, 64, drawn=False, penalty=False, top_k=False, top_p=False, min_p=False, mark=False),
+        {},
+    ),
+    "route": lambda gpu: (route_launch(gpu, 128, 8, "softmax", 1, 1, normalize=True, bias=False), {}),
+    "route in groups": lambda gpu: (
+        route_launch(gpu, 160, 6, "sigmoid", 8, 3, normalize=True, bias=True),
+        {},
+    ),
+    "gate": lambda gpu: (
+        gate_launch(gpu, 2880, "clamped_swiglu", interleaved=True, limit=True, bias=True, experts=True),
+        {},
+    ),
+    "combine": lambda gpu: (combine_launch(gpu, 2048, 8, bias=True, experts=True, residual=True), {}),
+}
+
+
+def report_of(name: str, capability: int) -> dict[str, Any]:
+    """What the compiled kernel uses; `stack` and `local` are register spills."""
+    launch, changed = CASES[name](Gpu(capability))
+    types = FLOATS | POINTERS | changed
+    kernel = launch.kernel
+    names = kernel.arg_names
+    constants = dict(zip(launch.names, launch.constants, strict=True))
+    default = types.get("", "*bf16")
+    signature, attributes = {}, {}
+    for place, argument in enumerate(names):
+        kind = types.get(argument, default if argument.endswith("_ptr") else "i32")
+        signature[argument] = "constexpr" if argument in constants else kind
+        if kind.startswith("*"):
+            attributes[place,] = [["tt.divisibility", 16]]
+    places = {(names.index(argument),): value for argument, value in constants.items()}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=places, attrs=attributes)
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=launch.options)
+    usage = resource_usage(compiled.asm["cubin"])
+    ptx = compiled.asm["ptx"]
+    return {
+        "registers": usage["REG"],
+        "stack": usage["STACK"],
+        "local": usage["LOCAL"],
+        "shared": compiled.metadata.shared,
+        "stores": ptx.count("st.global"),
+        "dependent_launches": ptx.count("griddepcontrol.wait"),
+        "narrow_copies": ptx.count("cp.async.ca.shared.global"),
+    }
+
+
+if __name__ == "__main__":
+    json.dump([report_of(*case) for case in json.load(sys.stdin)], sys.stdout)
