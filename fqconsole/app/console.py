@@ -4,7 +4,6 @@ import asyncio
 import functools
 import gc
 import signal
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -19,6 +18,7 @@ from fqconsole import paths
 from fqconsole.app import formatting
 from fqconsole.app.actions import Action, actions_of, bindings_of
 from fqconsole.app.appearance import dress, hold_still, next_theme
+from fqconsole.app.director import Director
 from fqconsole.app.gpu_history import GpuHistory
 from fqconsole.app.job_runner import PERIOD, JobHandle, JobRunner
 from fqconsole.app.keymap import keymap, with_keys
@@ -35,7 +35,7 @@ from fqconsole.app.messages import (
 )
 from fqconsole.app.modes import MODES
 from fqconsole.app.palette import ActionCommands
-from fqconsole.app.quantize_progress import overall_fraction
+from fqconsole.app.quantize_progress import overall_fraction, phases_of
 from fqconsole.app.screens.dialogs import Explanation, HelpDialog, JumpDialog, LogDrawer, Question
 from fqconsole.app.screens.fit import FitScreen
 from fqconsole.app.screens.gpus import GpusScreen
@@ -47,11 +47,9 @@ from fqconsole.app.screens.session import SessionScreen
 from fqconsole.app.services import Services, real_services
 from fqconsole.app.settings_view import settings_lines
 from fqconsole.app.store_thread import StoreThread, sentence
-from fqconsole.app.terminal_watch import TerminalWatch
 from fqconsole.app.workspace import FitChoice, Workspace
-from fqconsole.errors import UsageError
 from fqconsole.jobs.messages import Request
-from fqconsole.settings import Settings, load
+from fqconsole.settings import Settings
 
 ENDED_BY = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
 
@@ -69,7 +67,11 @@ BADGE_PLACES = {
 def job_word(job: JobHandle) -> str:
     """`64%`, or three dots while that is unknown."""
     progress = job.progress
-    part = overall_fraction(progress.phase, progress.done, progress.total) if progress else None
+    part = (
+        overall_fraction(progress.phase, progress.done, progress.total, phases_of(job.request))
+        if progress
+        else None
+    )
     return "…" if part is None else formatting.percent(part)
 
 
@@ -100,9 +102,14 @@ class FqConsole(App[None], inherit_bindings=False):
     ]
     VERTICAL_BREAKPOINTS = [(0, "-too-short"), (24, "-short"), (34, "-tall")]  # noqa: RUF012
 
-    def __init__(self, services: Services | None = None, settings: Settings | None = None) -> None:
+    def __init__(
+        self, services: Services | None = None, settings: Settings | None = None, *, banner: str = ""
+    ) -> None:
+        """`banner` stands in place of the name while this is no console of the operator's: REPLAY."""
         super().__init__()
         self.settings = settings or Settings()
+        self.banner = banner
+        self.director: Director | None = None  # what leads through a recording
         self.services = services or real_services()
         self.workspace = Workspace(choice=FitChoice(bits=self.settings.quantize.bits))
         self.store = StoreThread(self.services.open_store)
@@ -133,6 +140,8 @@ class FqConsole(App[None], inherit_bindings=False):
             gc.freeze()
         self.open_store()
         self.watch_gpus()
+        if self.director is not None:
+            self.run_worker(self.director.lead(), group="director", exit_on_error=False)
 
     @work(group="store", exit_on_error=False)
     async def open_store(self) -> None:
@@ -344,26 +353,3 @@ class FqConsole(App[None], inherit_bindings=False):
             error = message.worker.error
             words = sentence(error) if error else "It said nothing more; F8 shows the log."
             self.notify(words, title="Something went wrong", severity="error", timeout=15, markup=False)
-
-
-def run_console(services: Services | None = None) -> int:
-    """Open the console and return the exit code: 0, or 129, 130, 143 when a signal ended it."""
-    if not sys.stderr.isatty():
-        sys.stdout.write(
-            "The console draws on stderr, which is not a terminal: run fqconsole without 2> redirection.\n"
-        )
-        return 2
-    try:
-        settings = load()
-        keymap(settings.keys)
-    except UsageError as error:
-        sys.stdout.write(f"fqconsole: {error}\n")
-        return error.exit_code
-    app = FqConsole(services, settings)
-    watch = TerminalWatch(sys.stderr.fileno(), lambda: app.post_message(TerminalGone()))
-    watch.start()
-    try:
-        app.run()
-    finally:
-        watch.stop()
-    return app.return_code or 0

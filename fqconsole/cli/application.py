@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ from fqconsole.cli import (
     paths,
     plan,
     quantize,
+    replay,
     runs,
     shot,
     verify,
@@ -47,6 +49,7 @@ ORDER = (
     "doctor",
     "config",
     "paths",
+    "replay",
     "shot",
 )
 EXIT_CODES = (
@@ -85,6 +88,7 @@ application.command("demo")(demo.demo)
 application.command("doctor")(doctor.doctor)
 application.add_typer(config.application, name="config")
 application.command("paths")(paths.paths)
+application.command("replay")(replay.replay)
 application.command("shot")(shot.shot)
 
 
@@ -112,6 +116,12 @@ def root(
     reduced_motion: Annotated[
         bool, typer.Option("--reduced-motion", help="No animation and no blinking cursor in the console.")
     ] = False,
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Record what the jobs of this console say, for `fqconsole replay`."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -130,7 +140,7 @@ def root(
     if context.invoked_subcommand is None:
         from fqconsole.app import run_console  # it answers signals itself, so that the terminal is put right
 
-        raise typer.Exit(run_console())
+        raise typer.Exit(run_console(events))
     listen()
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 import msgspec
 
-from fqconsole.errors import UsageError
+from fqconsole.errors import MALFORMED, UsageError
 from fqconsole.jobs.messages import (
     AnyEvent,
     EvaluationDone,
@@ -95,7 +95,7 @@ def read_recording(path: Path) -> tuple[RecordedJob, ...]:
     for number, line in _lines(path):
         try:
             job, entry = _entry(line)
-        except msgspec.MsgspecError as error:
+        except MALFORMED as error:
             raise UsageError(f"Line {number} of {path} is no event: {error}.", ADVICE) from None
         if isinstance(entry.said, Request) and job not in starts and not isinstance(entry.said, Send):
             starts[job] = entry

@@ -79,7 +79,7 @@ def test_a_usage_error_is_one_line_and_exit_code_2(fq, arguments, word):
 
 
 def test_without_a_command_the_console_opens(fq, monkeypatch):
-    monkeypatch.setattr(fqconsole.app, "run_console", lambda: 7)
+    monkeypatch.setattr(fqconsole.app, "run_console", lambda _events: 7)
     assert fq().code == 7
 
 

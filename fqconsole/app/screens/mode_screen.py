@@ -100,7 +100,7 @@ class ModeScreen(Screen[None]):
     def _resized(self, event: Resize) -> None:
         width, height = event.size
         self.query_one("#too-small", Static).update(
-            f"fqconsole needs {SMALLEST[0]}×{SMALLEST[1]} cells; this terminal has {width}×{height}."
+            f"{self.console.banner} fqconsole needs {SMALLEST[0]}×{SMALLEST[1]} cells; this terminal has {width}×{height}.".lstrip()
         )
 
     @on(WorkspaceChanged)

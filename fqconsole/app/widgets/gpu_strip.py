@@ -56,6 +56,8 @@ class GpuStrip(Widget):
                 gpu_line(snapshot, gpus.series(snapshot.index, "utilization"), note)
                 for snapshot, note in zip(snapshots, notes, strict=False)
             ]
+        elif getattr(self.app, "banner", ""):
+            lines = [f" {gpus.problem}"]  # the memory of this machine says nothing about a recording
         else:
             lines = [self._without_gpu(gpus)]
         text = "\n".join(lines)

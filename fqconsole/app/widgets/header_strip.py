@@ -12,6 +12,11 @@ from fqconsole.app.modes import MODES
 NAME = " fqconsole  "
 
 
+def head(banner: str) -> str:
+    """The first cells of the line: the name, or the banner where there is one."""
+    return f" {banner}".ljust(len(NAME) - 1) + " " if banner else NAME
+
+
 class HeaderStrip(Widget):
     """`badges` holds what stands behind a screen's name: the progress of its job."""
 
@@ -32,6 +37,10 @@ class HeaderStrip(Widget):
             self._badges = dict(badges)
             self.refresh()
 
+    @property
+    def _banner(self) -> str:
+        return str(getattr(self.app, "banner", ""))
+
     def _words(self) -> list[tuple[str, str]]:
         words = []
         for mode in MODES:
@@ -41,7 +50,9 @@ class HeaderStrip(Widget):
         return words
 
     def render(self) -> Content:
-        parts: list[Content] = [Content.styled(NAME, "bold $accent")]
+        banner = self._banner
+        style = "bold $background on $warning" if banner else "bold $accent"
+        parts: list[Content] = [Content.styled(head(banner), style)]
         for index, (name, word) in enumerate(self._words()):
             if index:
                 parts.append(Content(" "))
@@ -51,7 +62,7 @@ class HeaderStrip(Widget):
         return Content("").join(parts)
 
     def on_click(self, event: Click) -> None:
-        left = len(NAME)
+        left = len(head(self._banner))
         for name, word in self._words():
             if left <= event.x < left + len(word):
                 self.post_message(self.Picked(name))

@@ -1,0 +1,84 @@
+"""How the console is opened in this terminal: for the operator, recorded, or on a recording."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from fqconsole.app.console import FqConsole
+from fqconsole.app.keymap import keymap
+from fqconsole.app.messages import TerminalGone
+from fqconsole.app.services import real_services
+from fqconsole.app.terminal_watch import TerminalWatch
+from fqconsole.errors import UsageError
+from fqconsole.settings import Settings, load
+
+SHIPPED = Path(__file__).parent / "recordings" / "demo.jsonl.gz"
+
+
+def run_console(events: Path | None = None) -> int:
+    """Open the console; `events` is a file that everything the jobs say is recorded in.
+
+    Returns the exit code: 0, 2 where it can't be opened, or 129, 130, 143 when a signal ended it.
+    """
+    from fqconsole.jobs.recording import RecordingWriter
+
+    def make(settings: Settings) -> FqConsole:
+        services = real_services()
+        if events is not None:
+            services = replace(services, start_job=RecordingWriter(events).recorded(services.start_job))
+        return FqConsole(services, settings)
+
+    return _shown(make)
+
+
+def run_replay(recording: Path = SHIPPED, speed: float = 1.0) -> int:
+    """Play a recording in the console: no worker, no GPU, and nothing is written among the operator's files.
+
+    Returns the exit code as `run_console`. Raises UsageError for a file that is no recording.
+    """
+    from fqconsole.app.director import Director
+    from fqconsole.app.replay_services import replay_services
+    from fqconsole.jobs.recording import read_recording
+
+    jobs = read_recording(recording)
+    with tempfile.TemporaryDirectory(prefix="fqconsole-replay-") as folder:
+
+        def make(settings: Settings) -> FqConsole:
+            os.environ["FQCONSOLE_HOME"] = folder  # whatever is written, a screenshot say, goes there
+            services = replay_services(jobs, speed, Path(folder))
+            app = FqConsole(services, settings, banner=f"REPLAY ×{speed:g}" if speed != 1 else "REPLAY")
+            app.director = Director(app, jobs, speed)
+            return app
+
+        before = os.environ.get("FQCONSOLE_HOME")
+        try:
+            return _shown(make)
+        finally:
+            os.environ.pop("FQCONSOLE_HOME", None)
+            if before is not None:
+                os.environ["FQCONSOLE_HOME"] = before
+
+
+def _shown(make: Callable[[Settings], FqConsole]) -> int:
+    if not sys.stderr.isatty():
+        sys.stdout.write(
+            "The console draws on stderr, which is not a terminal: run fqconsole without 2> redirection.\n"
+        )
+        return 2
+    try:
+        settings = load()
+        keymap(settings.keys)
+        app = make(settings)
+    except UsageError as error:
+        sys.stdout.write(f"fqconsole: {error}\n")
+        return error.exit_code
+    watch = TerminalWatch(sys.stderr.fileno(), lambda: app.post_message(TerminalGone()))
+    watch.start()
+    try:
+        app.run()
+    finally:
+        watch.stop()
+    return app.return_code or 0
