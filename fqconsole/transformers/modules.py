@@ -175,7 +175,9 @@ class TransformersLinear(PackedModule):
     def weight(self) -> Tensor:
         """W `[N, K]` in 16 bits, for the few models whose own code reads it."""
         self.prepare()
-        return cast("PackedLinear", self._ready[0]).weight
+        weight = cast("PackedLinear", self._ready[0]).weight
+        weight._is_hf_initialized = True  # type: ignore[attr-defined] # some models' own start values go in here
+        return weight
 
 
 class TransformersExperts(PackedModule):

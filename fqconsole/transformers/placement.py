@@ -108,6 +108,10 @@ class _Placer:
         for place, name in self.keys.direct.items():
             if name in self.packed:
                 self._place_linear(place, name)
+        shared = set(self.keys.direct) & set(self.model.all_tied_weights_keys.values())
+        for place in sorted(shared):
+            if self.keys.direct[place] in self.packed:  # one layer under several names
+                raise self._no_place(self.keys.direct[place])
         experts: dict[str, Leaves] = {}
         for place, parts in self.keys.fused.items():
             count = sum(name in self.packed for name, _ in parts)
@@ -123,7 +127,8 @@ class _Placer:
     def _place_linear(self, place: str, name: str) -> None:
         module_name = place.removesuffix(".weight")
         old = self.model.get_submodule(module_name)
-        kind = linear_form(old) if place.endswith(".weight") else None
+        with torch.device("cpu"):  # transformers has meta as the default here, and this tries the layer out
+            kind = linear_form(old) if place.endswith(".weight") else None
         if kind is None:  # the model's own code multiplies with it in another way
             raise self._no_place(name)
         stored = self._form(self.packed[name], single=True)
