@@ -76,12 +76,8 @@ def _choice(said: dict[str, Any], finish: str | None) -> dict[str, Any]:
 
 
 def _usage(done: GenerationDone) -> dict[str, int]:
-    new = len(done.token_ids)
-    return {
-        "prompt_tokens": done.prompt_tokens,
-        "completion_tokens": new,
-        "total_tokens": done.prompt_tokens + new,
-    }
+    asked, new = done.prompt_tokens or 0, done.tokens or 0
+    return {"prompt_tokens": asked, "completion_tokens": new, "total_tokens": asked + new}
 
 
 def _event(document: dict[str, Any]) -> bytes:

@@ -25,6 +25,7 @@ from fqconsole.jobs.messages import (
     TokensGenerated,
 )
 
+CHAT_AT_MOST = 8192  # tokens, where a session does not say how large its context is
 BODY_AT_MOST = 8 * 2**20  # bytes; far more text than any context holds
 T = TypeVar("T")
 
@@ -94,7 +95,8 @@ class _Routes:
                 "This model has no chat template: send a plain prompt to /v1/completions.",
                 code="no_chat_template",
             )
-        return await self._answer(request, chat_question(await _body(request), context=self._ready.context))
+        question = chat_question(await _body(request), context=self._ready.context or CHAT_AT_MOST)
+        return await self._answer(request, question)
 
     async def completion(self, request: Request) -> Response:
         return await self._answer(request, completion_question(await _body(request)))

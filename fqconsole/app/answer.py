@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fqconsole.app.visible_text import visible
 from fqconsole.generation.options import Sampling
 from fqconsole.jobs.messages import (
     AnyEvent,
@@ -33,6 +34,15 @@ class Answer:
     first_at: float | None = None  # when the first text came, by the worker's clock
     result: GenerationDone | None = None
     problem: str = ""
+    _shown: tuple[str, str] = ("", "")  # a text and how it is shown
+
+    @property
+    def shown(self) -> str:
+        """The text safe to draw, without the blanks before it."""
+        text = self.text
+        if self._shown[0] != text:
+            self._shown = (text, visible(text).lstrip())
+        return self._shown[1]
 
     @property
     def text(self) -> str:
@@ -64,8 +74,10 @@ class Answer:
         """Tokens in the context now, prompt and answer."""
         if self.started is None:
             return None
-        new = len(self.result.token_ids) if self.result is not None else self.count
-        return self.started.prompt_tokens + new
+        result = self.result
+        asked = self.started.prompt_tokens if result is None else result.prompt_tokens
+        new = self.count if result is None else result.tokens
+        return None if asked is None or new is None else asked + new
 
     def fail(self, problem: str) -> None:
         self.status, self.problem = "failed", problem

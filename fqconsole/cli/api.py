@@ -163,6 +163,6 @@ def answer_line(answered: "Answered") -> str:
     if done is None:
         return head + answered.problem
     return (
-        f"{head}{done.prompt_tokens} → {len(done.token_ids)} tokens, decode {speed(done.decode_tok_s)} "
+        f"{head}{done.prompt_tokens} → {done.tokens} tokens, decode {speed(done.decode_tok_s)} "
         f"tok/s, ended by {done.stop_reason}"
     )

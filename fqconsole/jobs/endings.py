@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from fqconsole.jobs.messages import AnyEvent, JobDone, JobFailed, Send, StartSession
+from fqconsole.jobs.messages import AnyEvent, JobDone, JobFailed, Send
+from fqconsole.jobs.requests import AnySession
 from fqconsole.jobs.worker_log import last_lines
 
 LOST_EXIT = 1
@@ -27,7 +28,7 @@ class Endings:
     """The runs of one worker that have no last event yet, and what is known of the job's end."""
 
     def __init__(self, request: msgspec.Struct) -> None:
-        self._session = isinstance(request, StartSession)
+        self._session = isinstance(request, AnySession)
         self._open: list[str] = [] if self._session else [getattr(request, "run_id", "")]
         self._last: JobDone | JobFailed | None = None
         self._general: JobFailed | None = None  # a failure of the worker itself, before or beside any run

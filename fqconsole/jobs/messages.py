@@ -1,8 +1,8 @@
 """The job protocol: every request, event and failure between the console and a worker, as typed JSON lines.
 
-A request goes to the worker's standard input, an event comes back on a pipe of its own; one JSON object
-a line, tagged by "type". PROTOCOL changes when a field's meaning changes; a worker refuses a request of
-another version.
+Requests are defined in `fqconsole.jobs.requests` and handed out here too. A request goes to the worker's
+standard input, an event comes back on a pipe of its own; one JSON object a line, tagged by "type". PROTOCOL
+changes when a field's meaning changes; a worker refuses a request of another version.
 """
 
 from typing import Any, Literal
@@ -10,148 +10,83 @@ from typing import Any, Literal
 import msgspec
 
 from fqconsole.fit.probe import Probe
-from fqconsole.generation.options import Sampling
+from fqconsole.jobs.requests import (
+    PROTOCOL,
+    AnyRequest,
+    Cancel,
+    Device,
+    Pause,
+    Request,
+    Resume,
+    Send,
+    StartDescribe,
+    StartDownload,
+    StartEndpoint,
+    StartEvaluate,
+    StartPlan,
+    StartProbe,
+    StartQuantize,
+    StartSession,
+    StartVerify,
+    Stop,
+)
 from fqconsole.models.bare_config import ClassShapes
-from quantizer.methods import DEFAULT_MODE
-from quantizer.plan import Granularity, Plan
+from quantizer.plan import Plan
 from quantizer.verdict import Verification
-
-PROTOCOL = 1
 
 RunKind = Literal["quantize", "generate", "evaluate", "download", "benchmark"]
 RunStatus = Literal["running", "done", "failed", "cancelled", "interrupted"]
-Device = str  # "auto", "cpu", "cuda", "cuda:1"
 
-
-class Request(msgspec.Struct, frozen=True, tag_field="type", tag=True, forbid_unknown_fields=True):
-    """What the console asks of a worker."""
-
-
-class StartQuantize(Request, frozen=True):
-    """Quantize the 16-bit model in folder `model_path` into the new folder `out`."""
-
-    run_id: str
-    model_id: str
-    model_path: str
-    out: str
-    bits: int
-    granularity: Granularity = "adaptive"
-    # fixed: the group; adaptive: the base; None = channel
-    group_size: int | Literal["default"] | None = "default"
-    threshold: float = 0.7
-    mode: str = DEFAULT_MODE  # what `quantizer.methods.methods_of` reads
-    device: Device = "auto"
-    protocol: int = PROTOCOL
-    plan_path: str | None = None  # granularity "planned": the plan, as JSON
-
-
-class StartPlan(Request, frozen=True):
-    """Measure what each candidate scheme of each matrix would lose, and keep that for any target.
-
-    With `bits` also decide FineQuant's rule at these bits. It leaves no run.
-    """
-
-    model_id: str
-    model_path: str
-    bits: int | None = None
-    granularity: Granularity = "adaptive"
-    group_size: int | Literal["default"] | None = "default"
-    threshold: float = 0.7
-    mode: str = DEFAULT_MODE
-    device: Device = "auto"
-    protocol: int = PROTOCOL
-
-
-class StartEvaluate(Request, frozen=True):
-    """Compare `checkpoint_path` with its 16-bit `reference_path` on a text.
-
-    `text_path` None is the built-in held-out text.
-    """
-
-    run_id: str
-    checkpoint_path: str
-    reference_path: str
-    text_path: str | None = None
-    window: int = 512
-    max_tokens: int = 32768
-    device: Device = "auto"
-    protocol: int = PROTOCOL
-
-
-class StartVerify(Request, frozen=True):
-    """Check every checksum of `checkpoint_path` and make some of it again from its source, or all.
-
-    It leaves no run in the record.
-    """
-
-    checkpoint_path: str
-    source_path: str | None = None  # None: where the manifest says that the 16-bit model lies
-    every: bool = False
-    device: Device = "auto"
-    protocol: int = PROTOCOL
-
-
-class StartDescribe(Request, frozen=True):
-    """Tell the tensors that a model of this config.json has, from its class alone. It leaves no run."""
-
-    config: dict[str, Any]
-    protocol: int = PROTOCOL
-
-
-class StartProbe(Request, frozen=True):
-    """Measure what a process takes on the device besides its model, and how fast memory is read.
-
-    It leaves no run.
-    """
-
-    device: Device = "auto"
-    protocol: int = PROTOCOL
-
-
-class StartDownload(Request, frozen=True):
-    """Fetch a hub model into the standard Hugging Face cache; goes on where an earlier download stopped."""
-
-    run_id: str
-    model_id: str
-    revision: str | None = None
-    protocol: int = PROTOCOL
-
-
-class StartSession(Request, frozen=True):
-    """Load a quantized or 16-bit model and keep it warm; each `Send` to it is a run."""
-
-    model_path: str
-    context: int | None = None  # None: min(8192, the model's maximum)
-    device: Device = "auto"
-    protocol: int = PROTOCOL
-
-
-class Send(Request, frozen=True):
-    """Generate from `messages` (role, content) with the chat template, or from the plain `prompt`.
-
-    Exactly one of the two is set.
-    """
-
-    run_id: str
-    sampling: Sampling
-    prompt: str | None = None
-    messages: tuple[tuple[str, str], ...] | None = None
-
-
-class Stop(Request, frozen=True):
-    """End the generation under way, keep its text, stay warm."""
-
-
-class Pause(Request, frozen=True):
-    """Hold a quantize or evaluate job after the matrix or window under way."""
-
-
-class Resume(Request, frozen=True):
-    """Go on after `Pause`."""
-
-
-class Cancel(Request, frozen=True):
-    """End the job (or the session) in order; finished shards stay for a later resume."""
+__all__ = [
+    "PROTOCOL",
+    "AnyEvent",
+    "AnyRequest",
+    "Cancel",
+    "CandidatesMeasured",
+    "CheckpointWritten",
+    "ConfigDescribed",
+    "Device",
+    "DownloadDone",
+    "EvaluationDone",
+    "Event",
+    "GenerationDone",
+    "GenerationStarted",
+    "JobDone",
+    "JobFailed",
+    "LogLine",
+    "MatrixDone",
+    "MemoryMeasured",
+    "Pause",
+    "Paused",
+    "PhaseStarted",
+    "PlanReady",
+    "ProbeDone",
+    "Progress",
+    "Request",
+    "Resume",
+    "Resumed",
+    "RunKind",
+    "RunStatus",
+    "Send",
+    "SessionReady",
+    "StartDescribe",
+    "StartDownload",
+    "StartEndpoint",
+    "StartEvaluate",
+    "StartPlan",
+    "StartProbe",
+    "StartQuantize",
+    "StartSession",
+    "StartVerify",
+    "Stop",
+    "TokensGenerated",
+    "VerificationDone",
+    "WorkerStarted",
+    "decode_event",
+    "decode_request",
+    "encode",
+    "to_builtins",
+]
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="type", tag=True):
@@ -166,7 +101,7 @@ class WorkerStarted(Event, frozen=True):
     pid: int
     protocol: int
     versions: dict[str, str]  # python, torch, triton, transformers, fqconsole
-    device: str  # the device that "auto" came to: "cpu" or "cuda:0"
+    device: str  # the device that "auto" came to: "cpu" or "cuda:0"; "remote": a server's
     device_name: str  # "NVIDIA H200" or the CPU's name
     run_id: str = ""
 
@@ -233,16 +168,16 @@ class CheckpointWritten(Event, frozen=True):
 
 
 class SessionReady(Event, frozen=True):
-    """The model is loaded and warm."""
+    """The model is loaded and warm, or a server says that it has it."""
 
-    model_path: str
-    precision: str  # "bf16", "fp16", "int4", ...
+    model_path: str  # of a served model its address
+    precision: str  # "bf16", "fp16", "int4", ...; "remote"
     device: str
-    context: int
+    context: int | None  # None: a server that does not say
     has_chat_template: bool
     load_seconds: float
-    weights_bytes: int  # measured: parameters and buffers on the device
-    path: str  # which matmul runs: "triton", "cpu int4 op", "cpu dequantize", "16-bit"
+    weights_bytes: int | None  # measured: parameters and buffers on the device
+    path: str  # which matmul runs: "triton", "cpu int4 op", "cpu dequantize", "16-bit"; "endpoint"
     pid: int = 0  # of the worker, so that several sessions at once can be told apart
 
 
@@ -250,7 +185,7 @@ class GenerationStarted(Event, frozen=True):
     """The prompt is tokenized; `rendered` is what the model really sees."""
 
     run_id: str
-    prompt_tokens: int
+    prompt_tokens: int | None  # None: a server that has not said yet
     rendered: str
     seed: int | None
     pid: int = 0  # of the worker
@@ -271,12 +206,18 @@ class GenerationDone(Event, frozen=True):
     run_id: str
     text: str
     token_ids: tuple[int, ...]
-    prompt_tokens: int
+    prompt_tokens: int | None
     ttft_ms: float
-    prefill_tok_s: float
+    prefill_tok_s: float | None
     decode_tok_s: float | None  # None with fewer than two new tokens
-    peak_bytes: int  # CUDA: torch's peak; CPU: resident memory peak of the worker
+    peak_bytes: int | None  # CUDA: torch's peak; CPU: resident memory peak of the worker
     stop_reason: Literal["end", "length", "stop_string", "stopped", "context"]
+    new_tokens: int | None = None  # of a server, which tells no ids
+
+    @property
+    def tokens(self) -> int | None:
+        """How many tokens the answer has; None where a server does not say."""
+        return len(self.token_ids) if self.new_tokens is None else self.new_tokens
 
 
 class MemoryMeasured(Event, frozen=True):
@@ -364,10 +305,6 @@ class JobFailed(Event, frozen=True):
     details: str = ""  # traceback, for the log
 
 
-AnyRequest = (
-    StartQuantize | StartPlan | StartEvaluate | StartVerify | StartDescribe | StartProbe | StartDownload
-    | StartSession | Send | Stop | Pause | Resume | Cancel
-)  # fmt: skip
 AnyEvent = (
     WorkerStarted | PhaseStarted | Progress | PlanReady | MatrixDone | CheckpointWritten | SessionReady
     | GenerationStarted | TokensGenerated | GenerationDone | MemoryMeasured | EvaluationDone

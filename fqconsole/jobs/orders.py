@@ -18,6 +18,7 @@ from fqconsole.jobs.messages import (
     Send,
     StartDescribe,
     StartDownload,
+    StartEndpoint,
     StartEvaluate,
     StartPlan,
     StartProbe,
@@ -37,6 +38,7 @@ AnyStart = (
     | StartProbe
     | StartDownload
     | StartSession
+    | StartEndpoint
 )
 
 

@@ -154,7 +154,7 @@ class Recorder:
             "prefill_tok_s": event.prefill_tok_s,
             "decode_tok_s": event.decode_tok_s,
             "tokens_in": event.prompt_tokens,
-            "tokens_out": len(event.token_ids),
+            "tokens_out": event.tokens,
         }
         self._store.add_generation(
             event.run_id, {"output": event.text, "stop_reason": event.stop_reason, **measured}

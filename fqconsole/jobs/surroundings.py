@@ -7,7 +7,14 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from fqconsole.jobs.messages import PROTOCOL, StartDescribe, StartDownload, StartProbe, WorkerStarted
+from fqconsole.jobs.messages import (
+    PROTOCOL,
+    StartDescribe,
+    StartDownload,
+    StartEndpoint,
+    StartProbe,
+    WorkerStarted,
+)
 from fqconsole.jobs.orders import AnyStart
 
 PACKAGES = ("fqconsole", "torch", "triton", "transformers")
@@ -20,7 +27,9 @@ def introduction(request: AnyStart | None) -> WorkerStarted:
     """
     device, name = "cpu", cpu_name()
     # A probe measures what loading torch takes; the other two compute nothing.
-    if request is not None and not isinstance(request, StartDownload | StartDescribe | StartProbe):
+    if isinstance(request, StartEndpoint):
+        device, name = "remote", request.url
+    elif request is not None and not isinstance(request, StartDownload | StartDescribe | StartProbe):
         device, name = _torch_device(request.device)
     return WorkerStarted(
         t=time.time(),

@@ -25,6 +25,7 @@ from fqconsole.jobs.messages import (
     LogLine,
     StartDescribe,
     StartDownload,
+    StartEndpoint,
     StartEvaluate,
     StartPlan,
     StartProbe,
@@ -34,6 +35,7 @@ from fqconsole.jobs.messages import (
 )
 from fqconsole.jobs.orders import AnyStart, Orders, ProtocolError, obey_signals
 from fqconsole.jobs.outlet import Outlet
+from fqconsole.jobs.requests import AnySession
 from fqconsole.jobs.surroundings import introduction
 
 
@@ -56,6 +58,7 @@ TASKS: dict[type, str] = {
     StartProbe: "fqconsole.jobs.tasks.probe",
     StartDownload: "fqconsole.jobs.tasks.download",
     StartSession: "fqconsole.jobs.tasks.session",
+    StartEndpoint: "fqconsole.jobs.tasks.endpoint",
 }
 
 CANCELLED_EXIT = 128 + signal.SIGINT
@@ -105,7 +108,7 @@ def _attend(
             outlet.put(introduce(None))
             raise
         run_id = getattr(request, "run_id", "")
-        owes_end = not isinstance(request, StartSession)
+        owes_end = not isinstance(request, AnySession)
         orders.listen()
         outlet.put(introduce(request))
         desk = Desk(outlet.put, orders, request)

@@ -55,6 +55,11 @@ REQUESTS = (
     m.StartProbe(device="cuda:0"),
     m.StartDownload(run_id="r0044", model_id="Qwen/Qwen3-8B", revision="9c925d6"),
     m.StartSession(model_path="/checkpoints/demo-int4", context=512),
+    m.StartEndpoint(
+        url="http://127.0.0.1:8000/v1",
+        model="demo-int4",
+        command=("/opt/vllm/bin/vllm", "serve", "/checkpoints/demo-int4"),
+    ),
     m.Send(
         run_id="r0045",
         sampling=Sampling(temperature=0.7, seed=7, stop=("\n\n",)),

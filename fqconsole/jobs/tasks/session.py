@@ -18,12 +18,11 @@ from fqconsole.jobs.messages import (
     Send,
     SessionReady,
     StartSession,
-    TokensGenerated,
 )
 from fqconsole.jobs.model_folder import look_at
+from fqconsole.jobs.tasks.teller import Teller
 
 smallest_change = "Use fewer bits or a shorter --context, or load the model with --device cpu."
-TEXT_SECONDS = 0.05  # new text is told at most twenty times a second
 
 
 def run(request: StartSession, desk: Desk) -> None:
@@ -106,7 +105,7 @@ def _generate(session: Session, memory: AnswerMemory, send: Send, number: int, d
             pid=os.getpid(),
         )
     )
-    teller = _Teller(send.run_id, desk)
+    teller = Teller(send.run_id, desk)
     result = session.generate(
         ids, sampling, stop=lambda: desk.orders.stop_asked(number), on_tokens=teller.take
     )
@@ -127,32 +126,3 @@ def _generate(session: Session, memory: AnswerMemory, send: Send, number: int, d
     )
     for event in memory.events(send.run_id, result):
         desk.put(event)
-
-
-class _Teller:
-    """Gathers new text into few events: the pipe is no faster for one event a token."""
-
-    def __init__(self, run_id: str, desk: Desk) -> None:
-        self._run_id = run_id
-        self._desk = desk
-        self._text = ""
-        self._count = 0
-        self._tok_s: float | None = None
-        self._told = 0.0
-
-    def take(self, text: str, count: int, tok_s: float | None) -> None:
-        self._text += text
-        self._count, self._tok_s = count, tok_s
-        if time.monotonic() - self._told >= TEXT_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self._text:
-            return
-        self._desk.put(
-            TokensGenerated(
-                t=time.time(), run_id=self._run_id, text=self._text, count=self._count, tok_s=self._tok_s
-            )
-        )
-        self._text = ""
-        self._told = time.monotonic()
