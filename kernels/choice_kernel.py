@@ -69,19 +69,18 @@ def kth_largest(
     logits_ptr, seen_ptr, start, V, k, penalty, temperature, PENALTY: tl.constexpr, BLOCK: tl.constexpr
 ):
     """The k-th largest shaped logit of a row: its key byte by byte, each from a histogram of that byte."""
-    prefix = tl.zeros((), tl.uint32)
+    prefix = (start * 0).to(tl.uint32)
     bucket = tl.arange(0, 512)  # 256 … for logits whose key begins otherwise
-    for byte in tl.static_range(4):
+    for byte in range(4):
         counts = tl.zeros((512,), tl.int32)
         for walk in range(0, V, BLOCK):
             column = walk + tl.arange(0, BLOCK)
             inside = column < V
             x = shaped_logits(logits_ptr, seen_ptr, start + column, inside, penalty, temperature, PENALTY)
             key = key_of(x)
-            if byte > 0:
-                inside = inside & (key >> (32 - 8 * byte) == prefix)
-            digit = ((key >> (24 - 8 * byte)) & 255).to(tl.int32)
-            counts += tl.histogram(tl.where(inside, digit, 511), 512)
+            key = key >> (24 - 8 * byte)
+            same = inside & (key >> 8 == prefix)
+            counts += tl.histogram(tl.where(same, (key & 255).to(tl.int32), 511), 512)
         counts = tl.where(bucket < 256, counts, 0)
         best = tl.max(tl.where(tl.cumsum(counts, 0, reverse=True) >= k, bucket, 0), 0)
         k -= tl.sum(tl.where(bucket > best, counts, 0), 0)
