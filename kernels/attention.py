@@ -85,6 +85,16 @@ def attend_prompt(
     """
     check(q, cache, sinks)
     end = first + q.shape[0]
+    if window is not None and window >= end:
+        window = None
+    plain = first == 0 and window is None and softcap is None and sinks is None and cache.scales is None
+    if runs_triton(q.device) and not plain and cache.values is not None:
+        from kernels.prompt_kernel import attend_prompt_on_gpu
+
+        check_held(cache, first, end, window)
+        return attend_prompt_on_gpu(
+            q, cache, row, first, scale=scale, window=window, softcap=softcap, sinks=sinks
+        )
     start = 0 if window is None else max(0, first + 1 - window)
     keys, values = cache.read(row, start, end, q.dtype)
     return attend_rows(
@@ -113,6 +123,13 @@ def attend_rows(
     by_head = q.transpose(0, 1)
     if window is not None and window >= length:
         window = None
+    if runs_triton(q.device) and (first or window or softcap is not None or sinks is not None):
+        from kernels.prompt_kernel import attend_prompt_on_gpu
+
+        cache = KeyValueCache(keys[None].contiguous(), values[None].contiguous())
+        return attend_prompt_on_gpu(
+            q, cache, 0, first, scale=scale, window=window, softcap=softcap, sinks=sinks
+        )
     if softcap is None and sinks is None and window is None and first == 0:
         out = functional.scaled_dot_product_attention(
             by_head[None], keys[None], values[None], is_causal=rows > 1, scale=scale,
@@ -139,6 +156,13 @@ def check(q: Tensor, cache: KeyValueCache, sinks: Tensor | None) -> None:
         raise ValueError(f"queries {list(q.shape)} do not fit a cache {list(cache.keys.shape)}")
     if sinks is not None and sinks.shape != q.shape[1:2]:
         raise ValueError(f"{list(sinks.shape)} sinks for {q.shape[1]} heads")
+
+
+def check_held(cache: KeyValueCache, first: int, end: int, window: int | None) -> None:
+    """Raises ValueError where the cache no longer holds what positions first … end - 1 see."""
+    oldest = 0 if window is None else max(0, first + 1 - window)
+    if end - oldest > cache.capacity:
+        raise ValueError(f"a cache of {cache.capacity} tokens can't give positions {oldest} to {end}")
 
 
 def first_seen(position: int, window: int | None, cache: KeyValueCache, length: int) -> int:

@@ -16,6 +16,7 @@ from kernels.attention_kernel import attend_launch, merge_launch
 from kernels.choice_kernel import settle_launch, survey_launch
 from kernels.launch import Launch
 from kernels.norms_kernel import norm_launch
+from kernels.prompt_kernel import prompt_launch
 from kernels.rotary_kernel import latent_launch, rotate_launch
 from kernels.routing_kernel import combine_launch, gate_launch, route_launch
 from kernels.tiles import Gpu
@@ -49,6 +50,18 @@ def attention(
     return compiled
 
 
+def prompt(
+    dtype: str, *shape: int, codes: bool = False, softcap: bool = False, sinks: bool = False
+) -> Callable[[Gpu], Compiled]:
+    """heads, kv_heads, head_dim, value_dim."""
+
+    def compiled(gpu: Gpu) -> Compiled:
+        launch, _ = prompt_launch(gpu, *shape, coded=codes, softcap=softcap, sinks=sinks, single=False)
+        return launch, (CODES if codes else {}) | {"": dtype}
+
+    return compiled
+
+
 CASES: dict[str, Callable[[Gpu], Compiled]] = {
     "llama": attention("*bf16", 8, 4, 128, 128, False, False, False),
     "opt": attention("*fp16", 56, 1, 128, 128, False, False, False, split=False),
@@ -56,6 +69,11 @@ CASES: dict[str, Callable[[Gpu], Compiled]] = {
     "gpt-oss int8": attention("*bf16", 8, 8, 64, 64, False, False, True, codes=True),
     "deepseek": attention("*bf16", 1, 128, 576, 512, True, False, False),
     "deepseek int8": attention("*bf16", 1, 16, 576, 512, True, False, False, codes=True),
+    "prompt of llama": prompt("*bf16", 32, 8, 128, 128),
+    "prompt of phi, int8": prompt("*fp16", 32, 32, 96, 96, codes=True),
+    "prompt of gemma": prompt("*bf16", 16, 8, 256, 256, softcap=True),
+    "prompt of gpt-oss": prompt("*bf16", 64, 8, 64, 64, sinks=True),
+    "prompt of deepseek": prompt("*bf16", 128, 128, 192, 128),
     "merge": lambda gpu: (merge_launch(gpu, 128, 32, sinks=True), {}),
     "rms norm": lambda gpu: (
         norm_launch(gpu, 4096, "rms", weight=True, bias=False, residual=True, before=True),
