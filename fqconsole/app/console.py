@@ -41,6 +41,7 @@ from fqconsole.app.screens.fit import FitScreen
 from fqconsole.app.screens.gpus import GpusScreen
 from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.screens.models import ModelsScreen
+from fqconsole.app.screens.presenter import PresenterScreen
 from fqconsole.app.screens.quantize import QuantizeScreen
 from fqconsole.app.screens.runs import RunsScreen
 from fqconsole.app.screens.session import SessionScreen
@@ -194,6 +195,10 @@ class FqConsole(App[None], inherit_bindings=False):
         if mode == self.current_mode:
             return
         self._visited = [*[name for name in self._visited if name != mode], self.current_mode]
+        presenter = self.screen
+        if isinstance(presenter, PresenterScreen):
+            presenter.action_close()  # it lies over one screen, and goes with the audience to the next
+            self.call_after_refresh(self.action_present)
         self.switch_mode(mode)
 
     def action_show(self, mode: str) -> None:
@@ -226,6 +231,10 @@ class FqConsole(App[None], inherit_bindings=False):
     def action_theme(self) -> None:
         self.theme = next_theme(self.theme)
         self.notify(f"Theme {self.theme}; `screen.theme` in config.toml keeps it.", timeout=3, markup=False)
+
+    def action_present(self) -> None:
+        if isinstance(self.screen, ModeScreen):
+            self.push_screen(PresenterScreen())
 
     def action_settings(self) -> None:
         self.push_screen(Explanation("Settings in force", settings_lines()))

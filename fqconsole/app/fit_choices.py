@@ -4,18 +4,29 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from fqconsole.app import formatting
-from fqconsole.app.workspace import FitChoice
+from fqconsole.app.workspace import FitChoice, Goal
 from fqconsole.models.description import ModelDescription
+from quantizer.methods import MODES as METHODS
 
-ChoiceName = Literal["precision", "groups", "gpus", "context", "batch"]
-NAMES: tuple[ChoiceName, ...] = ("precision", "groups", "gpus", "context", "batch")
+ChoiceName = Literal["goal", "precision", "target", "groups", "mode", "gpus", "context", "batch"]
+NAMES: tuple[ChoiceName, ...] = ("goal", "precision", "groups", "mode", "gpus", "context", "batch")
+PLANNED_NAMES: tuple[ChoiceName, ...] = ("goal", "target", "mode", "gpus", "context", "batch")
 TITLES = {
+    "goal": "Goal",
     "precision": "Precision",
+    "target": "Target",
     "groups": "Groups",
+    "mode": "Mode",
     "gpus": "GPUs",
     "context": "Context",
     "batch": "Batch",
 }
+GOALS: tuple[Goal, ...] = ("rule", "size", "room", "loss")
+GOAL_WORDS = {"rule": "one width", "size": "bits/weight", "room": "what fits", "loss": "loss at most"}
+TARGET_BITS = (3.1, 3.2, 3.4, 3.6, 3.8, 4.0, 4.25, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0)
+MAX_LOSSES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+MODES = tuple(reversed(METHODS))  # best first
+MODE_WORDS = {"best": "searched", "fast": "one pass", "finequant": "the paper"}
 PRECISIONS = (16, 8, 4, 3)
 GPU_COUNTS = (1, 2, 4, 8)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -55,26 +66,69 @@ def group_word(choice: FitChoice) -> str:
     return formatting.group(choice.group_size) if isinstance(choice.group_size, int) else "channel"
 
 
+def names_of(choice: FitChoice) -> tuple[ChoiceName, ...]:
+    """The rows that this choice has: with a plan a target takes the place of precision and groups."""
+    return NAMES if choice.goal == "rule" else PLANNED_NAMES
+
+
 def stepped(
     choice: FitChoice, name: ChoiceName, step: int, about: ModelDescription, *, host: bool = False
 ) -> FitChoice:
     """The choice with `name` moved by `step` (−1 or 1); it stays at either end. The host is one device."""
-    if name == "precision":
-        return replace(choice, bits=_next(PRECISIONS, choice.bits, step))
-    if name == "groups":
-        if choice.bits == 16:
-            return choice
-        words = [word for word, _granularity, _size in GROUPS]
-        word = _next(words, group_word(choice), step)
-        _word, granularity, group_size = GROUPS[words.index(word)]
-        return replace(choice, granularity=granularity, group_size=group_size)
-    if name == "gpus":
-        return choice if host else replace(choice, gpus=_next(GPU_COUNTS, choice.gpus, step))
-    if name == "context":
-        values = sorted({*contexts(about.context_length), usual_context(about.context_length)})
-        now = choice.context or usual_context(about.context_length)
-        return replace(choice, context=_next(values, now, step))
-    return replace(choice, batch=_next(BATCHES, choice.batch, step))
+    match name:
+        case "goal":
+            return replace(choice, goal=_next(GOALS, choice.goal, step))
+        case "target":
+            return _other_target(choice, step)
+        case "precision":
+            return replace(choice, bits=_next(PRECISIONS, choice.bits, step))
+        case "groups":
+            return _other_groups(choice, step)
+        case "mode":
+            return choice if _wide(choice) else replace(choice, mode=_next(MODES, choice.mode, step))
+        case "gpus":
+            return choice if host else replace(choice, gpus=_next(GPU_COUNTS, choice.gpus, step))
+        case "context":
+            values = sorted({*contexts(about.context_length), usual_context(about.context_length)})
+            now = choice.context or usual_context(about.context_length)
+            return replace(choice, context=_next(values, now, step))
+        case _:
+            return replace(choice, batch=_next(BATCHES, choice.batch, step))
+
+
+def _wide(choice: FitChoice) -> bool:
+    """Nothing is quantized."""
+    return choice.goal == "rule" and choice.bits == 16
+
+
+def _other_target(choice: FitChoice, step: int) -> FitChoice:
+    if choice.goal == "size":
+        return replace(choice, target_bits=_next(TARGET_BITS, choice.target_bits, step))
+    if choice.goal == "loss":
+        return replace(choice, max_loss=_next(MAX_LOSSES, choice.max_loss, step))
+    return choice
+
+
+def _other_groups(choice: FitChoice, step: int) -> FitChoice:
+    if choice.bits == 16:
+        return choice
+    words = [word for word, _granularity, _size in GROUPS]
+    _word, granularity, group_size = GROUPS[words.index(_next(words, group_word(choice), step))]
+    return replace(choice, granularity=granularity, group_size=group_size)
+
+
+def target_word(choice: FitChoice) -> str:
+    """`3.60`, `1 %`, and what the goal “what fits” needs none of."""
+    if choice.goal == "size":
+        return f"{choice.target_bits:.2f}"
+    return f"{choice.max_loss * 100:g} %" if choice.goal == "loss" else formatting.UNKNOWN
+
+
+def goal_sentence(choice: FitChoice) -> str:
+    """What a plan is asked for, in words that stand in its reasons: `3.6 bits per weight`."""
+    if choice.goal == "size":
+        return f"{choice.target_bits:g} bits per weight"
+    return f"loss up to {choice.max_loss * 100:g} %"
 
 
 def _next(values: Any, now: Any, step: int) -> Any:
@@ -84,18 +138,40 @@ def _next(values: Any, now: Any, step: int) -> Any:
 
 
 def shown(
-    choice: FitChoice, name: ChoiceName, about: ModelDescription, *, host: bool, devices: int
+    choice: FitChoice,
+    name: ChoiceName,
+    about: ModelDescription,
+    *,
+    host: bool,
+    devices: int,
+    option: Any = None,
 ) -> tuple[str, str]:
-    """The value between ◂ and ▸, and the quiet words behind it."""
-    if name == "precision":
-        return formatting.precision(choice.bits), ""
-    if name == "groups":
-        return (formatting.UNKNOWN, "") if choice.bits == 16 else (group_word(choice), "")
-    if name == "gpus":
-        if host:
-            return formatting.UNKNOWN, "none: CPU"
-        return str(choice.gpus), f"of {devices}" if devices else ""
-    if name == "context":
-        now = choice.context or usual_context(about.context_length)
-        return formatting.tokens(now), f"of {formatting.context(about.context_length)}"
-    return str(choice.batch), ""
+    """The value between ◂ and ▸, and the quiet words behind it; `option` tells how far it could go."""
+    match name:
+        case "goal":
+            return GOAL_WORDS[choice.goal], ""
+        case "target":
+            return target_word(choice), {"size": "bits", "loss": "predicted"}.get(choice.goal, "all there is")
+        case "precision":
+            return formatting.precision(choice.bits), ""
+        case "groups":
+            return (formatting.UNKNOWN, "") if choice.bits == 16 else (group_word(choice), "")
+        case "mode":
+            return (
+                (formatting.UNKNOWN, "") if _wide(choice) else (choice.mode, MODE_WORDS.get(choice.mode, ""))
+            )
+        case "gpus":
+            if host:
+                return formatting.UNKNOWN, "none: CPU"
+            return str(choice.gpus), f"of {devices}" if devices else ""
+        case "context":
+            now = choice.context or usual_context(about.context_length)
+            return formatting.tokens(now), _most(option and option.largest_context)
+        case _:
+            return str(choice.batch), _most(option and option.largest_batch)
+
+
+def _most(count: int | None) -> str:
+    if count is None:
+        return ""
+    return f"≤ {formatting.tokens(count)}" if count else "✗ none fits"

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fqconsole.app import formatting
+from fqconsole.app.planned import Planned
 from fqconsole.app.verdicts import SIGNS, share
+from fqconsole.app.workspace import FitChoice
 
 GLYPHS = "█▓▒░▪+"
 FREE = "·"
@@ -17,6 +19,64 @@ def chosen(preview: Any, bits: int, gpus: int) -> Any:
     """The option of this precision on this many devices; None when there is none (the host is one device)."""
     options = [option for option in preview.options if option.bits == bits]
     return next((option for option in options if option.gpus == gpus), options[0] if options else None)
+
+
+def present(preview: Any, choice: FitChoice, made: Planned | None) -> Any:
+    """The option of the present choice: of a goal that of its plan, where there is one."""
+    if preview is None:
+        return None
+    if choice.goal != "rule" and made is not None and made.option is not None:
+        return made.option
+    return chosen(preview, choice.bits, choice.gpus)
+
+
+def go_word(choice: FitChoice, made: Planned | None) -> str:
+    """What Enter does, for the footer."""
+    if choice.goal == "rule":
+        return "talk" if choice.bits == 16 else "quantize"
+    if made is not None and made.state == "unmeasured":
+        return "measure"
+    return "quantize" if made is None or made.plan is None or made.quantizes else "talk"
+
+
+def next_words(choice: FitChoice, option: Any) -> str:
+    """What Enter leads to and what that costs."""
+    if choice.bits == 16:
+        return f"⏎ loads {formatting.memory(option.total_bytes_per_gpu)} and talks to it"
+    return "⏎ shows what quantizing takes; nothing starts yet"
+
+
+def measuring_now(progress: Any) -> list[str]:
+    """How far the measurement of a model is."""
+    if progress is None or progress.total <= 0:
+        return ["Measuring what each matrix would lose: the worker starts …"]
+    part = formatting.percent(progress.done / progress.total)
+    left = f", ~{formatting.duration(progress.eta_seconds)} left" if progress.eta_seconds is not None else ""
+    return [f"Measuring what each matrix would lose: {part}{left}", progress.note]
+
+
+def latest_by_bits(pairs: Sequence[Any], model: str) -> dict[int, Any]:
+    """What was measured last of this model at each width; `pairs` newest first."""
+    found: dict[int, Any] = {}
+    for pair in pairs:
+        if pair.model == model and "total" in pair.terms:
+            found.setdefault(pair.bits or 16, pair)
+    return found
+
+
+def measured_words(pair: Any) -> str:
+    """`r0042   7.8 GiB  +1.3 %`: the run, what it took, and how far that is from what was predicted of it."""
+    predicted, measured = pair.terms["total"]
+    change = formatting.signed_percent(measured / predicted) if predicted else formatting.UNKNOWN
+    return f"{pair.run_id} {formatting.memory(measured):>9} {change:>7}"
+
+
+def columns_shown(counts: Sequence[int], picked: int, room: int) -> list[int]:
+    """As many numbers of GPUs as there is room for, the one that is picked always among them."""
+    shown = list(counts[: max(1, room)])
+    if picked in counts and picked not in shown:
+        shown[-1] = picked
+    return shown
 
 
 def on_host(capacity: Any) -> bool:
@@ -46,9 +106,11 @@ def term_line(index: int, term: Any, width: int) -> str:
     return f"{glyph(index)} {term.name:<17.17} {formatting.memory(term.bytes):>9}  {origin}"[:width]
 
 
-def total_line(option: Any) -> str:
+def total_line(option: Any, width: int) -> str:
+    """`  total               7.7 GiB  10 % of free`, without the last words where they would be cut."""
     total = formatting.memory(option.total_bytes_per_gpu)
-    return f"  {'total':<17} {total:>9}  {percent_of(option)} of free"
+    line = f"  {'total':<17} {total:>9}  {percent_of(option)}"
+    return f"{line} of free" if len(line) + 8 <= width else line
 
 
 def percent_of(option: Any) -> str:
@@ -103,11 +165,7 @@ def capacity_title(capacity: Any) -> str:
 def limit_lines(preview: Any, option: Any) -> list[str]:
     """How far this option could be driven, and what making it needs."""
     sign = SIGNS["fits" if preview.quantize_peak < preview.capacity.free_bytes else "does not fit"]
-    lines = [
-        f"{'Largest context':<17}{formatting.tokens(option.largest_context or None):>9}",
-        f"{'Largest batch':<17}{formatting.tokens(option.largest_batch or None):>9}",
-        f"{'Quantize peak':<17}{formatting.memory(preview.quantize_peak):>9} {sign}",
-    ]
+    lines = [f"{'Quantize peak':<17}{formatting.memory(preview.quantize_peak):>9} {sign}"]
     if option.decode_tok_s is not None:
         lines.append(f"{'Decode ≤ tok/s':<17}{option.decode_tok_s:>9,.0f}")
     accuracy = preview.capacity.accuracy

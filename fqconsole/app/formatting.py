@@ -83,6 +83,16 @@ def percent(fraction: float | None) -> str:
     return UNKNOWN if fraction is None else f"{int(fraction * 100)}%"
 
 
+def share(part: float | None) -> str:
+    """A small share in percent with three digits that say something: `1.04 %`, `0.067 %`, `12.3 %`."""
+    if part is None:
+        return UNKNOWN
+    value = part * 100
+    if value >= 9.95:
+        return f"{value:.1f} %"
+    return f"{value:.2f} %" if value >= 0.0995 or value == 0 else f"{value:.2g} %"
+
+
 def error(value: float | None) -> str:
     """A relative error: `.0433`, `1.20`."""
     if value is None:

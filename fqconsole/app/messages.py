@@ -35,11 +35,12 @@ class FitChanged(Message):
 
 
 class PreviewReady(Message):
-    """The memory preview of a choice is computed."""
+    """The memory preview of a choice is computed, and what became of its goal (None: FineQuant's rule)."""
 
-    def __init__(self, preview: Any) -> None:
+    def __init__(self, preview: Any, planned: Any = None) -> None:
         super().__init__()
         self.preview = preview
+        self.planned = planned
 
 
 class SessionWanted(Message):

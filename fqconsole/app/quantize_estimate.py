@@ -1,11 +1,15 @@
-"""What a quantize job will do and what it costs, computed before it starts from shapes alone."""
+"""What a quantize job will do and what it costs, computed before it starts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from fqconsole.app import formatting
-from fqconsole.app.fit_choices import group_word
+from fqconsole.app import formatting, job_pace
+from fqconsole.app.fit_choices import goal_sentence, group_word
+from fqconsole.app.job_pace import Pace
 from fqconsole.app.model_rows import short_id
+from fqconsole.app.planned import Planned
 from fqconsole.app.services import Services
 from fqconsole.app.workspace import FitChoice
 from fqconsole.models.description import ModelDescription, ModelEntry
@@ -18,40 +22,58 @@ SPARE = 1.05  # config, tokenizer and manifest beside the weights, and a little 
 class QuantizeEstimate:
     """Bytes are predicted from shapes; an adaptive plan may come out larger where it goes finer."""
 
-    matrices: int
-    kept: int
+    plan: Plan
+    plan_path: str | None  # of a planned plan: where it is kept for the run
     source_bytes: int
     out_bytes: int
-    bits_per_weight: float
     out: Path
     disk_free: int
-    adaptive: bool
+    mode: str
+    loss: float | None = None  # predicted, of a planned plan
+
+    @property
+    def bits_per_weight(self) -> float:
+        return plan_bits_per_weight(self.plan)
 
     @property
     def disk_ok(self) -> bool:
         return self.out_bytes * SPARE < self.disk_free
 
 
-def estimate(services: Services, about: ModelDescription, choice: FitChoice) -> QuantizeEstimate:
-    """Reads no weights, but folders: call it from a thread. Raises OperatorError for a bad choice."""
-    plan: Plan = services.base_plan(
-        about, bits=choice.bits, granularity=choice.granularity, group_size=choice.group_size
-    )
-    out = services.suggest_checkpoint_path(about.id, choice.bits, choice.granularity, choice.group_size)
+def estimate(
+    services: Services, about: ModelDescription, choice: FitChoice, made: Planned | None = None
+) -> QuantizeEstimate:
+    """`made` is what became of a goal. Reads folders but no weights, and keeps a plan: call it from a
+    thread. Raises OperatorError for a bad choice.
+    """
+    path: Path | None = None
+    if made is not None and made.plan is not None:
+        plan: Plan = made.plan
+        path = services.save_plan(plan)
+        out = services.suggest_checkpoint_path(about.id, plan.bits, "planned", "default")
+    else:
+        plan = services.base_plan(
+            about, bits=choice.bits, granularity=choice.granularity, group_size=choice.group_size
+        )
+        out = services.suggest_checkpoint_path(about.id, choice.bits, choice.granularity, choice.group_size)
     return QuantizeEstimate(
-        matrices=len(plan.matrices),
-        kept=len(plan.kept),
+        plan=plan,
+        plan_path=None if path is None else str(path),
         source_bytes=about.bytes,
         out_bytes=predicted_bytes(plan) + sum(tensor.bytes for tensor in plan.kept),
-        bits_per_weight=plan_bits_per_weight(plan),
         out=out,
         disk_free=services.disk_free(out),
-        adaptive=choice.granularity == "adaptive",
+        mode=choice.mode,
+        loss=None if made is None else made.loss,
     )
 
 
 def title_of(entry: ModelEntry, choice: FitChoice) -> str:
-    """`demo → int4 adaptive`, `Qwen3-8B → int4 groups of 128`."""
+    """`demo → int4 adaptive`, `Qwen3-8B → int4 groups of 128`, `demo → 3.6 bits per weight`."""
+    if choice.goal == "room":
+        return f"{short_id(entry)} → what fits"
+    if choice.goal != "rule":
+        return f"{short_id(entry)} → {goal_sentence(choice)}"
     word = group_word(choice)
     groups = word if word in ("adaptive", "channel") else f"groups of {word}"
     return f"{short_id(entry)} → {formatting.precision(choice.bits)} {groups}"
@@ -62,15 +84,28 @@ def home_word(path: Path, home: Path) -> str:
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
-def estimate_lines(guess: QuantizeEstimate, home: Path) -> list[str]:
-    """What the operator reads before pressing Enter."""
-    about = "at least " if guess.adaptive else ""
-    bits = f"{about}{guess.bits_per_weight:.2f} bits a weight"
-    sign = "✓" if guess.disk_ok else "✗ not enough"
-    return [
-        f"reads   {formatting.memory(guess.source_bytes):>9}  {guess.matrices} matrices to quantize, "
-        f"{guess.kept} tensors kept in 16 bits",
-        f"writes  {formatting.memory(guess.out_bytes):>9}  predicted, {bits}",
-        f"disk    {formatting.memory(guess.disk_free):>9}  free there {sign}",
-        f"into    {home_word(guess.out, home)}",
+def estimate_lines(guess: QuantizeEstimate, home: Path, known: Sequence[Pace], preview: Any) -> list[str]:
+    """What the operator reads before pressing Enter: what it reads, writes, takes, and where it goes."""
+    plan = guess.plan
+    bits = f"{'at least ' if plan.granularity == 'adaptive' else ''}{guess.bits_per_weight:.2f} bits a weight"
+    enough = "✓" if guess.disk_ok else "✗ not enough"
+    loss = "" if guess.loss is None else f", predicted loss {formatting.share(guess.loss)}"
+    lines = [
+        f"reads   {formatting.memory(guess.source_bytes):>9}  {len(plan.matrices)} matrices to quantize, "
+        f"{len(plan.kept)} tensors stay in 16 bits",
+        f"writes  {formatting.memory(guess.out_bytes):>9}  {bits}{loss}",
+        f"disk    {formatting.memory(guess.disk_free):>9}  free there {enough}",
+        f"time    {job_pace.time_line(known, guess.mode, guess.source_bytes)}",
     ]
+    if preview is not None:
+        capacity = preview.capacity
+        lines.append(
+            f"memory  {formatting.memory(preview.quantize_peak):>9}  {_room_words(preview, capacity)}"
+        )
+    return [*lines, f"into    {home_word(guess.out, home)}"]
+
+
+def _room_words(preview: Any, capacity: Any) -> str:
+    sign = "✓" if preview.quantize_peak < capacity.free_bytes else "✗ not enough"
+    place = "here" if capacity.kind == "host" else f"on {capacity.name}"
+    return f"at most, {formatting.memory(capacity.free_bytes)} free {place} {sign}"

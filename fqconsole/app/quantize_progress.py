@@ -2,10 +2,12 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from fqconsole.app import formatting
+from fqconsole.app.heat_map import MapCell
 from fqconsole.jobs.messages import (
     AnyEvent,
     CheckpointWritten,
@@ -15,35 +17,49 @@ from fqconsole.jobs.messages import (
     PhaseStarted,
     PlanReady,
     Progress,
+    Request,
+    StartQuantize,
 )
+from quantizer.methods import methods_of
+from quantizer.plan import Plan
 
-# The phases in their order and about which part of the whole each takes.
-PHASES = {"balance": 0.10, "analyse": 0.25, "hash": 0.05, "quantize": 0.60}
+# The phases in their order and about which part of the whole each takes, as measured on a 0.4 GB model.
+PHASES = {"hash": 0.02, "balance": 0.18, "analyse": 0.12, "quantize": 0.68}
 PHASE_WORDS = {
     "balance": "balancing channels",
     "analyse": "reading the weights",
-    "hash": "hashing the source",
+    "hash": "checking what is finished",
     "quantize": "quantizing",
 }
 WorstOrder = Literal["error", "layer", "bytes"]
 
 
-def overall_fraction(phase: str, done: float, total: float) -> float | None:
+def phases_of(request: Request | None) -> dict[str, float]:
+    """The phases that a job will go through, with their parts of the whole: they make 1.
+
+    A plan was analysed before; only modes that balance channels have that phase. What an earlier run finished
+    is checked only on a resume, which nobody knows before it begins: it takes its time from none.
+    """
+    passed = {"hash"}
+    if isinstance(request, StartQuantize):
+        if request.plan_path is not None:
+            passed |= {"balance", "analyse"}
+        elif not methods_of(request.mode).balance:
+            passed.add("balance")
+    parts = {name: part for name, part in PHASES.items() if name not in passed}
+    whole = sum(parts.values())
+    return {name: part / whole for name, part in parts.items()}
+
+
+def overall_fraction(
+    phase: str, done: float, total: float, phases: Mapping[str, float] = PHASES
+) -> float | None:
     """The part of the whole job that is done, 0 to 1; None where a total is unknown."""
     here = done / total if total > 0 else 0.0
     if phase not in PHASES:
         return min(here, 1.0) if total > 0 else None
-    before = sum(part for name, part in PHASES.items() if _order(name) < _order(phase))
-    return min(before + PHASES[phase] * min(here, 1.0), 1.0)
-
-
-def overall_eta(phase: str, total: float, rate: float | None, eta: float | None) -> float | None:
-    """Seconds to the end of the job: the rest of this phase, and the later phases at this phase's pace."""
-    if eta is None or not rate or phase not in PHASES:
-        return eta
-    whole = total / rate
-    after = sum(part for name, part in PHASES.items() if _order(name) > _order(phase))
-    return eta + whole * after / PHASES[phase]
+    before = sum(part for name, part in phases.items() if _order(name) < _order(phase))
+    return min(before + phases.get(phase, 0.0) * min(here, 1.0), 1.0)
 
 
 def _order(phase: str) -> int:
@@ -54,23 +70,31 @@ def _order(phase: str) -> int:
 class QuantizeProgress:
     """Built up by `take`; the same events in the same order give the same state."""
 
+    phases: Mapping[str, float] = field(default_factory=lambda: dict(PHASES))
     phase: str = ""
     progress: Progress | None = None
     plan: PlanReady | None = None
     matrices: list[MatrixDone] = field(default_factory=list)
     log: list[tuple[float, str, str]] = field(default_factory=list)
     written: CheckpointWritten | None = None
-    peak_bytes: int = 0
+    host_bytes: int | None = None  # now
+    device_bytes: int | None = None
+    host_peak: int = 0
+    device_peak: int = 0
+    begun: dict[str, float] = field(default_factory=dict)  # phase → when it began
 
     def take(self, event: AnyEvent) -> None:
         match event:
             case PhaseStarted():
                 self.phase = event.phase
+                self.begun[event.phase] = event.t
                 self.log.append((event.t, "info", PHASE_WORDS.get(event.phase, event.phase)))
             case Progress():
                 self.progress = event
                 self.phase = event.phase
-                self.peak_bytes = max(self.peak_bytes, event.device_bytes or event.host_bytes or 0)
+                self.host_bytes, self.device_bytes = event.host_bytes, event.device_bytes
+                self.host_peak = max(self.host_peak, event.host_bytes or 0)
+                self.device_peak = max(self.device_peak, event.device_bytes or 0)
             case PlanReady():
                 self.plan = event
             case MatrixDone():
@@ -91,16 +115,28 @@ class QuantizeProgress:
         if self.written is not None:
             return 1.0
         if self.progress is None or self.progress.phase != self.phase:
-            return overall_fraction(self.phase, 0, 0) or 0.0
-        return overall_fraction(self.phase, self.progress.done, self.progress.total) or 0.0
+            return overall_fraction(self.phase, 0, 0, self.phases) or 0.0
+        done, total = self.progress.done, self.progress.total
+        return overall_fraction(self.phase, done, total, self.phases) or 0.0
 
     @property
     def eta(self) -> float | None:
-        """Seconds to the end; None until it is known."""
+        """Seconds to the end: the rest of this phase as the job itself forecasts it, and for the later ones
+        their parts of the whole at the pace of what is done. None until it is known.
+        """
         progress = self.progress
-        if progress is None or progress.phase != self.phase:
+        if progress is None or progress.phase != self.phase or progress.eta_seconds is None:
             return None
-        return overall_eta(progress.phase, progress.total, progress.rate, progress.eta_seconds)
+        later = sum(part for name, part in self.phases.items() if _after(name, self.phase))
+        past = [name for name in self.phases if name in self.begun and _after(self.phase, name)]
+        part = self.phases.get(self.phase, 0.0) + sum(self.phases[name] for name in past)
+        if not later or not part:
+            return progress.eta_seconds
+        started = min((self.begun[name] for name in [*past, self.phase] if name in self.begun), default=None)
+        if started is None:
+            return progress.eta_seconds
+        spent = max(0.0, progress.t - started) + progress.eta_seconds
+        return progress.eta_seconds + spent / part * later
 
     @property
     def rate(self) -> float | None:
@@ -115,8 +151,11 @@ class QuantizeProgress:
             return sum(event.bytes for event in self.matrices) * 8 / weights
         return self.plan.bits_per_weight if self.plan else None
 
-    def groups(self) -> list[tuple[str, int]]:
-        """How many matrices have each group size, widest first."""
+    def schemes(self) -> list[tuple[str, int]]:
+        """How many matrices have each group size, widest first; with several widths, how many have each."""
+        widths = Counter(event.bits for event in self.matrices)
+        if len(widths) > 1:
+            return [(f"int{bits}", widths[bits]) for bits in sorted(widths, reverse=True)]
         counts = Counter(event.group_size for event in self.matrices)
         return [
             (formatting.group(size), counts[size]) for size in sorted(counts, key=lambda g: -(g or 1 << 30))
@@ -140,6 +179,51 @@ class QuantizeProgress:
         if order == "bytes":
             return sorted(self.matrices, key=lambda e: -e.bytes)[:most]
         return sorted(self.matrices, key=lambda e: -e.relative_error)[:most]
+
+
+def _after(one: str, other: str) -> bool:
+    """Whether phase `one` comes after `other`; unknown ones come first."""
+    return one in PHASES and (other not in PHASES or _order(one) > _order(other))
+
+
+def map_cells(plan: Plan | None, done: Sequence[MatrixDone], planned: bool = True) -> list[MapCell]:
+    """The cells of the heat map: all of the plan, as far as each is done; without a plan those that are done.
+
+    `planned` False: bits and groups of the plan are only where it starts from, so they are not told yet.
+    Matrices outside the numbered layers have no place on the map.
+    """
+    finished = {event.name: event for event in done}
+    base = plan.group_size if plan is not None else None
+    cells = []
+    for matrix in plan.matrices if plan is not None else ():
+        event = finished.pop(matrix.name, None)
+        if matrix.layer is None:
+            continue
+        scheme = matrix.scheme
+        known = planned or event is not None
+        cells.append(
+            MapCell(
+                matrix.name,
+                matrix.layer,
+                place_in_layer(matrix.name, matrix.layer),
+                bits=scheme.bits if known else None,
+                group=scheme.group_size if known else None,
+                error=event.relative_error if event is not None else None,
+                finer=known and is_finer(scheme.group_size, base),
+            )
+        )
+    for event in finished.values():
+        if event.layer is not None:
+            kind = place_in_layer(event.name, event.layer)
+            cells.append(
+                MapCell(event.name, event.layer, kind, event.bits, event.group_size, event.relative_error)
+            )
+    return cells
+
+
+def place_in_layer(name: str, layer: int) -> str:
+    """What stands behind the layer's number: `self_attn.q_proj` of `model.layers.3.self_attn.q_proj`."""
+    return name.partition(f".{layer}.")[2] or name
 
 
 def is_finer(group: int | None, base: int | None) -> bool:

@@ -5,28 +5,80 @@ from typing import Any
 
 from fqconsole.app import formatting
 from fqconsole.app.job_runner import JobHandle, JobRunner
+from fqconsole.app.quantize_estimate import QuantizeEstimate
+from fqconsole.app.unfinished import Unfinished
 from fqconsole.app.workspace import FitChoice, SessionChoice
 from fqconsole.jobs.messages import CheckpointWritten, Request, StartEvaluate, StartQuantize
 from fqconsole.models.description import ModelDescription
 
 
 def quantize_request(
-    begin: Any, about: ModelDescription, choice: FitChoice, preview: Any, out: str
+    begin: Any,
+    about: ModelDescription,
+    choice: FitChoice,
+    *,
+    preview: Any,
+    guess: QuantizeEstimate,
+    out: str,
 ) -> Callable[[Any], Request]:
     """What makes the request and its run in the store's thread; `begin` is `fqconsole.jobs.runs`."""
     options = {
         "model_id": about.id,
         "model_path": about.path,
         "out": out,
-        "bits": choice.bits,
-        "granularity": choice.granularity,
-        "group_size": choice.group_size,
+        **asked_of(choice, guess),
         "revision": about.revision,
         **promised_peak(preview),
     }
 
     def make(store: Any) -> Request:
         request: Request = begin.begin_quantize(store, **options)
+        return request
+
+    return make
+
+
+def asked_of(choice: FitChoice, guess: QuantizeEstimate) -> dict[str, Any]:
+    """The options of a request that tell what is to be made."""
+    if guess.plan_path is None:
+        return {
+            "bits": choice.bits,
+            "granularity": choice.granularity,
+            "group_size": choice.group_size,
+            "mode": choice.mode,
+        }
+    return {
+        "bits": guess.plan.bits,
+        "granularity": "planned",
+        "group_size": "default",
+        "mode": choice.mode,
+        "threshold": guess.plan.threshold,
+        "plan_path": guess.plan_path,
+    }
+
+
+def again_request(begin: Any, request: StartQuantize, preview: Any) -> Callable[[Any], Request]:
+    """The request of a job that failed or was cancelled, as a run of its own."""
+    options = {
+        name: getattr(request, name)
+        for name in request.__struct_fields__
+        if name not in ("run_id", "protocol")
+    }
+    if options["plan_path"] is None:
+        del options["plan_path"]
+
+    def make(store: Any) -> Request:
+        made: Request = begin.begin_quantize(store, **options, **promised_peak(preview))
+        return made
+
+    return make
+
+
+def resume_request(begin: Any, run: Unfinished) -> Callable[[Any], Request]:
+    """The same job once more, into the same folder: what is finished there is not done again."""
+
+    def make(store: Any) -> Request:
+        request: Request = begin.begin_quantize(store, **run.options)
         return request
 
     return make
@@ -54,12 +106,19 @@ def promised_peak(preview: Any) -> dict[str, Any]:
     return {"predicted": {"total": preview.quantize_peak}, "predicted_gpu": gpu}
 
 
-def made_from(job: JobHandle, about: ModelDescription, choice: FitChoice) -> bool:
-    """Whether this quantize job is the one that the present choice asks for."""
+def made_from(
+    job: JobHandle, about: ModelDescription, choice: FitChoice, guess: QuantizeEstimate | None
+) -> bool:
+    """Whether this quantize job is the one that the present choice asks for; of a goal its plan tells."""
     request = job.request
-    return isinstance(request, StartQuantize) and (
-        (request.model_id, request.bits, request.granularity, request.group_size)
-        == (about.id, choice.bits, choice.granularity, choice.group_size)
+    if not isinstance(request, StartQuantize) or request.model_id != about.id or request.mode != choice.mode:
+        return False
+    if choice.goal != "rule":
+        return guess is not None and request.plan_path == guess.plan_path
+    return (request.bits, request.granularity, request.group_size) == (
+        choice.bits,
+        choice.granularity,
+        choice.group_size,
     )
 
 

@@ -1,10 +1,52 @@
 """What the Quantize screen says of a job, as plain lines and rows."""
 
+from dataclasses import dataclass
+from typing import Any
+
 from fqconsole.app import formatting
 from fqconsole.app.job_runner import JobHandle
+from fqconsole.app.planned import Planned
 from fqconsole.app.quantize_progress import PHASE_WORDS, QuantizeProgress, is_finer, shape_word
 from fqconsole.app.widgets.record_table import Cell, Value
+from fqconsole.app.workspace import FitChoice
 from fqconsole.jobs.messages import EvaluationDone, JobFailed, MatrixDone, StartQuantize
+from fqconsole.models.description import ModelDescription
+
+
+@dataclass(frozen=True)
+class Promised:
+    """The peak that the preview promised of the job, on the GPU or on the host."""
+
+    bytes: int
+    on_gpu: bool
+
+
+def promised_by(preview: Any) -> Promised | None:
+    """None of a GPU that is not here."""
+    if preview is None or preview.capacity.kind == "named gpu":
+        return None
+    return Promised(preview.quantize_peak, preview.capacity.kind == "gpu")
+
+
+def nothing_to_do(about: ModelDescription | None, choice: FitChoice, made: Planned | None) -> str:
+    """Why there is nothing to quantize, and what to press; empty where there is. `made`: of a goal."""
+    if about is None:
+        return "No model is chosen yet. Press 1, choose one and press ⏎."
+    if about.path is None:
+        return "This model is not on this machine yet. Press 1, then d to download it."
+    if choice.goal == "rule":
+        return (
+            "16-bit is the model as it is. Press 2 and choose int8, int4 or int3."
+            if choice.bits == 16
+            else ""
+        )
+    if made is None:
+        return "The plan is being computed …"
+    if made.state == "unmeasured":
+        return "This goal needs the model measured once. Press 2, then ⏎."
+    if made.problem:
+        return made.problem
+    return "" if made.quantizes else "This goal leaves the model in 16 bits. Press 2 for another."
 
 
 def bar_word(state: QuantizeProgress, paused: bool) -> str:
@@ -18,27 +60,47 @@ def bar_word(state: QuantizeProgress, paused: bool) -> str:
     return f"{PHASE_WORDS.get(state.phase, 'starting the worker')}  {percent}"
 
 
-def running_lines(state: QuantizeProgress, elapsed: float) -> list[str]:
-    """What is worked on, the times, the speed and the memory; then what has come out so far."""
-    note = state.progress.note if state.progress else ""
-    if state.matrices and state.phase == "quantize":
-        last = state.matrices[-1]
-        note = f"{last.name.removeprefix('model.layers.')} {shape_word(last.shape)}"
+def running_lines(state: QuantizeProgress, elapsed: float, promised: Promised | None) -> list[str]:
+    """The times and the speed; the memory against what was predicted; what has come out so far."""
     left = f"~{formatting.duration(state.eta)} left" if state.eta is not None else "time left: unknown yet"
     speed = f"{formatting.memory(state.rate)}/s" if state.rate else ""
-    peak = f"memory {formatting.memory(state.peak_bytes)}" if state.peak_bytes else ""
-    times = "   ".join(
-        word for word in (f"{formatting.duration(elapsed)} elapsed", left, speed, peak) if word
-    )
-    return [f"{times}", f"{so_far(state)}   {note}".strip()]
+    times = "   ".join(word for word in (f"{formatting.duration(elapsed)} elapsed", left, speed) if word)
+    return [times, memory_line(state, promised), so_far(state)]
+
+
+def memory_line(state: QuantizeProgress, promised: Promised | None) -> str:
+    """`memory  488 MiB host, peak 512 MiB · 1.1 GiB GPU, peak 1.2 GiB of 1.4 GiB predicted ✓`."""
+    parts = []
+    for place, now, peak in (
+        ("host", state.host_bytes, state.host_peak),
+        ("GPU", state.device_bytes, state.device_peak),
+    ):
+        if not peak:
+            continue
+        words = f"{formatting.memory(now)} {place}, peak {formatting.memory(peak)}"
+        if promised is not None and promised.on_gpu == (place == "GPU"):
+            sign = "✓" if peak <= promised.bytes else "! more"
+            words += f" of {formatting.memory(promised.bytes)} predicted {sign}"
+        parts.append(words)
+    return f"memory  {' · '.join(parts)}" if parts else ""
+
+
+def now_at(state: QuantizeProgress) -> str:
+    """The matrix or the file that is worked on."""
+    if state.matrices and state.phase == "quantize":
+        last = state.matrices[-1]
+        return f"{last.name.removeprefix('model.layers.')} {shape_word(last.shape)}"
+    return state.progress.note if state.progress else ""
 
 
 def so_far(state: QuantizeProgress) -> str:
-    """`4.31 bits/weight   channel 3 · 64 ×138 · 32 ×12`."""
+    """`4.31 bits/weight   groups channel ×3 · 64 ×138 · 32 ×12`."""
     if state.bits_per_weight is None:
         return ""
-    groups = " · ".join(f"{word} ×{count}" for word, count in state.groups())
-    return f"{state.bits_per_weight:.2f} bits/weight" + (f"   groups {groups}" if groups else "")
+    counts = state.schemes()
+    words = " · ".join(f"{word} ×{count}" for word, count in counts)
+    name = "" if counts and counts[0][0].startswith("int") else "groups "
+    return f"{state.bits_per_weight:.2f} bits/weight" + (f"   {name}{words}" if words else "")
 
 
 def done_lines(state: QuantizeProgress, quality: str) -> list[str]:
@@ -92,15 +154,35 @@ def cancelled_lines(request: StartQuantize) -> list[str]:
     ]
 
 
+def scheme_words(bits: int, group: int | None, finer: bool) -> Value:
+    """`4/64`, `4/32▴`; ▴ marks a group finer than the base."""
+    mark = "▴" if finer else " "
+    return Cell(f"{bits}/{formatting.group(group)}{mark}", "tight" if finer else "")
+
+
 def worst_cells(event: MatrixDone, base: int | None, known_base: bool) -> list[Value]:
-    """Layer, matrix, group, error; ▴ marks a group finer than the base."""
-    finer = known_base and is_finer(event.group_size, base)
-    layer = formatting.UNKNOWN if event.layer is None else str(event.layer)
-    group = formatting.group(event.group_size)
-    mark = " ▴" if finer else "  "
+    """Layer, matrix, bits and group, error."""
     return [
-        layer,
+        formatting.UNKNOWN if event.layer is None else str(event.layer),
         f" {event.kind}",
-        Cell(group + mark, "tight" if finer else ""),
+        scheme_words(event.bits, event.group_size, known_base and is_finer(event.group_size, base)),
         formatting.error(event.relative_error),
+    ]
+
+
+def planned_rows(made: Planned) -> list[tuple[str, list[Value]]]:
+    """The matrices of a plan, those first that are predicted to lose most."""
+    losses = dict(made.losses)
+    matrices = sorted(made.plan.matrices, key=lambda matrix: -losses.get(matrix.name, 0.0))
+    return [
+        (
+            matrix.name,
+            [
+                formatting.UNKNOWN if matrix.layer is None else str(matrix.layer),
+                f" {matrix.kind}",
+                scheme_words(matrix.scheme.bits, matrix.scheme.group_size, finer=False),
+                formatting.share(losses.get(matrix.name)).replace(" %", "%"),
+            ],
+        )
+        for matrix in matrices
     ]

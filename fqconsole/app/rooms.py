@@ -65,6 +65,69 @@ def base_plan(description: ModelDescription, **choice: Any) -> Any:
     return compute(description, **choice)
 
 
+class Planners:
+    """The planner of a model in a mode, kept for the next target; None where nothing was measured yet."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Any, Any] | None = None
+
+    def __call__(self, description: ModelDescription, mode: str) -> Any:
+        from quantizer.measured import load_measured, measured_path
+        from quantizer.methods import methods_of
+        from quantizer.planner import Planner
+
+        path = measured_path(Path(str(description.path)), description, methods_of(mode))
+        if self._kept is not None and self._kept[0] == path:
+            return self._kept[1]
+        known = load_measured(path)
+        if known is None:
+            return None
+        planner = Planner(description, known)
+        self._kept = (path, planner)
+        return planner
+
+
+def plan_memory(description: ModelDescription, found: Any, gpus: int, planner: Any) -> Any:
+    from fqconsole.fit.plan_memory import PlanMemory
+    from quantizer.measured import KEPT
+
+    whole = sum(planner.matrix_bytes(matrix, KEPT) for matrix in planner.draft.matrices)
+    return PlanMemory(description, found, gpus, whole)
+
+
+def save_plan(plan: Any) -> Path:
+    from quantizer.measured import save_plan as keep
+
+    return keep(plan)
+
+
+def keep_probe(probe: Any) -> None:
+    from fqconsole.fit.probe import keep_probe as keep
+
+    keep(probe)
+
+
+def open_config(word: str) -> tuple[Any, ModelDescription | None]:
+    from fqconsole.models.bare_config import cached_shapes, describe_bare, read_bare
+
+    config = read_bare(Path(word).expanduser())
+    shapes = cached_shapes(config)
+    return config, None if shapes is None else describe_bare(config, shapes)
+
+
+def describe_config(config: Any, shapes: Any) -> ModelDescription:
+    from fqconsole.models.bare_config import describe_bare, keep_shapes
+
+    keep_shapes(config, shapes)
+    return describe_bare(config, shapes)
+
+
+def find_model(word: str) -> ModelEntry:
+    from fqconsole.models import resolve_model
+
+    return resolve_model(word)
+
+
 def open_gpus() -> GpuSource:
     from fqconsole.gpus import open_gpus as connect
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from fqconsole import paths
+from fqconsole.app.remembered import Remembered
+from fqconsole.app.unfinished import Unfinished, unfinished_runs
 from fqconsole.jobs.messages import AnyEvent, Request
 from fqconsole.models.description import ModelDescription, ModelEntry
 
@@ -77,6 +80,15 @@ class Services:
         Any  # the module fqconsole.jobs.runs: begin_quantize, begin_generate, begin_evaluate, begin_download
     )
     suggest_checkpoint_path: Callable[..., Path]
+    planner: Callable[[ModelDescription, str], Any]  # by mode; None: nothing was measured of the model yet
+    plan_memory: Callable[..., Any]  # fit.plan_memory.PlanMemory
+    save_plan: Callable[[Any], Path]
+    unfinished: Callable[[Any], list[Unfinished]]  # quantize runs to go on with, in the store's thread
+    keep_probe: Callable[[Any], None]
+    open_config: Callable[[str], tuple[Any, ModelDescription | None]]  # None: a worker must make its shapes
+    describe_config: Callable[[Any, Any], ModelDescription]  # with the shapes that a worker made
+    find_model: Callable[[str], ModelEntry]  # a folder that was typed
+    remembered: Remembered
     clock: Callable[[], float] = time.time
     gpu_interval: float = 0.5
     version: str = ""
@@ -105,5 +117,14 @@ def real_services() -> Services:
         start_job=rooms.start_job,
         begin=rooms.Beginnings(),
         suggest_checkpoint_path=rooms.suggest_checkpoint_path,
+        planner=rooms.Planners(),
+        plan_memory=rooms.plan_memory,
+        save_plan=rooms.save_plan,
+        unfinished=unfinished_runs,
+        keep_probe=rooms.keep_probe,
+        open_config=rooms.open_config,
+        describe_config=rooms.describe_config,
+        find_model=rooms.find_model,
+        remembered=Remembered(paths.log_dir().parent / "console.json"),
         version=__version__,
     )

@@ -4,11 +4,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fqconsole.models.description import ModelDescription, ModelEntry
+from quantizer.methods import DEFAULT_MODE
+
+Goal = Literal["rule", "size", "room", "loss"]
 
 
 @dataclass(frozen=True)
 class FitChoice:
-    """The ◂ ▸ choices of the Fit screen. `context` None: min(8192, the maximum). `gpu_name` None: here."""
+    """The ◂ ▸ choices of the Fit screen. `context` None: min(8192, the maximum). `gpu_name` None: here.
+
+    `goal`: FineQuant's rule at `bits`, or a plan by `target_bits` a weight, by what fits, by `max_loss`.
+    """
 
     bits: int = 4
     gpus: int = 1
@@ -17,6 +23,10 @@ class FitChoice:
     granularity: Literal["adaptive", "fixed"] = "adaptive"
     group_size: int | Literal["default"] | None = "default"
     gpu_name: str | None = None
+    goal: Goal = "rule"
+    target_bits: float = 4.0
+    max_loss: float = 0.01  # 1 % of predicted loss
+    mode: str = DEFAULT_MODE  # how scales are found: best, fast, finequant
 
 
 @dataclass(frozen=True)
@@ -41,15 +51,22 @@ class Workspace:
     description: ModelDescription | None = None
     choice: FitChoice = field(default_factory=FitChoice)
     preview: Any = None  # the FitPreview of the choice, once it is computed
+    planned: Any = None  # what became of its goal: a `planned.Planned`, None with FineQuant's rule
     session: SessionChoice | None = None
     last_run: str | None = None
+    choices: dict[str, FitChoice] = field(default_factory=dict)  # of models that were looked at before
 
     def choose_model(self, entry: ModelEntry, description: ModelDescription) -> bool:
-        """Take another model; what depends on the model starts again. False when it is the same one."""
+        """Take another model, with the choices it had; those of a new one start from the present ones, but
+        for what depends on the model. False when it is the same one.
+        """
         if self.description == description:
             return False
+        if self.description is not None:
+            self.choices[self.description.id] = self.choice
         self.entry = entry
         self.description = description
-        self.choice = replace(self.choice, context=None, group_size="default", granularity="adaptive")
-        self.preview = None
+        fresh = replace(self.choice, context=None, group_size="default", granularity="adaptive")
+        self.choice = self.choices.get(description.id, fresh)
+        self.preview = self.planned = None
         return True

@@ -131,7 +131,7 @@ def _fitting(planner: "Planner", description: "ModelDescription", wish: Wish) ->
     from fqconsole.cli.memory_check import capacity
     from fqconsole.cli.quantities import size
     from fqconsole.fit import preview
-    from fqconsole.fit.plan_memory import bytes_within, points_of, room_of
+    from fqconsole.fit.plan_memory import PlanMemory
     from quantizer.measured import KEPT
 
     found = preview(
@@ -143,7 +143,7 @@ def _fitting(planner: "Planner", description: "ModelDescription", wish: Wish) ->
         batch=wish.batch,
     )
     whole = sum(planner.matrix_bytes(matrix, KEPT) for matrix in planner.draft.matrices)
-    limit = bytes_within(points_of(description, found, wish.gpus, whole), room_of(found, wish.gpus))
+    limit = PlanMemory(description, found, wish.gpus, whole).most_bytes
     place = f"{found.capacity.name}, {wish.gpus} GPU{'s' if wish.gpus > 1 else ''}"
     if found.capacity.kind == "host":
         place = found.capacity.name

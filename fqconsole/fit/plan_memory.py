@@ -51,40 +51,51 @@ def total_of(points: Sequence[Point], size: int) -> int:
     return max(0, round(first[1] + (size - first[0]) * slope))
 
 
-def room_of(found: FitPreview, gpus: int) -> int:
-    """Bytes that a plan may fill on the GPU that decides, the preview's own margin kept."""
-    free = found.option(16, gpus).capacity_bytes
-    return free - int(free * found.margin)
+class PlanMemory:
+    """What plans of one model take on `gpus` GPUs of a preview; `whole_bytes` are its matrices in 16 bits."""
 
+    def __init__(self, description: ModelDescription, found: FitPreview, gpus: int, whole_bytes: int) -> None:
+        """Raises UsageError where `found` lacks one of PRECISIONS on so many GPUs."""
+        self.whole_bytes = whole_bytes
+        self._found = found
+        self._gpus = gpus
+        self._points = points_of(description, found, gpus, whole_bytes)
 
-def planned_option(
-    found: FitPreview, gpus: int, points: Sequence[Point], size: int, bits_per_weight: float
-) -> Option:
-    """The option of a plan whose matrices take `size` bytes: the plain width next to it, its matrices' term
-    exchanged. Largest context and batch are those of that width; no decode ceiling is claimed.
-    """
-    nearest = min(zip(sorted(PRECISIONS), points, strict=True), key=lambda pair: abs(pair[1][0] - size))[0]
-    base = found.option(nearest, gpus)
-    total = total_of(points, size)
-    room = room_of(found, gpus)
-    verdict: Verdict = (
-        "fits" if total <= room else "tight" if total <= base.capacity_bytes else "does not fit"
-    )
-    change = "" if verdict == "fits" else "fewer bits a weight, or the goal “what fits”"
-    matrices = base.terms[0]
-    other = base.total_bytes_per_gpu - matrices.bytes
-    term = Term(
-        "planned matrices",
-        max(0, total - other),
-        "formula",
-        f"{bits_per_weight:.2f} bits a weight\non the line through the plain widths next to it",
-    )
-    return msgspec.structs.replace(
-        base,
-        terms=(term, *base.terms[1:]),
-        weights_bytes=max(0, base.weights_bytes + total - base.total_bytes_per_gpu),
-        total_bytes_per_gpu=total,
-        verdict=verdict,
-        smallest_change=change,
-        decode_tok_s=None,
-    )
+    @property
+    def room(self) -> int:
+        """Bytes that may be filled on the GPU that decides, the preview's own margin kept."""
+        free = self._found.option(16, self._gpus).capacity_bytes
+        return free - int(free * self._found.margin)
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest matrices that go; 0 where nothing would be left for them."""
+        return bytes_within(self._points, self.room)
+
+    def option(self, size: int, bits_per_weight: float) -> Option:
+        """The option of a plan whose matrices take `size` bytes: the plain width next to it, its matrices'
+        term exchanged. Largest context and batch are those of that width; no decode ceiling is claimed.
+        """
+        widths = zip(sorted(PRECISIONS), self._points, strict=True)
+        nearest = min(widths, key=lambda width: abs(width[1][0] - size))[0]
+        base = self._found.option(nearest, self._gpus)
+        total = total_of(self._points, size)
+        verdict: Verdict = (
+            "fits" if total <= self.room else "tight" if total <= base.capacity_bytes else "does not fit"
+        )
+        more = total - base.total_bytes_per_gpu
+        term = Term(
+            "planned matrices",
+            max(0, base.terms[0].bytes + more),
+            "formula",
+            f"{bits_per_weight:.2f} bits a weight\non the line through the plain widths next to it",
+        )
+        return msgspec.structs.replace(
+            base,
+            terms=(term, *base.terms[1:]),
+            weights_bytes=max(0, base.weights_bytes + more),
+            total_bytes_per_gpu=total,
+            verdict=verdict,
+            smallest_change="" if verdict == "fits" else "fewer bits a weight",
+            decode_tok_s=None,
+        )

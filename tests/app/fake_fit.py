@@ -1,6 +1,6 @@
 """A stand-in for fqconsole.fit: round arithmetic in the shape of the real preview."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 GIB = 2**30
@@ -139,3 +139,29 @@ def _option(  # noqa: PLR0917
         60,
         None if capacity.kind == "host" else 3350e9 / (kept + stored),
     )
+
+
+class FakePlanMemory:
+    """What plans take: everything but the matrices of the 16-bit option, and the plan's bytes."""
+
+    def __init__(self, description: Any, found: FakePreview, gpus: int, planner: Any) -> None:
+        options = [option for option in found.options if option.bits == 16]
+        self._wide = next((option for option in options if option.gpus == gpus), options[0])
+        self.whole_bytes = description.bytes
+        self._rest = self._wide.total_bytes_per_gpu - self._wide.terms[0].bytes
+
+    @property
+    def most_bytes(self) -> int:
+        return max(0, int(self._wide.capacity_bytes * 0.95) - self._rest)
+
+    def option(self, size: int, bits_per_weight: float) -> FakeOption:
+        total = self._rest + size
+        left = self._wide.capacity_bytes - total
+        term = FakeTerm("planned matrices", size, "formula", f"{bits_per_weight:.2f} bits a weight")
+        return replace(
+            self._wide,
+            terms=(term, *self._wide.terms[1:]),
+            total_bytes_per_gpu=total,
+            verdict="fits" if left >= 0 else "does not fit",
+            smallest_change="" if left >= 0 else "fewer bits a weight",
+        )

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import msgspec
+
+from fqconsole.errors import UsageError
 from fqconsole.jobs.messages import (
     AnyEvent,
     CheckpointWritten,
@@ -16,6 +19,7 @@ from fqconsole.jobs.messages import (
 )
 from fqconsole.models.description import ModelDescription
 from quantizer.plan import KeptTensor, MatrixPlan, Plan, plan_bits_per_weight, predicted_bytes
+from quantizer.planner import Point
 from quantizer.scheme import Scheme
 
 NOW = 1_763_827_200.0
@@ -150,3 +154,56 @@ def failed_events(about: ModelDescription) -> list[AnyEvent]:
         "OSError: [Errno 28] No space left on device",
     )
     return [*quantize_events(about, upto=9), failure]
+
+
+class FakePlanner:
+    """A planner whose candidates are whole widths: the widest one within the bytes, or the narrowest within
+    the loss; a plan of `bits` loses 4^-bits of what is rounded.
+    """
+
+    WIDTHS = (3, 4, 8)
+
+    def __init__(self, about: ModelDescription) -> None:
+        self.plans = {bits: self._made(base_plan(about, bits, "fixed")) for bits in self.WIDTHS}
+        self.weights = sum(matrix.weights for matrix in self.plans[4].matrices)
+        self.frontier = tuple(
+            Point(self.plan_bytes(plan), self._bits(plan), self.plan_loss(plan))
+            for plan in self.plans.values()
+        )
+
+    def within_bits(self, bits_per_weight: float, target: str) -> Plan:
+        return self.within_bytes(int(bits_per_weight * self.weights / 8), target)
+
+    def within_bytes(self, limit: int, target: str) -> Plan:
+        fitting = [bits for bits in self.WIDTHS if self.plan_bytes(self.plans[bits]) <= limit]
+        if not fitting:
+            raise UsageError("demo can't be made that small.", "Ask for 3.25 or more.")
+        return msgspec.structs.replace(self.plans[max(fitting)], target=target)
+
+    def within_loss(self, limit: float, target: str) -> Plan:
+        fitting = [bits for bits in self.WIDTHS if self.plan_loss(self.plans[bits]) <= limit]
+        if not fitting:
+            return msgspec.structs.replace(self.plans[8], matrices=(), target=target)
+        return msgspec.structs.replace(self.plans[min(fitting)], target=target)
+
+    def plan_bytes(self, plan: Plan) -> int:
+        return predicted_bytes(plan)
+
+    def plan_loss(self, plan: Plan) -> float:
+        return sum(matrix.predicted_loss or 0.0 for matrix in plan.matrices)
+
+    def _bits(self, plan: Plan) -> float:
+        return self.plan_bytes(plan) * 8 / self.weights
+
+    @staticmethod
+    def _made(plan: Plan) -> Plan:
+        count = len(plan.matrices)
+        matrices = tuple(
+            msgspec.structs.replace(
+                matrix,
+                predicted_loss=4.0**-plan.bits * 2 * (index + 1) / (count * (count + 1)),
+                reason=f"predicted loss of {matrix.kind}",
+            )
+            for index, matrix in enumerate(plan.matrices)
+        )
+        return msgspec.structs.replace(plan, matrices=matrices, granularity="planned")

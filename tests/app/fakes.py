@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fqconsole.app.remembered import Remembered
 from fqconsole.app.services import HostMemory, Services
 from fqconsole.errors import OperatorError
 from fqconsole.jobs.messages import AnyEvent, JobDone, Request, StartDownload, StartEvaluate, StartQuantize
@@ -114,6 +115,10 @@ def no_hub(model_id: str) -> ModelDescription:
     )
 
 
+def no_config(*words: Any) -> Any:
+    raise OperatorError(f"{words[0]} is no file.", "Type the path of a config.json, or of a folder.")
+
+
 def entry(model: ModelDescription) -> ModelEntry:
     return ModelEntry(model.id, model.source, model.path, model.revision)
 
@@ -219,6 +224,12 @@ class FakeStore:
         self.begun: list[Request] = []
         self.gpu_readings: list[Any] = []
 
+    def list_runs(self, *_words: Any, **_options: Any) -> list[Any]:
+        return []
+
+    def memory_history(self) -> list[Any]:
+        return []
+
     def close(self) -> None:
         pass
 
@@ -290,6 +301,15 @@ def fake_services(
         suggest_checkpoint_path=lambda model_id, bits, granularity, group_size: Path(
             f"/data/checkpoints/{model_id.replace('/', '--')}-int{bits}-{granularity}"
         ),
+        planner=lambda about, mode: None,
+        plan_memory=fake_fit.FakePlanMemory,
+        save_plan=lambda plan: Path(f"/cache/plans/{plan.target.replace(' ', '-')}.json"),
+        unfinished=lambda _store: [],
+        keep_probe=lambda _probe: None,
+        open_config=no_config,
+        describe_config=no_config,
+        find_model=no_config,
+        remembered=Remembered(Path("/proc/no-such-folder/console.json")),
         clock=lambda: NOW,
         gpu_interval=0,
         version="0.0.0",

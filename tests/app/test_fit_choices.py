@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fqconsole.app import fit_choices
 from fqconsole.app.fit_choices import NAMES, contexts, group_word, shown, stepped
 from fqconsole.app.workspace import FitChoice
+from tests.app import fake_fit
 from tests.app.fakes import DEMO, QWEN
 
 
@@ -53,6 +54,28 @@ def test_sixteen_bits_have_no_groups_and_the_host_has_one_place():
 
 
 def test_what_is_shown_of_the_context():
-    assert shown(FitChoice(), "context", QWEN, host=False, devices=1) == ("8,192", "of 40k")
+    option = fake_fit.preview(QWEN, fake_fit.HOST).options[0]
+    room = replace(option, largest_context=21_504, largest_batch=0)
+    assert shown(FitChoice(), "context", QWEN, host=False, devices=1) == ("8,192", "")
+    assert shown(FitChoice(), "context", QWEN, host=False, devices=1, option=room) == ("8,192", "≤ 21,504")
+    assert shown(FitChoice(), "batch", QWEN, host=False, devices=1, option=room) == ("1", "✗ none fits")
     assert shown(replace(FitChoice(), context=256), "context", QWEN, host=False, devices=1)[0] == "256"
     assert fit_choices.usual_context(512) == 512
+
+
+@pytest.mark.parametrize(("goal", "value"), [("size", "4.00"), ("loss", "1 %"), ("room", "—")])
+def test_a_goal_has_a_target_in_place_of_precision_and_groups(goal, value):
+    choice = FitChoice(goal=goal)
+    names = fit_choices.names_of(choice)
+    assert "target" in names and not {"precision", "groups"} & set(names)
+    assert shown(choice, "target", QWEN, host=False, devices=1)[0] == value
+    there_and_back = stepped(stepped(choice, "target", 1, QWEN), "target", -1, QWEN)
+    assert there_and_back == choice
+    assert (stepped(choice, "target", 1, QWEN) != choice) == (goal != "room")
+
+
+def test_sixteen_bits_have_no_mode():
+    sixteen = FitChoice(bits=16)
+    assert stepped(sixteen, "mode", 1, QWEN) == sixteen
+    assert shown(sixteen, "mode", QWEN, host=False, devices=1) == ("—", "")
+    assert stepped(FitChoice(), "mode", 1, QWEN).mode == "fast"

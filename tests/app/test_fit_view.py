@@ -8,6 +8,7 @@ from rich.cells import cell_len
 
 from fqconsole.app import fit_view
 from fqconsole.app.verdicts import best_fit
+from store import MemoryPair
 from tests.app import fake_fit
 from tests.app.fake_fit import FakeCapacity, FakeTerm
 from tests.app.fakes import BIG_MOE, LLAMA, QWEN
@@ -73,3 +74,26 @@ def test_the_explanation_names_the_origin_of_every_term():
 def test_terms_of_nothing_are_left_out():
     option = fit_view.chosen(fake_fit.preview(QWEN, fake_fit.HOST), 4, 1)
     assert "CUDA + Triton" not in [term.name for term in fit_view.shown_terms(option)]
+
+
+def pair(run_id, bits, predicted, measured, model=QWEN.id):
+    return MemoryPair(run_id, 0.0, model, bits, 0, "H100", {}, {"total": (predicted, measured)})
+
+
+def test_what_was_measured_last_of_each_width_and_how_far_that_was_from_the_prediction():
+    pairs = [
+        pair("r0009", 4, 1, 1, model="another"),
+        pair("r0008", 4, 10 * GIB, int(10.13 * GIB)),
+        pair("r0007", 4, 10 * GIB, 9 * GIB),
+        pair("r0006", 16, 0, GIB),
+    ]
+    found = fit_view.latest_by_bits(pairs, QWEN.id)
+    assert {bits: held.run_id for bits, held in found.items()} == {4: "r0008", 16: "r0006"}
+    assert fit_view.measured_words(found[4]) == "r0008  10.1 GiB  +1.3 %"
+    assert fit_view.measured_words(found[16]).endswith("—")
+
+
+def test_the_picked_number_of_gpus_is_always_among_those_shown():
+    assert fit_view.columns_shown([1, 2, 4, 8], 1, 3) == [1, 2, 4]
+    assert fit_view.columns_shown([1, 2, 4, 8], 8, 3) == [1, 2, 8]
+    assert fit_view.columns_shown([1], 4, 0) == [1]

@@ -1,13 +1,22 @@
 """A quantize job as its events tell it."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fqconsole.app import quantize_view
-from fqconsole.app.quantize_progress import PHASES, QuantizeProgress, is_finer, overall_eta, overall_fraction
-from fqconsole.jobs.messages import MatrixDone
-from tests.app.fake_plan import failed_events, quantize_events
+from fqconsole.app.quantize_progress import (
+    PHASES,
+    QuantizeProgress,
+    is_finer,
+    map_cells,
+    overall_fraction,
+    phases_of,
+)
+from fqconsole.app.quantize_view import Promised
+from fqconsole.jobs.messages import MatrixDone, PhaseStarted, Progress, StartQuantize
+from tests.app.fake_plan import base_plan, failed_events, quantize_events
 from tests.app.fakes import DEMO
 
 
@@ -35,11 +44,70 @@ def test_a_download_is_its_own_phase_and_unknown_without_a_total():
     assert overall_fraction("download", 30, 0) is None
 
 
-def test_the_time_left_holds_the_later_phases():
-    last = list(PHASES)[-1]
-    assert overall_eta(last, 100.0, 10.0, 4.0) == 4.0
-    assert overall_eta("analyse", 100.0, 10.0, 4.0) > 4.0
-    assert overall_eta("analyse", 100.0, None, None) is None
+def asked(**options):
+    return StartQuantize(run_id="r0001", model_id="demo", model_path="/m", out="/o", bits=4, **options)
+
+
+def test_a_job_has_only_the_phases_it_goes_through():
+    assert list(phases_of(asked())) == ["balance", "analyse", "quantize"]
+    assert list(phases_of(asked(mode="fast"))) == ["analyse", "quantize"]
+    assert list(phases_of(asked(plan_path="/p", granularity="planned"))) == ["quantize"]
+    for request in (None, asked(), asked(mode="fast"), asked(plan_path="/p")):
+        assert sum(phases_of(request).values()) == pytest.approx(1.0)
+
+
+def progress(state, phase, t, eta):
+    """A third of a phase is done at `t`; it began at 0."""
+    state.take(PhaseStarted(0.0, phase, 3e9, "B"))
+    state.take(Progress(t, phase, 1e9, 3e9, 1e9 / t, eta))
+    return state
+
+
+def test_the_time_left_holds_the_later_phases_at_the_pace_of_what_is_done():
+    """Reading the weights is 0.15 of a fast job: with 3 s of it in sight, quantizing takes 17 s more."""
+    parts = phases_of(asked(mode="fast"))
+    state = progress(QuantizeProgress(parts), "analyse", 1.0, 2.0)
+    assert state.eta == pytest.approx(2.0 + 3.0 * parts["quantize"] / parts["analyse"])
+    assert progress(QuantizeProgress(parts), "analyse", 1.0, None).eta is None
+
+
+def test_in_the_last_phase_the_time_left_is_the_jobs_own():
+    state = progress(QuantizeProgress(phases_of(asked())), "quantize", 5.0, 7.5)
+    assert state.eta == 7.5
+    assert QuantizeProgress().eta is None
+
+
+def test_the_map_tells_what_is_planned_what_is_done_and_what_is_not_decided():
+    plan = base_plan(DEMO, 4)
+    done = [event for event in quantize_events(DEMO, upto=7) if isinstance(event, MatrixDone)]
+    undecided = map_cells(plan, (), planned=False)
+    assert len(undecided) == len(plan.matrices)
+    assert {cell.bits for cell in undecided} == {None}
+    cells = map_cells(plan, done)
+    assert [cell.done for cell in cells] == [True] * 7 + [False] * (len(cells) - 7)
+    assert {cell.kind for cell in cells if cell.layer == 0} == {
+        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
+        "mlp.down_proj",
+    }  # fmt: skip
+    assert next(cell for cell in cells if cell.name.endswith("0.mlp.down_proj")).finer
+    assert [cell.name for cell in map_cells(None, done)] == [event.name for event in done]
+
+
+def test_memory_is_told_against_what_was_promised():
+    state = after(quantize_events(DEMO))
+    assert quantize_view.memory_line(state, None) == "memory  488 MiB host, peak 488 MiB"
+    within = quantize_view.memory_line(state, Promised(600 << 20, on_gpu=False))
+    assert within.endswith("peak 488 MiB of 600 MiB predicted ✓")
+    assert quantize_view.memory_line(state, Promised(400 << 20, on_gpu=False)).endswith("predicted ! more")
+    assert quantize_view.memory_line(state, Promised(1, on_gpu=True)) == "memory  488 MiB host, peak 488 MiB"
+    assert quantize_view.memory_line(QuantizeProgress(), None) == ""
+
+
+def test_several_widths_are_counted_by_width():
+    done = [event for event in quantize_events(DEMO, upto=4) if isinstance(event, MatrixDone)]
+    state = QuantizeProgress(matrices=[*done, msgspec.structs.replace(done[0], bits=8)])
+    assert state.schemes() == [("int8", 1), ("int4", 4)]
+    assert quantize_view.so_far(state).endswith("int8 ×1 · int4 ×4")
 
 
 def test_the_fraction_follows_the_events_to_one():
@@ -77,7 +145,7 @@ def test_bits_per_weight_so_far_is_stored_bits_over_weights():
     stored = sum(event.bytes for event in state.matrices) * 8
     weights = sum(event.shape[0] * event.shape[1] for event in state.matrices)
     assert state.bits_per_weight == stored / weights
-    assert state.groups() == [("64", 5), ("32", 1)]
+    assert state.schemes() == [("64", 5), ("32", 1)]
 
 
 def test_the_log_gives_the_reason_only_where_the_plan_left_its_base():
@@ -108,4 +176,4 @@ def test_words_of_a_finished_and_of_a_failed_job():
 def test_a_job_that_has_told_nothing_yet_has_words_too():
     state = QuantizeProgress()
     assert quantize_view.bar_word(state, paused=False) == "starting the worker  0%"
-    assert quantize_view.running_lines(state, 3.0)[0] == "00:03 elapsed   time left: unknown yet"
+    assert quantize_view.running_lines(state, 3.0, None)[0] == "00:03 elapsed   time left: unknown yet"

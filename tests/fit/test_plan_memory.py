@@ -3,7 +3,7 @@
 import pytest
 
 from fqconsole.fit import Capacity, preview
-from fqconsole.fit.plan_memory import bytes_within, planned_option, points_of, room_of, total_of
+from fqconsole.fit.plan_memory import PlanMemory, bytes_within, points_of, total_of
 from tests.fit.synthetic import llama
 
 GIB = 1 << 30
@@ -30,7 +30,7 @@ def test_a_plan_as_large_as_a_plain_width_takes_what_that_takes():
     for gpus in (1, 2):
         points = points_of(model, found, gpus, whole)
         for bits, (size, total) in zip((3, 4, 8), points, strict=False):
-            made = planned_option(found, gpus, points, size, bits)
+            made = PlanMemory(model, found, gpus, whole).option(size, bits)
             assert made.total_bytes_per_gpu == total == found.option(bits, gpus).total_bytes_per_gpu
             assert sum(term.bytes for term in made.terms) == total
             assert made.verdict == found.option(bits, gpus).verdict
@@ -46,8 +46,8 @@ def test_a_plan_that_leaves_too_little_is_tight_and_one_beyond_the_memory_does_n
         (total - 1, "does not fit"),
     ):
         found = preview(model, Capacity("a GPU", free, free, "gpu"), gpu_counts=(1,))
-        points = points_of(model, found, 1, 10 * GIB)
-        made = planned_option(found, 1, points, size, 4.0)
+        memory = PlanMemory(model, found, 1, 10 * GIB)
+        made = memory.option(size, 4.0)
         assert made.verdict == verdict
         assert bool(made.smallest_change) == (verdict != "fits")
-        assert (total <= room_of(found, 1)) == (verdict == "fits")
+        assert (size <= memory.most_bytes + 1) == (verdict == "fits")

@@ -20,4 +20,8 @@ ACTIONS = (
         "Cancel the job; finished shards stay for a later resume",
     ),
     Action("quantize.sort", ("s",), "sort", "sort", "Sort the matrices by error, by layer or by size"),
+    Action(
+        "quantize.resume", ("r",), "resume", "resume", "Go on with a run that was cut short; asks which one"
+    ),
+    Action("quantize.view", ("w",), "view", "view", "Turn between the map of bits, the errors and the plot"),
 )

@@ -1,7 +1,9 @@
-"""The Fit screen: what the chosen model needs at each precision and number of GPUs, before loading."""
+"""The Fit screen: what the chosen model needs at each precision and number of GPUs, before loading; and the
+plan that a goal comes to.
+"""
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -12,18 +14,32 @@ from textual.widgets import Static
 
 from fqconsole.app import fit_choices, fit_view, formatting
 from fqconsole.app.actions import Action, bindings_of
-from fqconsole.app.fit_choices import NAMES, TITLES, ChoiceName
-from fqconsole.app.messages import FitChanged, PreviewReady, SessionWanted
+from fqconsole.app.fit_choices import TITLES, ChoiceName
+from fqconsole.app.job_runner import JobHandle
+from fqconsole.app.messages import (
+    FitChanged,
+    JobChanged,
+    JobEvents,
+    PreviewReady,
+    SessionWanted,
+    StoreReady,
+)
 from fqconsole.app.model_rows import short_id
+from fqconsole.app.planned import Planned, measuring_lines, planned, summary
 from fqconsole.app.screens.dialogs import Explanation, PickOne, Question
 from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.store_thread import sentence
 from fqconsole.app.widgets.choice_list import ChoiceList, ChoiceRow
+from fqconsole.app.widgets.frontier_plot import FrontierPlot
 from fqconsole.app.widgets.memory_breakdown import MemoryBreakdown
 from fqconsole.app.widgets.option_table import OptionTable
 from fqconsole.app.widgets.panel import Panel
 from fqconsole.app.workspace import FitChoice, SessionChoice
+from fqconsole.jobs.messages import ProbeDone, StartPlan, StartProbe
 from fqconsole.models.description import ModelDescription
+
+if TYPE_CHECKING:
+    from store import MemoryPair
 
 THIS_MACHINE = "this machine"
 
@@ -46,18 +62,21 @@ class FitScreen(ModeScreen):
         "fit.explain",
         "fit.simulate",
         "fit.sixteen",
+        "fit.probe",
         "everywhere.back",
-        "everywhere.palette",
     )
     HELP = (
         "What the model needs in memory, per GPU, against what is free. ✓ fits · ! tight: fits, but under "
-        "the safety margin · ✗ does not fit. Up and down choose a row of the plan, left and right change it."
+        "the safety margin · ✗ does not fit. Up and down choose a row of the plan, left and right change it. "
+        "Goal: one width for all matrices, or a plan by bits per weight, by what fits, or by the loss. "
+        "p measures in ten seconds what can't be computed: the worker's own memory, the bandwidth."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("fit")]
 
     def __init__(self) -> None:
         super().__init__()
         self._asked: tuple[Any, ...] = ()
+        self._history: dict[int, MemoryPair] = {}  # what was measured last of this model, by bits
 
     def compose_body(self) -> ComposeResult:
         yield Static(
@@ -66,10 +85,12 @@ class FitScreen(ModeScreen):
         with Horizontal(id="fit-top"):
             with Panel(title="Plan", id="fit-plan"):
                 yield Static(id="fit-model", markup=False)
-                yield ChoiceList(id="fit-choices")
+                yield ChoiceList(start="precision", id="fit-choices")
                 yield Static(id="fit-limits", markup=False)
             with Panel(title="Memory", id="fit-memory"):
                 yield MemoryBreakdown(id="fit-terms")
+        with Panel(title="Size against predicted loss", id="fit-frontier-panel"):
+            yield FrontierPlot(id="fit-frontier")
         with Panel(title="Every option", id="fit-options"):
             yield OptionTable(id="fit-table")
 
@@ -81,7 +102,41 @@ class FitScreen(ModeScreen):
     def workspace_changed(self, what: str) -> None:
         if what in ("shown", "description", "choice"):
             self._ask(again=what == "shown")
+        if what in ("shown", "description"):
+            self._read_history()
         self._show()
+
+    @on(StoreReady)
+    def _store_ready(self, message: StoreReady) -> None:
+        if not message.problem:
+            self._read_history()
+
+    @work(exclusive=True, exit_on_error=False, group="fit-history")
+    async def _read_history(self) -> None:
+        about = self.console.workspace.description
+        if about is not None:
+            pairs = await self.console.store.call(lambda store: store.memory_history())
+            self._history = fit_view.latest_by_bits(pairs, about.id)
+            self._show()
+
+    def job_changed(self, message: JobChanged) -> None:
+        """What a measurement found changes every answer."""
+        if message.job.kind in ("plan", "probe"):
+            if not message.job.active:
+                self._ask(again=True)
+            self._show()
+
+    def job_events(self, message: JobEvents) -> None:
+        for event in message.events:
+            if isinstance(event, ProbeDone):
+                self._keep_probe(event.probe)
+        if message.job.kind in ("plan", "probe") and self.is_current:
+            self._show()
+
+    @work(thread=True, exit_on_error=False, group="fit-probe")
+    def _keep_probe(self, probe: Any) -> None:
+        self.console.services.keep_probe(probe)
+        self.console.call_later(self._ask, again=True)
 
     def _ask(self, *, again: bool) -> None:
         """Compute the preview of the present choice in a thread, unless that is what was asked last."""
@@ -107,10 +162,11 @@ class FitScreen(ModeScreen):
                 batch=choice.batch,
                 group_size=choice.group_size,
             )
+            made = planned(services, about, choice, preview)
         except Exception as error:  # noqa: BLE001 - becomes a sentence in the panel
             self.post_message(PreviewFailed(sentence(error)))
             return
-        self.post_message(PreviewReady(preview))
+        self.post_message(PreviewReady(preview, made))
 
     @on(PreviewFailed)
     def _failed(self, message: PreviewFailed) -> None:
@@ -123,39 +179,73 @@ class FitScreen(ModeScreen):
         about, preview = space.description, space.preview
         self.query_one("#fit-empty").display = about is None
         self.query_one("#fit-top").display = about is not None
-        self.query_one("#fit-options").display = about is not None
+        self.query_one("#fit-options").visible = about is not None
+        self.query_one("#fit-frontier-panel").display = about is not None and space.choice.goal != "rule"
+        self.set_class(space.choice.goal != "rule", "-planning")
         if about is None or space.entry is None:
             return
         self.query_one("#fit-model", Static).update(f"{'Model':<10}{short_id(space.entry)}")
         self.query_one(ChoiceList).show(self._choice_rows(about, space.choice, preview))
         if preview is not None:
-            self._show_preview(preview, space.choice)
+            self._show_preview(preview, space.choice, space.planned)
+        self._show_plan(about, space.planned)
         self.refresh_footer()
 
     def _choice_rows(self, about: ModelDescription, choice: FitChoice, preview: Any) -> list[ChoiceRow]:
         host = preview is not None and fit_view.on_host(preview.capacity)
         devices = 0 if choice.gpu_name else len(self.console.gpus.latest)
+        option = fit_view.present(preview, choice, self.console.workspace.planned)
         rows = []
-        for name in NAMES:
-            value, hint = fit_choices.shown(choice, name, about, host=host, devices=devices)
+        for name in fit_choices.names_of(choice):
+            value, hint = fit_choices.shown(choice, name, about, host=host, devices=devices, option=option)
             rows.append(ChoiceRow(name, TITLES[name], value, hint))
         return rows
 
-    def _show_preview(self, preview: Any, choice: FitChoice) -> None:
-        option = fit_view.chosen(preview, choice.bits, choice.gpus)
-        self.query_one("#fit-memory", Panel).border_title = fit_view.capacity_title(preview.capacity)
+    def _show_preview(self, preview: Any, choice: FitChoice, made: Planned | None) -> None:
+        option = fit_view.present(preview, choice, made)
+        panel = self.query_one("#fit-memory", Panel)
+        panel.border_title = fit_view.capacity_title(preview.capacity)
         self.query_one(MemoryBreakdown).show(option, preview.capacity)
-        self.query_one(OptionTable).show(preview, choice.bits, choice.gpus)
+        bits = choice.bits if choice.goal == "rule" else 0
+        self.query_one(OptionTable).show(preview, bits, choice.gpus, self._history)
         self.query_one("#fit-limits", Static).update("\n".join(fit_view.limit_lines(preview, option)))
         context = f"context {formatting.tokens(preview.context)}, batch {preview.batch}"
-        self.query_one("#fit-options", Panel).border_title = f"Every option at {context}"
+        options = self.query_one("#fit-options", Panel)
+        options.border_title = f"Every option at {context}"
+        options.border_subtitle = fit_view.next_words(choice, option) if choice.goal == "rule" else ""
+
+    def _show_plan(self, about: ModelDescription, made: Planned | None) -> None:
+        """The plan of a goal, how far its measurement is, or what it needs first."""
+        panel, plot = self.query_one("#fit-frontier-panel", Panel), self.query_one(FrontierPlot)
+        job = self._measuring()
+        panel.border_title, panel.border_subtitle = "Size against predicted loss", ""
+        if job is not None:
+            plot.show(None, fit_view.measuring_now(job.progress))
+        elif made is None:
+            plot.show(None, ["The plan is being computed …"])
+        elif made.state == "unmeasured":
+            plot.show(None, measuring_lines(about))
+        elif made.problem:
+            plot.show(made, [made.problem])
+        else:
+            plot.show(made)
+            panel.border_title = summary(made)
+            panel.border_subtitle = "⏎ shows what quantizing it takes; nothing starts yet"
+
+    def _measuring(self) -> JobHandle | None:
+        """The measurement of this model that runs."""
+        about, job = self.console.workspace.description, self.console.jobs.latest("plan")
+        if job is None or about is None or not job.active or not isinstance(job.request, StartPlan):
+            return None
+        return job if job.request.model_path == about.path else None
 
     # what the operator does
 
     def footer_entries(self) -> list[tuple[Action, str]]:
-        sixteen = self.console.workspace.choice.bits == 16
+        space = self.console.workspace
+        word = fit_view.go_word(space.choice, space.planned)
         entries = super().footer_entries()
-        return [(item, "talk" if sixteen and item.id == "fit.go" else label) for item, label in entries]
+        return [(item, word if item.id == "fit.go" else label) for item, label in entries]
 
     @on(ChoiceList.Stepped)
     def _step(self, message: ChoiceList.Stepped) -> None:
@@ -170,9 +260,9 @@ class FitScreen(ModeScreen):
 
     def action_explain(self) -> None:
         space = self.console.workspace
-        if space.preview is None:
+        option = fit_view.present(space.preview, space.choice, space.planned)
+        if option is None:
             return
-        option = fit_view.chosen(space.preview, space.choice.bits, space.choice.gpus)
         title = f"{formatting.precision(option.bits)} on {space.preview.capacity.name}"
         self.console.push_screen(Explanation(title, fit_view.explanation(option, space.preview.capacity)))
 
@@ -185,16 +275,37 @@ class FitScreen(ModeScreen):
             chosen = None if name == THIS_MACHINE else name
             self.post_message(FitChanged(replace(self.console.workspace.choice, gpu_name=chosen)))
 
-    def action_go(self) -> None:
+    async def action_go(self) -> None:
         space = self.console.workspace
-        if space.description is None:
+        about, choice, made = space.description, space.choice, space.planned
+        if about is None:
             self.console.show("models")
-        elif space.choice.bits == 16:
+        elif choice.goal == "rule" and choice.bits == 16:
             self.action_sixteen()
-        elif space.description.path is None:
+        elif about.path is None:
             self.notify("Go back with Esc and press d to download it.", title="This model is not here yet")
-        else:
+        elif choice.goal == "rule" or (made is not None and made.quantizes):
             self.console.show("quantize")
+        elif self._measuring() is not None:
+            self.notify("It is being measured; the plan stands here when that is done.")
+        elif made is not None and made.state == "unmeasured":
+            await self._measure(about, choice)
+        elif made is not None and made.state == "ready":
+            self.action_sixteen()
+
+    async def _measure(self, about: ModelDescription, choice: FitChoice) -> None:
+        """Start the job that goals are answered from."""
+        request = StartPlan(model_id=about.id, model_path=str(about.path), mode=choice.mode)
+        await self.console.jobs.start(request, kind="plan", title=f"measuring {about.id}")
+
+    async def action_probe(self) -> None:
+        """Measure what a process takes on this device; another job would be measured with it."""
+        busy = next(iter(self.console.jobs.active), None)
+        if busy is not None:
+            self.notify(f"{busy.title} is under way, and a probe needs a quiet machine.", severity="warning")
+            return
+        self.notify("Measuring the worker's own memory and the bandwidth: about ten seconds.")
+        await self.console.jobs.start(StartProbe(), kind="probe", title="probe", unasked=True)
 
     def action_sixteen(self) -> None:
         space = self.console.workspace

@@ -1,41 +1,36 @@
 """The Quantize screen: what the job will do and cost, then the job itself, live."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal
 from textual.message import Message
-from textual.widgets import Log, Static
 
 from fqconsole.app import formatting, quantize_estimate, quantize_requests, quantize_view
 from fqconsole.app.actions import Action, bindings_of
+from fqconsole.app.job_pace import Pace, paces
 from fqconsole.app.job_runner import JobHandle
-from fqconsole.app.messages import JobChanged, JobEvents, SessionWanted
+from fqconsole.app.messages import JobChanged, JobEvents, SessionWanted, StoreReady
+from fqconsole.app.planned import Planned
 from fqconsole.app.quantize_estimate import QuantizeEstimate
-from fqconsole.app.quantize_progress import QuantizeProgress, WorstOrder
-from fqconsole.app.screens.dialogs import Question, log_line, wrapped
+from fqconsole.app.quantize_progress import QuantizeProgress, WorstOrder, phases_of
+from fqconsole.app.quantize_view import Promised
+from fqconsole.app.screens.dialogs import PickOne, Question
 from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.store_thread import sentence
-from fqconsole.app.widgets.error_plot import ErrorPlot
+from fqconsole.app.unfinished import Unfinished
 from fqconsole.app.widgets.job_bar import JobBar
 from fqconsole.app.widgets.panel import Panel
-from fqconsole.app.widgets.record_table import ColumnSpec, RecordTable
+from fqconsole.app.widgets.quantize_board import QuantizeBoard
+from fqconsole.app.widgets.record_table import RecordTable
 from fqconsole.app.workspace import FitChoice
-from fqconsole.jobs.messages import StartQuantize
+from fqconsole.jobs.messages import Request, StartQuantize
 from fqconsole.models.description import ModelDescription, ModelEntry
 
-COLUMNS = (
-    ColumnSpec("layer", "layer", 5, right=True),
-    ColumnSpec("matrix", " matrix", 11, flexible=True),
-    ColumnSpec("group", "group  ", 10, right=True),
-    ColumnSpec("error", "error", 7, right=True),
-)
 ORDERS: tuple[WorstOrder, ...] = ("error", "layer", "bytes")
-MOST_ROWS = 200
-LOG_LINES = 5000
 
 
 class EstimateReady(Message):
@@ -58,13 +53,16 @@ class QuantizeScreen(ModeScreen):
         "quantize.evaluate",
         "quantize.pause",
         "quantize.cancel",
+        "quantize.resume",
         "quantize.sort",
+        "quantize.view",
         "everywhere.maximize",
         "everywhere.back",
     )
     HELP = (
         "Quantizing reads the 16-bit weights shard by shard and writes a new folder beside them. "
-        "The job belongs to the console: leave with 1 to 6, its progress stays in the first line."
+        "The job belongs to the console: leave with 1 to 6, its progress stays in the first line. w turns "
+        "between the map of bits, the errors and the plot; m lets a panel fill the screen."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("quantize")]
 
@@ -72,30 +70,23 @@ class QuantizeScreen(ModeScreen):
         super().__init__()
         self._job: JobHandle | None = None
         self._state = QuantizeProgress()
-        self._logged = 0
+        self._promised: Promised | None = None
+        self._kept = False  # the job stays on the screen until the operator chooses something else
         self._order: WorstOrder = "error"
         self._asked: tuple[Any, ...] = ()
         self._guess: QuantizeEstimate | None = None
         self._problem = ""
         self._beginning = False
+        self._paces: list[Pace] = []
+        self._unfinished: list[Unfinished] = []
 
     def compose_body(self) -> ComposeResult:
         with Panel(title="Quantize", id="quantize-head"):
             yield JobBar(id="quantize-bar")
-        with Horizontal(id="quantize-middle"):
-            with Panel(title="Relative error by layer", id="quantize-plot-panel"):
-                yield ErrorPlot(id="quantize-plot")
-            with Panel(title="Worst matrices", id="quantize-worst"):
-                yield RecordTable(COLUMNS, id="quantize-table")
-                yield Static(
-                    "The matrices that lose most are listed here.", id="quantize-none", classes="quiet"
-                )
-        with Panel(title="Log", id="quantize-log-panel"):
-            yield Log(max_lines=LOG_LINES, id="quantize-log")
+        yield QuantizeBoard(id="quantize-board")
 
     def on_mount(self) -> None:
         self.query_one(RecordTable).focus()
-        self.query_one(Log).write_line("The job writes here what it does.")
         job = self.console.jobs.latest("quantize")
         if job is not None:
             self._follow(job)
@@ -106,10 +97,28 @@ class QuantizeScreen(ModeScreen):
         if self.is_current and self._job is not None and self._job.active:
             self._show_head()
 
+    # what earlier runs tell
+
+    @on(StoreReady)
+    def _store_ready(self, message: StoreReady) -> None:
+        if not message.problem:
+            self._read_runs()
+
+    @work(exclusive=True, exit_on_error=False, group="quantize-runs")
+    async def _read_runs(self) -> None:
+        self._paces = await self.console.store.call(paces)
+        self._unfinished = await self.console.store.call(self.console.services.unfinished)
+        self._show_head()
+        self.refresh_footer()
+
     # which job, or which plan
 
     def workspace_changed(self, what: str) -> None:
-        if what in ("shown", "description", "choice"):
+        if what in ("description", "choice"):
+            self._kept = False
+        if what == "shown":
+            self._read_runs()
+        if what in ("shown", "description", "choice", "preview"):
             self._estimate_when_needed()
         self._show()
 
@@ -124,25 +133,35 @@ class QuantizeScreen(ModeScreen):
         if self._job is None:
             return False
         present = self._present()
-        return self._job.active or present is None or quantize_requests.made_from(self._job, *present[1:])
+        if self._job.active or self._kept or present is None:
+            return True
+        return quantize_requests.made_from(self._job, *present[1:], self._guess)
+
+    def _nothing_to_do(self) -> str:
+        """Why there is nothing to quantize with the present choice; empty where there is."""
+        space = self.console.workspace
+        return quantize_view.nothing_to_do(space.description, space.choice, space.planned)
 
     def _estimate_when_needed(self) -> None:
         present = self._present()
-        if present is None or present[2].bits == 16 or present[1].path is None:
-            self._guess = None
-        elif (present[1], present[2]) != self._asked:
-            self._asked = (present[1], present[2])
+        if present is None or self._nothing_to_do():
+            self._guess, self._asked = None, ()
+            return
+        made = self.console.workspace.planned if present[2].goal != "rule" else None
+        asked = (present[1], present[2], made)
+        if asked != self._asked:
+            self._asked = asked
             self._guess, self._problem = None, ""
-            self._estimate(*self._asked)
+            self._estimate(*asked)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="quantize-estimate")
-    def _estimate(self, about: ModelDescription, choice: FitChoice) -> None:
+    def _estimate(self, about: ModelDescription, choice: FitChoice, made: Planned | None) -> None:
         try:
-            guess = quantize_estimate.estimate(self.console.services, about, choice)
+            guess = quantize_estimate.estimate(self.console.services, about, choice, made)
         except Exception as error:  # noqa: BLE001 - becomes a sentence in the panel
-            self.post_message(EstimateReady((about, choice), None, sentence(error)))
+            self.post_message(EstimateReady((about, choice, made), None, sentence(error)))
             return
-        self.post_message(EstimateReady((about, choice), guess))
+        self.post_message(EstimateReady((about, choice, made), guess))
 
     @on(EstimateReady)
     def _estimated(self, message: EstimateReady) -> None:
@@ -159,6 +178,8 @@ class QuantizeScreen(ModeScreen):
             return
         if message.job is not self._job:
             self._follow(message.job)
+        if message.job.ended is not None:
+            self._read_runs()
         self._show()
 
     def job_events(self, message: JobEvents) -> None:
@@ -173,107 +194,81 @@ class QuantizeScreen(ModeScreen):
 
     def _follow(self, job: JobHandle) -> None:
         """Show another job from its beginning."""
-        self._job = job
-        self._state = QuantizeProgress()
+        self._job, self._kept = job, True
+        self._state = QuantizeProgress(phases_of(job.request))
+        self._promised = quantize_view.promised_by(self.console.workspace.preview)
         for event in job.history:
             self._state.take(event)
         if job.progress is not None:
             self._state.take(job.progress)
-        self._logged = 0
-        self.query_one(Log).clear()
+        self.query_one(QuantizeBoard).clear_log()
 
     # drawing
 
     def _show(self) -> None:
         self._show_head()
-        job = self._shows_job()
-        state = self._state if job else QuantizeProgress()
-        about = self.console.workspace.description
-        self.query_one(ErrorPlot).show(state.errors_by_layer(), about.layers if about else None)
-        self._show_worst(state)
-        self._show_log()
+        board, about = self.query_one(QuantizeBoard), self.console.workspace.description
+        layers = about.layers if about else None
+        if self._shows_job():
+            board.show_job(self._state, layers)
+        else:
+            board.show_plan(self._guess, self.console.workspace.planned, layers)
         self.refresh_footer()
 
     def _show_head(self) -> None:
         panel, bar = self.query_one("#quantize-head", Panel), self.query_one(JobBar)
-        job = self._job
+        job, state = self._job, self._state
+        panel.border_subtitle = ""
         if job is None or not self._shows_job():
             panel.border_title, lines = self._plan_lines()
             bar.show(None, "", lines)
-        else:
-            panel.border_title = f"{job.run_id} · {job.title} · {job.status}"
-            state = self._state
-            if job.status == "failed":
+            return
+        panel.border_title = f"{job.run_id} · {job.title} · {job.status}"
+        match job.status:
+            case "failed":
                 bar.show(None, "", quantize_view.failed_lines(job.failure))
-            elif job.status == "cancelled":
+            case "cancelled":
                 assert isinstance(job.request, StartQuantize)  # noqa: S101 - this screen follows no other kind
                 bar.show(None, "", quantize_view.cancelled_lines(job.request))
-            elif job.status == "done":
-                quality = quantize_view.quality_line(
-                    quantize_requests.evaluation_of(self.console.jobs, state.written)
-                )
-                bar.show(None, "", quantize_view.done_lines(state, quality))
-            else:
+            case "done":
+                evaluation = quantize_requests.evaluation_of(self.console.jobs, state.written)
+                bar.show(None, "", quantize_view.done_lines(state, quantize_view.quality_line(evaluation)))
+            case _:
+                panel.border_subtitle = quantize_view.now_at(state)
                 elapsed = self.console.services.clock() - job.started
                 word = quantize_view.bar_word(state, job.status == "paused")
-                bar.show(state.fraction, word, quantize_view.running_lines(state, elapsed))
+                bar.show(state.fraction, word, quantize_view.running_lines(state, elapsed, self._promised))
 
     def _plan_lines(self) -> tuple[str, list[str]]:
-        present = self._present()
-        if present is None:
-            return "Quantize", ["No model is chosen yet. Press 1, choose one and press ⏎."]
-        entry, about, choice = present
-        if choice.bits == 16:
-            return "Quantize", ["16-bit is the model as it is. Press 2 and choose int8, int4 or int3."]
-        if about.path is None:
-            return "Quantize", ["This model is not on this machine yet. Press 1, then d to download it."]
+        present, nothing = self._present(), self._nothing_to_do()
+        again = f"r goes on with {self._unfinished[0].run_id}, which did not end." if self._unfinished else ""
+        if nothing or present is None:
+            return "Quantize", [nothing, *([again] if again else [])]
+        entry, _about, choice = present
         title = f"Ready · {quantize_estimate.title_of(entry, choice)}"
         if self._problem:
             return title, [self._problem]
         if self._guess is None:
             return title, ["Computing what it will do …"]
-        return title, [*quantize_estimate.estimate_lines(self._guess, Path.home()), "Press ⏎ to start."]
-
-    def _show_worst(self, state: QuantizeProgress) -> None:
-        table = self.query_one(RecordTable)
-        worst = state.worst(self._order, MOST_ROWS)
-        base = state.plan.plan.group_size if state.plan else None
-        rows = [(e.name, quantize_view.worst_cells(e, base, state.plan is not None)) for e in worst]
-        table.show_records(rows)
-        table.display = bool(worst)
-        self.query_one("#quantize-none").display = not worst
-        by = "" if self._order == "error" else f" · by {self._order}"
-        self.query_one("#quantize-worst", Panel).border_title = f"Worst matrices{by}"
-        self._show_reason()
-
-    @on(RecordTable.Highlighted)
-    def _show_reason(self) -> None:
-        name = self.query_one(RecordTable).current
-        event = next((item for item in self._state.matrices if item.name == name), None)
-        self.query_one("#quantize-worst", Panel).border_subtitle = event.reason if event else ""
-
-    def _show_log(self) -> None:
-        log, lines = self.query_one(Log), self._state.log
-        if self._logged < len(lines):
-            width = log.size.width
-            log.write_lines(
-                [part for line in lines[self._logged :] for part in wrapped(log_line(*line), width)]
-            )
-            self._logged = len(lines)
+        preview = self.console.workspace.preview
+        lines = quantize_estimate.estimate_lines(self._guess, Path.home(), self._paces, preview)
+        return title, [*lines, f"Press ⏎ to start. {again}".strip()]
 
     # what the operator does
 
     def footer_entries(self) -> list[tuple[Action, str]]:
         job = self._job if self._shows_job() else None
-        status = job.status if job else "ready"
+        status = job.status if job else "" if self._nothing_to_do() else "ready"
         words = {"ready": "start", "done": "talk to it", "failed": "try again", "cancelled": "resume"}
         running = job is not None and job.active
         shown = {
-            "quantize.go": "" if running else words.get(status, ""),
+            "quantize.go": "" if running else words.get(status, "choose"),
             "quantize.evaluate": "measure" if self._can_evaluate() else "",
             "quantize.pause": ("go on" if status == "paused" else "pause") if running else "",
             "quantize.cancel": "cancel" if running else "",
+            "quantize.resume": "resume" if self._unfinished and job is None else "",
             "quantize.sort": "sort" if job is not None else "",
+            "quantize.view": self.query_one(QuantizeBoard).next_look if self.is_mounted else "view",
         }
         entries = [(item, shown.get(item.id, label)) for item, label in super().footer_entries()]
         return [(item, word) for item, word in entries if word]
@@ -284,26 +279,62 @@ class QuantizeScreen(ModeScreen):
             if job.status == "done":
                 self._talk(job)
             elif not job.active and isinstance(job.request, StartQuantize):
-                await self._start(out=Path(job.request.out))
+                await self._again(job)
         elif present is None:
             self.console.show("models")
-        elif present[2].bits == 16 or present[1].path is None:
+        elif self._nothing_to_do():
             self.console.show("fit")
         elif self._guess is not None and not self._guess.disk_ok:
             self.notify("There is not enough free disk space for the result.", severity="error")
         elif self._guess is not None:
-            await self._start(out=self._guess.out)
+            await self._start(self._guess)
 
-    async def _start(self, out: Path) -> None:
+    async def _start(self, guess: QuantizeEstimate) -> None:
         present = self._present()
         if present is None or self._beginning:
             return
         entry, about, choice = present
-        begin, preview = self.console.services.begin, self.console.workspace.preview
-        make = quantize_requests.quantize_request(begin, about, choice, preview, str(out))
+        make = quantize_requests.quantize_request(
+            self.console.services.begin,
+            about,
+            choice,
+            preview=self.console.workspace.preview,
+            guess=guess,
+            out=str(guess.out),
+        )
+        await self._begin(make, quantize_estimate.title_of(entry, choice))
+
+    async def _again(self, job: JobHandle) -> None:
+        """The same request into the same folder: what is finished there stays."""
+        assert isinstance(job.request, StartQuantize)  # noqa: S101 - callers looked
+        preview = self.console.workspace.preview
+        make = quantize_requests.again_request(self.console.services.begin, job.request, preview)
+        await self._begin(make, job.title)
+
+    async def _begin(self, make: Callable[[Any], Request], title: str) -> None:
+        if self._beginning:
+            return
         self._beginning = True
-        await self.console.begin_job(make, kind="quantize", title=quantize_estimate.title_of(entry, choice))
+        await self.console.begin_job(make, kind="quantize", title=title)
         self._beginning = False
+
+    def action_resume(self) -> None:
+        """Go on with a run that did not end; which one is asked, with how much of it is kept."""
+        if self._job is not None and self._job.active:
+            self.notify("One job at a time: this one still runs.", severity="warning")
+            return
+        if not self._unfinished:
+            self.notify("No run is waiting to be gone on with.")
+            return
+        now = self.console.services.clock()
+        runs = {run.line(now): run for run in self._unfinished}
+
+        async def answered(line: str | None) -> None:
+            if line:
+                begin, run = self.console.services.begin, runs[line]
+                await self._begin(quantize_requests.resume_request(begin, run), run.title)
+
+        self.console.push_screen(PickOne("Go on with …", list(runs)), answered)
 
     def _can_evaluate(self) -> bool:
         evaluation = quantize_requests.evaluation_of(self.console.jobs, self._state.written)
@@ -346,4 +377,9 @@ class QuantizeScreen(ModeScreen):
 
     def action_sort(self) -> None:
         self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)]
+        self.query_one(QuantizeBoard).sort(self._order)
         self._show()
+
+    def action_view(self) -> None:
+        self.query_one(QuantizeBoard).turn()
+        self.refresh_footer()

@@ -43,12 +43,18 @@ class ChoiceList(Widget, can_focus=True):
             self.name = name
             self.step = step
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, *, start: str = "", id: str | None = None) -> None:
+        """`start` is the row that is chosen first."""
         super().__init__(id=id)
         self._rows: tuple[ChoiceRow, ...] = ()
         self._at = 0
+        self._start = start
 
     def show(self, rows: Sequence[ChoiceRow]) -> None:
+        """Replace the rows; the cursor stays on its row, or in its place where that row is gone."""
+        kept = self._rows[self._at].name if self._rows else self._start
+        names = [row.name for row in rows]
+        self._at = names.index(kept) if kept in names else min(self._at, max(0, len(rows) - 1))
         self._rows = tuple(rows)
         self.styles.height = max(1, len(rows))
         self.refresh()

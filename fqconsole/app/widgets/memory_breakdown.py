@@ -43,7 +43,7 @@ class MemoryBreakdown(Widget):
         lines = [Content(fit_view.memory_bar(terms, self._capacity, width))]
         lines.append(Content.styled(f"{'':<20}{'estimate':>9}  from", "$foreground 60%"))
         lines += [Content(fit_view.term_line(index, term, width)) for index, term in enumerate(terms)]
-        lines.append(Content(fit_view.total_line(option)))
+        lines.append(Content(fit_view.total_line(option, width)))
         lines.append(Content.styled(fit_view.verdict_line(option), f"bold {COLOURS[option.verdict]}"))
         if option.smallest_change and option.verdict != "fits":
             lines += [Content(line) for line in fit_view.change_lines(option, width)]

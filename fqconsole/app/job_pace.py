@@ -1,0 +1,50 @@
+"""How long quantizing took on this machine, and so how long the next job takes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fqconsole.app import formatting
+
+MOST = 12
+FARTHEST = 64.0  # a run of another size by more than this factor tells nothing
+
+
+@dataclass(frozen=True)
+class Pace:
+    """One finished quantize run."""
+
+    run_id: str
+    mode: str
+    source_bytes: int
+    seconds: float
+
+
+def paces(store: Any) -> list[Pace]:
+    """The latest finished quantize runs, newest first."""
+    found = []
+    for row in store.list_runs("kind:quantize status:done", limit=MOST):
+        run = store.run(row.run_id)
+        size, seconds = run.metric("source_bytes"), row.seconds
+        if size and seconds:
+            found.append(Pace(row.run_id, run.options.get("mode", ""), int(size), seconds))
+    return found
+
+
+def nearest(known: Sequence[Pace], mode: str, size: int) -> Pace | None:
+    """The run in this mode whose model was most nearly as large; None where none is near."""
+    alike = [
+        pace for pace in known if pace.mode == mode and 1 / FARTHEST <= size / pace.source_bytes <= FARTHEST
+    ]
+    return min(alike, key=lambda pace: abs(math.log(size / pace.source_bytes)), default=None)
+
+
+def time_line(known: Sequence[Pace], mode: str, size: int) -> str:
+    """`~00:12  as r0004 took here, by bytes`, or what is known instead."""
+    pace = nearest(known, mode, size)
+    if pace is None:
+        return f"{formatting.UNKNOWN:>9}  not known before a first run in mode {mode} here"
+    # Starting the worker takes as long for a small model: less than the run took is not promised.
+    seconds = pace.seconds * max(1.0, size / pace.source_bytes)
+    return f"{'~' + formatting.took(seconds):>9}  as {pace.run_id} took here, mode {mode}"

@@ -1,0 +1,175 @@
+"""The Models screen by keys: what it lists, looks up and hands on, and how it takes what goes wrong."""
+
+import threading
+
+import msgspec
+from textual.widgets import Input, Static
+
+from fqconsole.app.console import FqConsole
+from fqconsole.app.messages import ModelChosen, SessionWanted
+from fqconsole.app.widgets.record_table import RecordTable
+from fqconsole.errors import OperatorError
+from fqconsole.jobs.messages import JobDone
+from fqconsole.models.description import ModelEntry, QuantizationInfo
+from tests.app.conftest import settled
+from tests.app.fakes import BROKEN, DEMO, ENTRIES, NOW, QWEN, FakeJob, JobScripts, entry, fake_services
+from tests.app.screen_driver import footer, notes, press
+
+
+async def test_models_are_listed_with_the_built_in_ones_first_and_described():
+    app = FqConsole(fake_services())
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        table = app.screen.query_one(RecordTable)
+        assert table.row_count == len(ENTRIES)
+        assert table.current == "builtin:demo"
+        assert table.text_of("cache:Qwen/Qwen3-8B", "parameters") == "8.2B"
+        assert "✓ 16-bit" in table.text_of("cache:Qwen/Qwen3-8B", "best")
+        assert "8 layers" in str(app.screen.query_one("#models-about", Static).render()) or DEMO.layers != 8
+
+
+async def test_the_mark_of_the_cursor_moves_with_j_k_g_and_shift_g():
+    app = FqConsole(fake_services())
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        table = app.screen.query_one(RecordTable)
+        for key, row in (("j", 1), ("down", 2), ("k", 1), ("G", len(ENTRIES) - 1), ("g", 0)):
+            await press(pilot, key)
+            lines = [table.render_line(y).text for y in range(1, table.row_count + 1)]
+            assert [line.startswith("▌ ") for line in lines].index(True) == row
+            assert sum("▌" in line for line in lines) == 1
+
+
+async def test_the_filter_narrows_the_list_and_escape_shows_all_again():
+    app = FqConsole(fake_services())
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "/", *"qwen3-")
+        assert app.screen.query_one(RecordTable).row_count == 2
+        await press(pilot, "enter")
+        assert app.focused is app.screen.query_one(RecordTable)
+        await press(pilot, "escape")
+        assert app.screen.query_one(RecordTable).row_count == len(ENTRIES)
+        assert app.screen.query_one(Input).value == ""
+
+
+async def test_a_filter_that_matches_nothing_says_what_to_do():
+    app = FqConsole(fake_services())
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "/", *"zzz")
+        empty = app.screen.query_one("#models-empty", Static)
+        assert empty.display
+        assert "Esc shows all" in str(empty.render())
+
+
+async def test_a_hub_id_is_looked_up_and_offline_is_a_sentence():
+    app = FqConsole(fake_services())
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "/", *"some/model")
+        assert "look it up" in str(app.screen.query_one("#models-empty", Static).render())
+        await press(pilot, "enter")
+        assert "can't be reached" in str(app.screen.query_one("#models-about", Static).render())
+
+
+async def test_a_hub_model_is_previewed_before_any_download_and_d_downloads_it():
+    hub = msgspec.structs.replace(QWEN, id="some/model", source="hub", path=None)
+    jobs = JobScripts(download=FakeJob((JobDone(NOW, "r0001", "done"),)))
+    app = FqConsole(fake_services(describe_hub=lambda _id: hub, jobs=jobs))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "/", *"some/model", "enter", "enter")
+        assert "d download" in footer(app)
+        await press(pilot, "d")
+        assert jobs.started[0][0].model_id == "some/model"
+        await press(pilot, "enter")
+        assert app.current_mode == "fit"
+        await press(pilot, "enter")
+        assert app.current_mode == "fit"
+        assert any("press d to download" in text for text in notes(app))
+
+
+async def test_an_unusable_model_says_why_and_is_not_chosen():
+    chosen = []
+    app = FqConsole(fake_services(entries=[BROKEN]))
+    async with app.run_test(
+        message_hook=lambda m: chosen.append(m) if isinstance(m, ModelChosen) else None
+    ) as pilot:
+        await settled(pilot)
+        await press(pilot, "enter")
+        assert notes(app) == [BROKEN.problem]
+        assert app.current_mode == "models"
+    assert chosen == []
+
+
+async def test_enter_before_a_description_is_read_opens_the_model_when_it_is():
+    gate = threading.Event()
+
+    def describe(item):
+        gate.wait(10)
+        return DEMO
+
+    app = FqConsole(fake_services(entries=[entry(DEMO)], describe=describe))
+    async with app.run_test() as pilot:
+        while app.screen.query_one(RecordTable).row_count == 0:
+            await pilot.pause()
+        await pilot.press("enter")
+        assert app.current_mode == "models"
+        gate.set()
+        await settled(pilot)
+        assert app.current_mode == "fit"
+
+
+async def test_a_model_whose_description_fails_stays_in_the_list_with_its_problem():
+    def describe(item):
+        if item.id == QWEN.id:
+            raise OperatorError("model-00002-of-00005.safetensors is missing.", "Download it again.")
+        return DEMO
+
+    app = FqConsole(fake_services(entries=[entry(DEMO), entry(QWEN)], describe=describe))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "j")
+        text = str(app.screen.query_one("#models-about", Static).render())
+        assert text == "model-00002-of-00005.safetensors is missing. Download it again."
+
+
+async def test_enter_on_a_quantized_checkpoint_opens_a_session_on_it():
+    made = msgspec.structs.replace(
+        DEMO,
+        id="/data/demo-int4",
+        source="folder",
+        quantization=QuantizationInfo("compressed-tensors", 4, (64,), True),
+    )
+    item = ModelEntry("/data/demo-int4", "folder", "/data/demo-int4")
+    wanted = []
+    app = FqConsole(fake_services(entries=[item], describe=lambda _item: made))
+    hook = lambda m: wanted.append(m.session) if isinstance(m, SessionWanted) else None  # noqa: E731
+    async with app.run_test(message_hook=hook) as pilot:
+        await settled(pilot)
+        assert "⏎ talk" in footer(app)
+        await press(pilot, "enter")
+        assert app.current_mode == "session"
+    assert wanted[0].path == "/data/demo-int4"
+    assert wanted[0].bits == 4
+
+
+async def test_no_models_at_all_says_what_to_press():
+    app = FqConsole(fake_services(entries=[]))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        assert "Press r to look again" in str(app.screen.query_one("#models-empty", Static).render())
+        await press(pilot, "enter", "d", "s")
+        assert app.current_mode == "models"
+
+
+async def test_names_with_brackets_are_shown_as_they_are():
+    odd = msgspec.structs.replace(DEMO, id="me/[bold]odd[/bold]", path="/m/odd")
+    item = ModelEntry(odd.id, "folder", "/m/odd")
+    app = FqConsole(fake_services(entries=[item], describe=lambda _item: odd))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        assert app.screen.query_one(RecordTable).text_of("folder:" + odd.id, "model") == "bold]"
+        await press(pilot, "enter", "enter")
+        assert app.current_mode == "quantize"
