@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fqconsole.app.actions import action
 from fqconsole.app.job_runner import JobHandle
 from fqconsole.app.messages import FitChanged, ModelChosen, SessionWanted
+from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.session_choices import SIXTEEN, label_of
 from fqconsole.app.widgets.prompt_field import PromptField
 from fqconsole.app.workspace import FitChoice, SessionChoice
@@ -109,9 +110,9 @@ class Director:
         for number, prompt in enumerate(job.prompts, start=1):
             await self._look()
             text = prompt.prompt or (prompt.messages[-1][1] if prompt.messages else "")
-            self._app.screen.query_one(PromptField).write(text)
+            self._session_screen.query_one(PromptField).write(text)
             await self._look()
-            await self._do("session.send")
+            await self._do("session.send")  # also while presenter mode lies over the screen
             await self._until(lambda count=number: _answered(session) >= count or not session.active)  # type: ignore[misc]
 
     async def _compare(self, job: RecordedJob) -> None:
@@ -165,7 +166,12 @@ class Director:
         return SessionChoice(start.model_path, name, label_of(name, bits), bits, context=start.context)
 
     async def _do(self, action_id: str) -> None:
-        await self._app.run_action(action(action_id).call, self._app.screen)
+        await self._app.run_action(action(action_id).call, self._session_screen)
+
+    @property
+    def _session_screen(self) -> ModeScreen:
+        alive = [screen for screen in self._app.screens_alive() if isinstance(screen, ModeScreen)]
+        return next(screen for screen in alive if screen.MODE == "session")
 
     async def _look(self) -> None:
         await asyncio.sleep(LOOK / self._speed)

@@ -43,6 +43,7 @@ class JobHandle:
     status: JobStatus = "starting"
     history: list[AnyEvent] = field(default_factory=list)
     progress: Progress | None = None
+    writing: TokensGenerated | None = None  # how far the answer under way is
     failure: JobFailed | None = None
     ended: float | None = None
     unasked: bool = False  # the console began it by itself, so that quitting asks nothing about it
@@ -81,7 +82,7 @@ class JobHandle:
             case Progress():
                 self.progress = event
             case TokensGenerated():
-                pass
+                self.writing = event
             case _:
                 self.history.append(event)
         match event:
@@ -92,12 +93,12 @@ class JobHandle:
             case Resumed():
                 self.status = "running"
             case JobDone() if self.kind == "session":
-                self.answering = ""
+                self.answering, self.writing = "", None
             case JobDone():
                 self.status = "done" if event.status == "done" else "cancelled"
             case JobFailed():
                 self.failure = event
-                self.answering = ""
+                self.answering, self.writing = "", None
                 if self.kind != "session" or not event.run_id:
                     self.status = "failed"
             case _:

@@ -34,6 +34,13 @@ ACTIONS = (
         "Jump to a panel or a screen from anywhere",
         priority=True,
     ),
+    Action(
+        "everywhere.present",
+        ("P", "ctrl+g"),
+        "app.present",
+        "present",
+        "Show memory, speed and gain in large digits, for an audience",
+    ),
     Action("everywhere.log", ("f8",), "app.log_drawer", "log", "Open or close the log of this console"),
     Action("everywhere.settings", ("f9",), "app.settings", "settings", "Show the settings and their origin"),
     Action("everywhere.theme", (), "app.theme", "next theme", "Try the next theme"),

@@ -76,6 +76,11 @@ class ModeScreen(Screen[None]):
         """Whether the end of this job is seen here, so that no note has to tell it."""
         return False
 
+    @property
+    def hides_names(self) -> bool:
+        """Whether a blind comparison is under way, whose figures nobody may see."""
+        return False
+
     def go_back(self) -> bool:
         """Esc: True when the screen had something of its own to close."""
         return False
