@@ -1,9 +1,11 @@
 """What quantizing lost and won against the 16-bit original, in two short lines of phrases."""
 
-from fqconsole.app import formatting
+from fqconsole.app import comparison_view, formatting
+from fqconsole.app.dialogue import Dialogue
 from fqconsole.app.measurement import Measurement
 from fqconsole.app.origin import Origin, Quality
 from fqconsole.app.session_view import speed
+from fqconsole.app.visible_text import one_line
 from fqconsole.app.widgets.bars import filled
 
 PHASES = {
@@ -51,16 +53,39 @@ def speed_phrase(reference: float | None, quantized: float | None) -> tuple[str,
 
 
 def balance(
-    measurement: Measurement, quantized_tok_s: float | None, reference_tok_s: float | None
+    measurement: Measurement,
+    quantized_tok_s: float | None,
+    reference_tok_s: float | None,
+    *,
+    told: bool = False,
 ) -> tuple[list[str], list[str]]:
-    """The phrases after "lost" and "won"."""
+    """The phrases after "lost" and "won"; `told`: size and speed are said of both models already."""
     lost, won = quality_phrases(measurement)
+    if told:
+        return lost, won
     size = size_phrase(measurement.origin)
     if size:
         won.insert(0, size)
     words, gain = speed_phrase(reference_tok_s or measurement.origin.reference_tok_s, quantized_tok_s)
     (lost if gain is False else won).append(words)
     return [phrase for phrase in lost if phrase], [phrase for phrase in won if phrase]
+
+
+def beside(talk: Dialogue) -> tuple[list[str], list[str]]:
+    """Speed and size of two models side by side; empty until both have answered."""
+    turn = talk.turns[-1] if talk.turns else None
+    first, second = talk.main, talk.other
+    if turn is None or not turn.whole or first is None or second is None:
+        return [], []
+    answers = (turn.answers["a"], turn.answers["b"])
+    return comparison_view.speed_phrases(*answers), comparison_view.size_phrases(first, second, answers)
+
+
+def title(talk: Dialogue, *, beside: bool) -> str:
+    """Which models are compared, in the order of the numbers."""
+    if not beside or talk.main is None or talk.other is None:
+        return "Lost and won against 16-bit"
+    return f"{one_line(talk.main.choice.label)} against {one_line(talk.other.choice.label)}"
 
 
 def quality_phrases(measurement: Measurement) -> tuple[list[str], list[str]]:

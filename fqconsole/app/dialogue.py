@@ -1,31 +1,19 @@
 """A dialogue with one model, or with two side by side: what was asked, and what each made of it."""
 
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from fqconsole.app.answer import Answer
+from fqconsole.app.blind import BlindPair, Choice, Side
 from fqconsole.app.job_runner import JobHandle, JobRunner
 from fqconsole.app.model_session import ModelSession
 from fqconsole.app.session_requests import generate_request
 from fqconsole.app.store_thread import StoreThread, sentence
+from fqconsole.app.turn import Turn
 from fqconsole.app.workspace import SessionChoice
 from fqconsole.generation.options import Sampling, with_seed
 from fqconsole.jobs.messages import AnyEvent, Stop
-
-Side = Literal["a", "b"]
-
-
-@dataclass
-class Turn:
-    """One prompt and what each model made of it."""
-
-    prompt: str
-    answers: dict[Side, Answer] = field(default_factory=dict)
-
-    @property
-    def open(self) -> bool:
-        return any(not answer.over for answer in self.answers.values())
 
 
 class Dialogue:
@@ -51,6 +39,8 @@ class Dialogue:
         self.turns: list[Turn] = []
         self.sampling = Sampling()
         self.system = ""
+        self.preset = ""  # what the way of sampling is called, to be kept with the runs
+        self.blind = False  # the next answers are shown as X and Y
         self.one_at_a_time = False  # both models do not fit in memory together
 
     # which models
@@ -78,7 +68,7 @@ class Dialogue:
         sessions = list(self.sessions.values())
         self.sessions.clear()
         self.turns.clear()
-        self.one_at_a_time = False
+        self.one_at_a_time = self.blind = False
         for session in sessions:
             await session.close()
 
@@ -87,11 +77,15 @@ class Dialogue:
         for session in self.sessions.values():
             await session.close()
 
-    async def compare_with(self, choice: SessionChoice) -> None:
-        """Put another model beside the first; it answers the last prompt with the same seed."""
+    async def compare_with(self, choice: SessionChoice, *, blind: bool = False) -> None:
+        """Put another model beside the first; it answers the last prompt with the same seed.
+
+        `blind`: only the next prompt, as nobody knows yet whose answer that will be.
+        """
         await self.compare_no_more()
         self.sessions["b"] = ModelSession(choice, self._jobs)
-        turn = self.turns[-1] if self.turns else None
+        self.blind = blind
+        turn = self.turns[-1] if self.turns and not blind else None
         first = turn.answers.get("a") if turn else None
         if turn is not None and first is not None and first.status not in ("failed", "cancelled"):
             turn.answers["b"] = self._same_question(first)
@@ -102,10 +96,38 @@ class Dialogue:
     async def compare_no_more(self) -> None:
         """Unload the second model and go on with the first alone."""
         other = self.sessions.pop("b", None)
+        self.blind = False
         for turn in self.turns:
             turn.answers.pop("b", None)
+            turn.blind = None
         if other is not None:
             await other.close()
+
+    # blind
+
+    @property
+    def hidden(self) -> bool:
+        """No name, speed or size may be seen: a vote is still to come."""
+        return bool(self.turns) and self.turns[-1].hidden
+
+    @property
+    def votable(self) -> bool:
+        """Both answers stand there and wait for a vote."""
+        return self.hidden and self.turns[-1].whole
+
+    def lift(self) -> None:
+        """Show the names after all; the answers under way are compared openly."""
+        if self.hidden and self.turns[-1].blind is not None:
+            self.turns[-1].blind.lifted = True
+
+    async def vote(self, choice: Choice) -> None:
+        """Keep a vote with the runs of both answers, and show the names. Raises what the store raises."""
+        turn = self.turns[-1]
+        if turn.blind is None or not self.votable:
+            return
+        first, second = (turn.answers[side].run_id for side in turn.sides)
+        turn.blind.choice = choice
+        await self._store.call(lambda store: store.add_vote(first, second, choice))
 
     # what is asked
 
@@ -135,9 +157,12 @@ class Dialogue:
         # One seed for all: drawn here, so that the second model gets the same as the first.
         question = Answer(prompt, with_seed(self.sampling), self._conversation())
         turn = Turn(prompt)
+        if self.blind and self.comparing:
+            turn.blind = BlindPair(secrets.choice(("a", "b")))
         self.turns.append(turn)
-        for side in self.sessions:
-            turn.answers[side] = self._same_question(question)
+        for side in turn.sides:  # X is asked first
+            if side in self.sessions:
+                turn.answers[side] = self._same_question(question)
         await self.advance()
 
     async def again(self) -> None:
@@ -148,6 +173,8 @@ class Dialogue:
     async def stop(self) -> str:
         """End the answer under way, keep its text, and ask no more; returns the prompt that was asked."""
         asked = self.turns[-1].prompt if self.busy else ""
+        if self.busy:
+            self.lift()
         for turn in self.turns:
             for side, answer in turn.answers.items():
                 if answer.status == "waiting":
@@ -219,6 +246,8 @@ class Dialogue:
             answer,
             template=ready is not None and ready.has_chat_template,
             predicted=self._predicted(choice),
+            preset=self.preset,
+            shown_as=self._shown_as(answer),
         )
         try:
             request = await self._store.call(make)
@@ -231,6 +260,12 @@ class Dialogue:
         except Exception as error:  # noqa: BLE001 - a full disk or a dead worker is a sentence in the pane
             answer.fail(sentence(error))
 
+    def _shown_as(self, answer: Answer) -> str:
+        """X or Y in a blind comparison."""
+        turn = next(turn for turn in self.turns if answer in turn.answers.values())
+        side = next(side for side, other in turn.answers.items() if other is answer)
+        return turn.blind.letter(side) if turn.blind else ""
+
     def take(self, job: JobHandle, events: Iterable[AnyEvent]) -> bool:
         """Take account of a session's events; False when they concern no model of this dialogue."""
         sessions = [session for session in self.sessions.values() if session.owns(job)]
@@ -239,6 +274,7 @@ class Dialogue:
                 session.take(event)
             for answer in self._answers():
                 answer.take(event)
+        self._lift_where_one_is_missing()
         return bool(sessions)
 
     def job_changed(self, job: JobHandle) -> None:
@@ -248,6 +284,15 @@ class Dialogue:
                 session.check_end()
                 if session.state == "failed":
                     self._lost(side, session)
+        self._lift_where_one_is_missing()
+
+    def _lift_where_one_is_missing(self) -> None:
+        """There is nothing to vote on where an answer failed."""
+        if self.hidden and any(answer.status in ("failed", "cancelled") for _s, answer in self._last()):
+            self.lift()
+
+    def _last(self) -> list[tuple[Side, Answer]]:
+        return list(self.turns[-1].answers.items()) if self.turns else []
 
     def _lost(self, side: Side, session: ModelSession) -> None:
         others = [other for name, other in self.sessions.items() if name != side]

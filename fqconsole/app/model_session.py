@@ -4,16 +4,9 @@ from typing import Literal
 
 from fqconsole.app import formatting
 from fqconsole.app.job_runner import JobHandle, JobRunner
+from fqconsole.app.session_requests import opening_request
 from fqconsole.app.workspace import SessionChoice
-from fqconsole.jobs.messages import (
-    AnyEvent,
-    JobFailed,
-    PhaseStarted,
-    Progress,
-    Request,
-    SessionReady,
-    StartSession,
-)
+from fqconsole.jobs.messages import AnyEvent, JobFailed, PhaseStarted, Progress, Request, SessionReady
 
 SessionState = Literal["closed", "loading", "ready", "failed"]
 OUT_OF_MEMORY_EXIT = 4
@@ -27,6 +20,8 @@ class ModelSession:
         self.ready: SessionReady | None = None
         self.problem = ""
         self.out_of_memory = False
+        self.weights_bytes: int | None = None  # measured when it was last loaded
+        self.bits_per_weight: float | None = 16.0 if choice.bits == 16 else None  # of the quantized matrices
         self._jobs = jobs
         self._handle: JobHandle | None = None
         self._phase = ""
@@ -65,7 +60,7 @@ class ModelSession:
             return
         self.ready, self.problem, self.out_of_memory = None, "", False
         self._phase, self._progress = "", None
-        request = StartSession(model_path=self.choice.path, context=self.choice.context)
+        request = opening_request(self.choice)
         self._handle = await self._jobs.start(request, kind="session", title=self.choice.label)
 
     async def close(self) -> None:
@@ -87,6 +82,7 @@ class ModelSession:
                 self._progress = event
             case SessionReady():
                 self.ready = event
+                self.weights_bytes = event.weights_bytes
             case JobFailed() if not event.run_id:
                 self.problem = f"{event.what} {event.next_step}".strip()
                 self.out_of_memory = event.exit_code == OUT_OF_MEMORY_EXIT

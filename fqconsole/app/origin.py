@@ -47,6 +47,18 @@ def find_origin(store: Any, path: str, parent_run: str | None, reference_path: s
     return replace(origin, reference_tok_s=_speed_of(store, run.row.model, origin.reference_path))
 
 
+def model_key(path: str) -> str:
+    """How the runs name the model in a folder, or at the address of a server."""
+    return path if "://" in path else os.path.realpath(path)
+
+
+def bits_per_weight(path: str, store: Any) -> float | None:
+    """Stored bits over the quantized weights of the checkpoint in folder `path`. Raises StoreError."""
+    made_by = store.latest_checkpoint_run(model_key(path))
+    found: float | None = store.run(made_by).metric("bits_per_weight") if made_by else None
+    return found
+
+
 def _latest_quality(store: Any, children: tuple[str, ...]) -> Quality | None:
     rows = [row for row in store.rows(children) if row.kind == "evaluate" and row.status == "done"]
     return quality_of(store, rows[-1].run_id) if rows else None

@@ -6,13 +6,28 @@ from typing import Any
 from fqconsole.app import fit_view
 from fqconsole.app.answer import Answer
 from fqconsole.app.workspace import SessionChoice, Workspace
-from fqconsole.jobs.messages import Send
+from fqconsole.jobs.messages import Request, Send, StartSession
+
+
+def opening_request(choice: SessionChoice) -> Request:
+    """What starts the worker that answers for this choice: the one place that knows how it is reached."""
+    return StartSession(model_path=choice.path, context=choice.context)
 
 
 def generate_request(
-    begin: Any, choice: SessionChoice, answer: Answer, *, template: bool, predicted: dict[str, Any]
+    begin: Any,
+    choice: SessionChoice,
+    answer: Answer,
+    *,
+    template: bool,
+    predicted: dict[str, Any],
+    preset: str = "",
+    shown_as: str = "",
 ) -> Callable[[Any], Send]:
-    """A function of the store that makes run and request, with the chat template where there is one."""
+    """A function of the store that makes run and request, with the chat template where there is one.
+
+    `preset` names the way of sampling, `shown_as` is X or Y in a blind comparison: kept with the run.
+    """
     said = {"messages": answer.messages} if template else {"prompt": answer.prompt}
 
     def make(store: Any) -> Send:
@@ -22,6 +37,8 @@ def generate_request(
             sampling=answer.sampling,
             context=choice.context,
             model_id=choice.model_id,
+            preset=preset or None,
+            shown_as=shown_as or None,
             **said,
             **predicted,
         )

@@ -2,15 +2,19 @@
 
 from fqconsole.app import formatting
 from fqconsole.app.answer import Answer
+from fqconsole.app.blind import Side
 from fqconsole.app.dialogue import Dialogue
 from fqconsole.app.model_session import ModelSession
+from fqconsole.app.passage_rows import Passage
+from fqconsole.app.turn import Turn
 from fqconsole.app.visible_text import one_line, visible
 from fqconsole.app.widgets.bars import steps
-from fqconsole.app.widgets.transcript import Passage
+from fqconsole.app.word_diff import Span
 from fqconsole.generation.options import Sampling
-from fqconsole.jobs.messages import SessionReady
+from fqconsole.jobs.messages import GenerationStarted, SessionReady
 
 METER = 8  # cells of the context meter
+VOTE_WORDS = "x X is better · y Y is better · t tie · n neither"
 ENDS = {
     "end": "ended by itself",
     "length": "cut at max tokens",
@@ -36,10 +40,11 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
 
 
-def meters(answer: Answer, context: int | None, *, narrow: bool = False) -> list[str]:
+def meters(answer: Answer, context: int | None, *, narrow: bool = False, bar: bool = True) -> list[str]:
     """The speeds and sizes of one answer; ~ marks what is seen from outside until it is measured.
 
-    `narrow` leaves out what a pane beside another has no room for: the bar, an ordinary end, the run.
+    `narrow` leaves out what a pane beside another has no room for: an ordinary end, the run, and once the
+    answer is measured what is said of both below. `bar` draws the context meter.
     """
     result = answer.result
     if answer.started is None:
@@ -52,23 +57,54 @@ def meters(answer: Answer, context: int | None, *, narrow: bool = False) -> list
         ttft = f"~{milliseconds(waited)}" if waited is not None else formatting.UNKNOWN
         rate = speed(answer.tok_s)
     prefill = speed(result.prefill_tok_s) if result else formatting.UNKNOWN
+    reused = reused_tokens(answer)
     count = len(result.token_ids) if result else answer.count
-    return [
+    words = [
         f"TTFT {ttft}",
-        f"prefill {prefill} tok/s",
+        "" if narrow else f"prefill {prefill} tok/s",
         f"decode {rate} tok/s",
         f"{formatting.tokens(count)} tokens",
-        context_meter(answer.context_used, context, bar=not narrow),
-        f"peak {formatting.memory(result.peak_bytes)}" if result else "",
+        context_meter(answer.context_used, context, bar=bar and not narrow),
+        f"{formatting.tokens(reused)} of them kept from before" if reused and not narrow else "",
+        f"peak {formatting.memory(result.peak_bytes)}" if result and not narrow else "",
         "" if narrow and end == ENDS["end"] else end,
         "" if narrow else answer.run_id,
     ]
+    return [word for word in words if word]
 
 
-def pane_head(letter: str, session: ModelSession, answer: Answer | None) -> str:
-    """`A  demo int4 · r0002`."""
+def reused_tokens(answer: Answer) -> int:
+    """Tokens of the prompt that the model had read for the turn before."""
+    return int(getattr(answer.result, "reused_tokens", 0) or 0)
+
+
+def kept_line(answer: Answer) -> str:
+    """`TTFT 38 ms · 148 tok/s · 212 tokens · r0042`: what stays of an answer's meters below it."""
+    result = answer.result
+    if result is None:
+        return ""
+    words = [
+        f"TTFT {milliseconds(result.ttft_ms)}",
+        f"{speed(result.decode_tok_s)} tok/s",
+        f"{formatting.tokens(len(result.token_ids))} tokens",
+        "" if result.stop_reason == "end" else ENDS.get(result.stop_reason, ""),
+        answer.run_id,
+    ]
+    return " · ".join(word for word in words if word)
+
+
+def pane_head(turn: Turn | None, side: Side, session: ModelSession) -> str:
+    """`A  demo int4 · r0002`; blind `X`, and after the vote also what that was."""
+    answer = turn.answers.get(side) if turn else None
     run = f" · {answer.run_id}" if answer is not None and answer.run_id else ""
-    return f"{letter}  {one_line(session.choice.label)}{run}"
+    name = one_line(session.choice.label)
+    if turn is None or turn.blind is None:
+        return f"{side.upper()}  {name}{run}"
+    letter = turn.blind.letter(side)
+    if turn.hidden:
+        return letter
+    verdict = turn.blind.verdict(side)
+    return f"{letter}  {name}{', ' + verdict if verdict else ''}{run}"
 
 
 def parting(first: Answer | None, second: Answer | None) -> str:
@@ -92,11 +128,18 @@ def context_meter(used: int | None, context: int | None, *, bar: bool) -> str:
     return f"ctx {meter}{formatting.tokens(used)}/{formatting.tokens(context)}"
 
 
-def passages(answer: Answer, session: ModelSession | None, label: str) -> list[Passage]:
+def passages(
+    answer: Answer,
+    session: ModelSession | None,
+    label: str,
+    *,
+    markdown: bool = False,
+    marks: tuple[Span, ...] = (),
+) -> list[Passage]:
     """What stands in a pane for one answer: its text, what went wrong, or what is waited for."""
     found: list[Passage] = []
-    if answer.text or answer.status == "writing":
-        found.append(Passage(label, visible(answer.text).lstrip(), "answer"))
+    if answer.shown or answer.status == "writing":
+        found.append(Passage(label, answer.shown, "answer", markdown, marks))
     if answer.status == "failed":
         found.append(Passage("" if answer.text else label, f"✗ {visible(answer.problem)}", "problem"))
     elif answer.status == "cancelled" and not answer.text:
@@ -104,6 +147,14 @@ def passages(answer: Answer, session: ModelSession | None, label: str) -> list[P
     elif not found:
         found.append(Passage(label, waiting_line(answer, session), "quiet"))
     return found
+
+
+def secret_passages(turn: Turn, side: Side) -> list[Passage]:
+    """What stands in a blind pane while the answers are written: nothing that tells which model is fast."""
+    if turn.blind is not None and turn.blind.letter(side) == "Y":
+        return [Passage("", "", "quiet")]
+    written = sum(answer.over for answer in turn.answers.values())
+    return [Passage("", f"Answers written: {written} of 2. They appear together.", "quiet")]
 
 
 def state_passages(session: ModelSession) -> list[Passage]:
@@ -140,31 +191,54 @@ def waiting_line(answer: Answer, session: ModelSession | None) -> str:
     return "…"
 
 
-def title(main: ModelSession | None, other: ModelSession | None) -> str:
+def title(talk: Dialogue) -> str:
     """`Session · demo int4`, or with two models which letter stands for which."""
-    if main is None:
+    if talk.main is None:
         return "Session"
-    first = one_line(main.choice.label)
-    if other is None:
+    first = one_line(talk.main.choice.label)
+    if talk.other is None:
         return f"Session · {first}"
-    return f"Session · A {first} | B {one_line(other.choice.label)}"
+    second = one_line(talk.other.choice.label)
+    if talk.hidden:
+        return "Session · blind: X | Y"
+    if talk.blind:
+        return f"Session · blind: {first} and {second}"
+    return f"Session · A {first} | B {second}"
 
 
 def subtitle(talk: Dialogue) -> str:
     """How the model was loaded; after an answer where it is kept, or where two answers part."""
+    if talk.hidden:
+        return VOTE_WORDS if talk.votable else "the names come with the vote"
     done = talk.latest("a")
+    if talk.blind and (not talk.turns or talk.turns[-1].blind is None):
+        return "the next answers come without names, then you vote"
     if done is None or talk.busy:
         return "" if talk.comparing or talk.main is None else loaded_words(talk.main.ready)
     if talk.comparing:
-        return parting(done, talk.latest("b"))
+        turn = talk.turns[-1]
+        return " · ".join(word for word in (parting(*answers_of(turn)), shared_words(turn)) if word)
     return f"kept as {done.run_id} · ^o 5 shows all runs"
+
+
+def answers_of(turn: Turn) -> tuple[Answer | None, Answer | None]:
+    """The answers in the order in which they are shown."""
+    first, second = turn.sides
+    return turn.answers.get(first), turn.answers.get(second)
+
+
+def shared_words(turn: Turn) -> str:
+    """`63% of the words are the same`."""
+    diff = turn.diff
+    return f"{formatting.percent(diff.shared)} of the words are the same" if diff and diff.shared < 1 else ""
 
 
 def settings_words(talk: Dialogue) -> str:
     """How the next answer is sampled, and whether a chat template is used."""
     if talk.main is None:
         return ""
-    return f"{sampling_words(talk.sampling)} · {template_words(talk.main.ready)}"
+    preset = f"{talk.preset}: " if talk.preset and not talk.sampling.greedy else ""
+    return f"{preset}{sampling_words(talk.sampling)} · {template_words(talk.main.ready)}"
 
 
 def loaded_words(ready: SessionReady | None) -> str:
@@ -182,7 +256,13 @@ def template_words(ready: SessionReady | None) -> str:
     """Which chat template is used."""
     if ready is None:
         return "template not known yet"
-    return "chat template: the model's" if ready.has_chat_template else "no chat template"
+    return "chat template" if ready.has_chat_template else "no chat template"
+
+
+def rendered_words(started: GenerationStarted, ready: SessionReady | None, *, marks: bool) -> str:
+    """What stands over the prompt as the model sees it."""
+    sign = "special tokens stand between ⟦ and ⟧" if marks else "no list of special tokens is known"
+    return f"{formatting.tokens(started.prompt_tokens)} tokens · {template_words(ready)} · {sign}"
 
 
 def sampling_words(sampling: Sampling) -> str:

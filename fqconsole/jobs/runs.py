@@ -120,8 +120,13 @@ def begin_generate(
     model_id: str | None = None,
     predicted: Predicted | None = None,
     predicted_gpu: int | None = None,
+    preset: str | None = None,
+    shown_as: str | None = None,
 ) -> Send:
-    """A generate run in the session on `model_path`. Exactly one of `prompt` and `messages` is given."""
+    """A generate run in the session on `model_path`. Exactly one of `prompt` and `messages` is given.
+
+    `preset` names the way of sampling; `shown_as` is X or Y where two answers are compared blindly.
+    """
     if (prompt is None) == (messages is None):
         raise ValueError("a generation has either a prompt or messages")
     options = {
@@ -130,6 +135,7 @@ def begin_generate(
         "device": device,
         "template": messages is not None,
     }
+    options |= {name: word for name, word in (("preset", preset), ("shown_as", shown_as)) if word}
     run_id = _begin_on_checkpoint(
         store,
         "generate",

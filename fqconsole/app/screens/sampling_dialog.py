@@ -1,4 +1,4 @@
-"""How the next answer is sampled: one field a setting, two presets, and what is wrong as a sentence."""
+"""How the next answer is sampled: presets, one field a setting, and what is wrong as a sentence."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Input, Static
 
+from fqconsole.app.sampling_presets import BUILT_IN, SETTINGS, load_presets, preset_name, save_preset
 from fqconsole.app.screens.dialogs import Dialog
+from fqconsole.app.widgets.choice_list import ChoiceList, ChoiceRow
+from fqconsole.app.widgets.prompt_field import PromptField
+from fqconsole.errors import OperatorError
 from fqconsole.generation import options
 from fqconsole.generation.options import Sampling
 
@@ -26,72 +30,134 @@ FIELDS: tuple[tuple[str, str, str], ...] = (
 )
 WHOLE = ("top_k", "seed", "max_new_tokens")
 SYSTEM = "system"
-GREEDY = Sampling(temperature=0.0)
+LABEL = 13  # cells of the names, less the sign before a choice
+OWN = "own"  # what settings are called that are no preset
 
 
 class SamplingDialog(Dialog):
-    """`use(sampling, system prompt)` is called when the settings are taken; Esc leaves all as it was."""
+    """`use(sampling, system prompt, preset)` is called when they are taken; Esc leaves all as it was."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "close", show=False),
+        Binding("f4", "step(1)", "next preset", show=False),
         Binding("ctrl+g", "preset('greedy')", "greedy", show=False),
-        Binding("ctrl+r", "preset('default')", "defaults", show=False),
+        Binding("enter", "use", "use", show=False),
+        Binding("ctrl+j", "newline", "new line", show=False),
     ]
 
-    def __init__(self, sampling: Sampling, system: str | None, use: Callable[[Sampling, str], None]) -> None:
+    def __init__(
+        self, sampling: Sampling, system: str | None, use: Callable[[Sampling, str, str], None]
+    ) -> None:
         """`system` None: the model has no chat template, so that there is no system prompt."""
         super().__init__()
         self._sampling, self._system, self._use = sampling, system, use
+        self._presets: dict[str, Sampling] = dict(BUILT_IN)
 
     def compose(self) -> ComposeResult:
-        with Vertical() as box:
+        with Vertical(id="sampling") as box:
             box.border_title = "Sampling"
-            box.border_subtitle = "⏎ use · ^g greedy · ^r defaults · esc cancel"
+            box.border_subtitle = "⏎ use · F4 next preset · ^g greedy · esc cancel"
+            yield ChoiceList(id="sampling-preset")
             for name, title, hint in FIELDS:
                 with Horizontal(classes="setting"):
                     yield Static(title, classes="name", markup=False)
                     yield Input(written(self._sampling, name), id=f"sampling-{name}", select_on_focus=True)
                     yield Static(hint, classes="hint", markup=False)
+            with Horizontal(classes="setting"):
+                yield Static("keep as", classes="name")
+                yield Input(id="sampling-name", placeholder="a name makes these settings a preset of yours")
             if self._system is not None:
-                with Horizontal(classes="setting"):
+                with Horizontal(classes="system"):
                     yield Static("system", classes="name")
-                    yield Input(self._system, id=f"sampling-{SYSTEM}", placeholder="no system prompt")
+                    yield PromptField(id=f"sampling-{SYSTEM}")
+            else:
+                yield Static("This model has no chat template, so no system prompt.", classes="quiet")
             yield Static("", id="sampling-problem", classes="bad", markup=False)
             with Horizontal(classes="buttons"):
-                yield Button("Greedy", id="greedy", compact=True)
-                yield Button("Defaults", id="default", compact=True)
                 yield Button("Cancel", id="cancel", compact=True)
                 yield Button("Use", id="use", variant="primary", compact=True)
 
     def on_mount(self) -> None:
+        try:
+            self._presets = load_presets()
+        except OperatorError as error:
+            self._complain(str(error))
+        if self._system is not None:
+            field = self.query_one(f"#sampling-{SYSTEM}", PromptField)
+            field.placeholder = "no system prompt"
+            field.write(self._system)
+        self._show_preset()
         self.query_one("#sampling-temperature", Input).focus()
 
+    def _complain(self, problem: str) -> None:
+        self.query_one("#sampling-problem", Static).update(problem)
+
     @on(Input.Submitted)
-    def _submitted(self) -> None:
+    def action_use(self) -> None:
         self._take()
 
+    def action_newline(self) -> None:
+        if self._system is not None:
+            field = self.query_one(f"#sampling-{SYSTEM}", PromptField)
+            if field.has_focus:
+                field.insert("\n")
+
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        match event.button.id:
-            case "use":
-                self._take()
-            case "cancel":
-                self.action_close()
-            case name:
-                self.action_preset(name or "default")
+        if event.button.id == "use":
+            self._take()
+        else:
+            self.action_close()
+
+    # presets
+
+    @property
+    def _preset(self) -> str:
+        """What the settings that stand there are called."""
+        problem, sampling = read(self._values(), self._sampling)
+        return "" if problem else preset_name(sampling, self._presets)
+
+    @on(Input.Changed)
+    def _show_preset(self) -> None:
+        name = self._preset
+        own = "" if name in BUILT_IN else "from your presets" if name else "like none of the presets"
+        self.query_one(ChoiceList).show([ChoiceRow("preset", "preset".ljust(LABEL), name or OWN, own)])
+
+    @on(ChoiceList.Stepped)
+    def _stepped(self, message: ChoiceList.Stepped) -> None:
+        self.action_step(message.step)
+
+    def action_step(self, step: int) -> None:
+        names = list(self._presets)
+        now = self._preset
+        at = names.index(now) + step if now in names else 0 if step > 0 else -1
+        self.action_preset(names[at % len(names)])
 
     def action_preset(self, name: str) -> None:
-        preset = GREEDY if name == "greedy" else Sampling()
-        for field, _title, _hint in FIELDS:
-            self.query_one(f"#sampling-{field}", Input).value = written(preset, field)
+        for field in SETTINGS:
+            self.query_one(f"#sampling-{field}", Input).value = written(self._presets[name], field)
+        self._show_preset()
+
+    # what was typed
+
+    def _values(self) -> dict[str, str]:
+        return {name: self.query_one(f"#sampling-{name}", Input).value for name, _title, _hint in FIELDS}
 
     def _take(self) -> None:
-        values = {name: self.query_one(f"#sampling-{name}", Input).value for name, _title, _hint in FIELDS}
-        problem, sampling = read(values, self._sampling)
+        problem, sampling = read(self._values(), self._sampling)
         if problem:
-            self.query_one("#sampling-problem", Static).update(problem)
+            self._complain(problem)
             return
-        system = "" if self._system is None else self.query_one(f"#sampling-{SYSTEM}", Input).value.strip()
-        self._use(sampling, system)
+        name = self.query_one("#sampling-name", Input).value.strip()
+        if name:
+            try:
+                save_preset(name, sampling)
+            except OperatorError as error:
+                self._complain(str(error))
+                return
+        system = ""
+        if self._system is not None:
+            system = self.query_one(f"#sampling-{SYSTEM}", PromptField).text.strip()
+        self._use(sampling, system, name or self._preset)
         self.dismiss("use")
 
 

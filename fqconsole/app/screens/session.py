@@ -3,10 +3,10 @@
 import asyncio
 from typing import ClassVar
 
+import msgspec
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.message import Message
 
 from fqconsole.app import session_choices, session_view
 from fqconsole.app.actions import Action, action, bindings_of
@@ -14,32 +14,25 @@ from fqconsole.app.dialogue import Dialogue
 from fqconsole.app.job_runner import JobHandle
 from fqconsole.app.measurement import Measurement
 from fqconsole.app.messages import JobChanged, JobEvents, SessionWanted
-from fqconsole.app.screens.dialogs import Explanation, PickOne
-from fqconsole.app.screens.mode_screen import ModeScreen
+from fqconsole.app.prompt_history import PromptHistory, stored_prompts
+from fqconsole.app.sampling_presets import BUILT_IN, preset_name
 from fqconsole.app.screens.sampling_dialog import SamplingDialog
+from fqconsole.app.screens.session_compare import ComparingScreen
+from fqconsole.app.screens.session_dialogs import PromptFromFile
 from fqconsole.app.session_requests import predicted_memory
-from fqconsole.app.store_thread import sentence
-from fqconsole.app.visible_text import one_line, visible
+from fqconsole.app.visible_text import one_line
 from fqconsole.app.widgets.balance_panel import BalancePanel
 from fqconsole.app.widgets.panel import Panel
 from fqconsole.app.widgets.prompt_field import PromptField
 from fqconsole.app.widgets.session_panel import SessionPanel
+from fqconsole.app.widgets.transcript import Transcript
 from fqconsole.app.workspace import SessionChoice
 from fqconsole.generation.options import Sampling
 
 NOTHING_LOADED = "No model is loaded. Press 1 and choose one: a quantized one opens here at once."
 
 
-class ChoicesFound(Message):
-    """Which models can stand in the second pane."""
-
-    def __init__(self, choices: list[SessionChoice], problem: str = "") -> None:
-        super().__init__()
-        self.choices = choices
-        self.problem = problem
-
-
-class SessionScreen(ModeScreen):
+class SessionScreen(ComparingScreen):
     """Shows a Dialogue and a Measurement; both hold the state, this screen passes keys in and words out."""
 
     MODE = "session"
@@ -57,15 +50,14 @@ class SessionScreen(ModeScreen):
         "Write a prompt and press Enter. The model stays loaded between prompts; every answer is a run. "
         "TTFT is the time to the first token, prefill the speed of reading the prompt, decode that of "
         "writing. F2 puts the 16-bit model beside it: the same prompt and seed, one after the other, so that "
-        "both speeds are honest. Below stands what quantizing lost and won; measuring gives way to answers."
+        "both speeds are honest; what differs is underlined. F9 does it without names until you have voted. "
+        "Below stands what quantizing lost and won; measuring gives way to answers."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("session")]
 
     def __init__(self) -> None:
         super().__init__()
-        self._dialogue: Dialogue | None = None
-        self._measurement: Measurement | None = None
-        self._choice: SessionChoice | None = None
+        self._history = PromptHistory()
         self._latest: SessionChoice | None = None  # what Enter opens while no model is loaded
         self._editing = False
         self._opening = asyncio.Lock()
@@ -85,12 +77,17 @@ class SessionScreen(ModeScreen):
             before_send=self._make_room,
             predicted=lambda choice: predicted_memory(console.workspace, choice),
         )
-        self._show()
+        self._talk.sampling = msgspec.convert(msgspec.to_builtins(console.settings.session), Sampling)
+        self._talk.preset = preset_name(self._talk.sampling, BUILT_IN)
+        self._recall_earlier()
+        self.show_all()
 
-    @property
-    def _talk(self) -> Dialogue:
-        assert self._dialogue is not None  # noqa: S101 - made when the screen was
-        return self._dialogue
+    @work(group="session-history", exit_on_error=False)
+    async def _recall_earlier(self) -> None:
+        try:
+            self._history.remember(await self.console.store.call(stored_prompts))
+        except Exception:  # noqa: BLE001 - without a database there are no earlier prompts
+            return
 
     @property
     def _prompt(self) -> PromptField:
@@ -108,7 +105,7 @@ class SessionScreen(ModeScreen):
             self._open(choice)
         elif what == "shown":
             self._prompt.focus()
-        self._show()
+        self.show_all()
 
     @work(exclusive=True, group="session-latest", exit_on_error=False)
     async def _look_for_latest(self) -> None:
@@ -120,7 +117,7 @@ class SessionScreen(ModeScreen):
         if latest is not None:
             latest = await asyncio.to_thread(session_choices.with_prompt, services, latest)
         self._latest = latest
-        self._show()
+        self.show_all()
 
     @work(group="session-open", exit_on_error=False)
     async def _open(self, choice: SessionChoice) -> None:
@@ -139,9 +136,9 @@ class SessionScreen(ModeScreen):
             measurement = Measurement(choice, console.jobs, console.store, services.begin, by_itself=built_in)
             self._measurement = measurement
             await self._talk.open(choice)
-            self._show()
+            self.show_all()
             await measurement.look_up()
-        self._show()
+        self.show_all()
 
     async def _make_room(self) -> None:
         """Nothing competes with an answer for the device."""
@@ -152,10 +149,19 @@ class SessionScreen(ModeScreen):
 
     def job_events(self, message: JobEvents) -> None:
         measured = self._measurement is not None and self._measurement.take(message.job, message.events)
-        if message.job.kind == "session" and self._talk.take(message.job, message.events):
-            self._go_on()
+        if message.job.kind == "session":
+            votable = self._talk.votable
+            if self._talk.take(message.job, message.events):
+                self._go_on()
+            if self._talk.votable and not votable:
+                self.query_one(SessionPanel).transcript.focus()  # its letters vote
+                self.call_after_refresh(self._read_from_top)
         if self.is_current and (measured or message.job.kind == "session"):
-            self._show()
+            self.show_all()
+
+    def _read_from_top(self) -> None:
+        for transcript in self.query(Transcript):
+            transcript.read_from_top()
 
     def job_changed(self, message: JobChanged) -> None:
         if message.job.kind == "session":
@@ -163,7 +169,7 @@ class SessionScreen(ModeScreen):
             self._go_on()
         elif self._measurement is not None:
             self._measurement.job_changed(message.job)
-        self._show()
+        self.show_all()
 
     @work(group="session-step", exit_on_error=False)
     async def _go_on(self) -> None:
@@ -175,7 +181,7 @@ class SessionScreen(ModeScreen):
                 await measurement.go_on()
             elif self._measures_by_itself(measurement):
                 await measurement.start(unasked=True)
-        self._show()
+        self.show_all()
 
     def _measures_by_itself(self, measurement: Measurement) -> bool:
         """After the first answer, once, where nothing else runs."""
@@ -191,7 +197,7 @@ class SessionScreen(ModeScreen):
 
     # showing
 
-    def _show(self) -> None:
+    def show_all(self) -> None:
         talk, panel = self._talk, self.query_one(SessionPanel)
         self.set_class(talk.comparing, "-comparing")
         self._prompt.disabled = self._choice is None
@@ -202,7 +208,9 @@ class SessionScreen(ModeScreen):
             panel.show_empty(NOTHING_LOADED + latest)
         else:
             panel.show(talk)
-        self.query_one(BalancePanel).show_balance(self._measurement, talk)
+        self.query_one(BalancePanel).show_balance(
+            self._measurement, talk, self._votes if talk.comparing else []
+        )
         write = self.query_one("#session-write", Panel)
         write.border_title = "Prompt · in place of the last" if self._editing else "Prompt"
         write.border_subtitle = session_view.settings_words(talk)
@@ -215,6 +223,10 @@ class SessionScreen(ModeScreen):
             entries = [(action(name), action(name).label) for name in ids]
             return [(action("session.send"), "open the latest"), *entries] if self._latest else entries
         talk = self._talk
+        if talk.votable:
+            ids = ["session.vote_x", "session.vote_y", "session.vote_tie", "session.vote_neither"]
+            entries = [(action(name), action(name).label) for name in ids]
+            return [*entries, (action("session.blind"), "names"), (action("everywhere.help"), "help")]
         idle = bool(talk.turns) and not talk.busy
         words = {
             "everywhere.back": "stop" if self._stoppable else "back",
@@ -243,8 +255,11 @@ class SessionScreen(ModeScreen):
             self.notify("Write a prompt first; F5 answers the last one again.")
         elif self._talk.busy:
             self.notify("The answer before is not written yet; esc stops it.")
+        elif self._talk.hidden:
+            self.notify("Vote first: x, y, t tie, n neither. F9 shows the names without a vote.")
         else:
             self._prompt.write("")
+            self._history.add(text)
             editing, self._editing = self._editing, False
             self._ask(text, in_place_of_last=editing)
 
@@ -267,7 +282,7 @@ class SessionScreen(ModeScreen):
             self._editing = True
             self._prompt.write(self._talk.turns[-1].prompt)
             self._prompt.focus()
-            self._show()
+            self.show_all()
 
     @work(group="session-stop", exit_on_error=False)
     async def action_stop(self) -> None:
@@ -276,9 +291,17 @@ class SessionScreen(ModeScreen):
             self._prompt.write(asked)
         self._go_on()
 
+    def after_vote(self) -> None:
+        self._prompt.focus()
+        self.show_all()
+
     def shows_job(self, job: JobHandle) -> bool:
         """The measurement stands here, so that its end needs no note."""
         return self._measurement is not None and self._measurement.follows(job)
+
+    @property
+    def hides_names(self) -> bool:
+        return self._talk.hidden
 
     def go_back(self) -> bool:
         """Esc: stop the answer, else the measurement, else leave the prompt, else go back."""
@@ -294,70 +317,31 @@ class SessionScreen(ModeScreen):
             self.query_one(SessionPanel).transcript.focus()
         else:
             return False
-        self._show()
+        self.show_all()
         return True
-
-    @work(group="session-compare", exit_on_error=False)
-    async def action_compare(self) -> None:
-        measurement = self._measurement
-        if self._choice is None or measurement is None:
-            return
-        if self._talk.comparing:
-            if not self._talk.busy:
-                await self._talk.compare_no_more()
-        elif measurement.possible and measurement.origin.reference_path is not None:
-            reference = session_choices.sixteen_bit(self._choice, measurement.origin.reference_path)
-            await self._talk.compare_with(reference)
-        else:
-            self._find_others(self._choice)
-        self._show()
-
-    def action_compare_with(self) -> None:
-        if self._choice is not None and not self._talk.busy:
-            self._find_others(self._choice)
-
-    @work(thread=True, exclusive=True, group="session-others", exit_on_error=False)
-    def _find_others(self, main: SessionChoice) -> None:
-        try:
-            choices = session_choices.comparable(self.console.services, main)
-        except Exception as error:  # noqa: BLE001 - an unreadable folder is a sentence, no crash
-            self.post_message(ChoicesFound([], sentence(error)))
-            return
-        self.post_message(ChoicesFound(choices))
-
-    @on(ChoicesFound)
-    def _pick_other(self, message: ChoicesFound) -> None:
-        names = {one_line(f"{choice.label}  {choice.path}"): choice for choice in message.choices}
-        if not names:
-            problem = message.problem or "No other model is on this machine."
-            self.notify(problem, severity="warning", markup=False)
-            return
-
-        async def picked(name: str | None) -> None:
-            if name:
-                await self._talk.compare_with(names[name])
-                self._show()
-
-        self.console.push_screen(PickOne("What shall stand beside it?", list(names)), picked)
-
-    def action_rendered(self) -> None:
-        started = [a.started for t in self._talk.turns for a in t.answers.values() if a.started]
-        if not started:
-            self.notify("Send a prompt first; then F3 shows it as the model saw it.")
-            return
-        ready = self._talk.main.ready if self._talk.main else None
-        title = f"The prompt as the model sees it · {session_view.template_words(ready)}"
-        self.console.push_screen(Explanation(title, visible(started[-1].rendered).split("\n")))
 
     def action_sampling(self) -> None:
         talk = self._talk
         template = talk.main is not None and talk.main.ready is not None and talk.main.ready.has_chat_template
 
-        def use(sampling: Sampling, system: str) -> None:
-            talk.sampling, talk.system = sampling, system
-            self._show()
+        def use(sampling: Sampling, system: str, preset: str) -> None:
+            talk.sampling, talk.system, talk.preset = sampling, system, preset
+            self.show_all()
 
         self.console.push_screen(SamplingDialog(talk.sampling, talk.system if template else None, use))
+
+    def action_from_file(self) -> None:
+        if self._choice is not None:
+            self.console.push_screen(PromptFromFile(self._prompt.write))
+
+    @on(PromptField.Recalled)
+    def _recall(self, message: PromptField.Recalled) -> None:
+        field = self._prompt
+        text = self._history.older(field.text) if message.step < 0 else self._history.newer()
+        if text is not None:
+            field.write(text)
+            if message.step < 0:  # so that up goes on to the one before
+                field.move_cursor((0, len(text.partition("\n")[0])))
 
     @work(group="session-measure", exit_on_error=False)
     async def action_measure(self) -> None:
@@ -370,21 +354,15 @@ class SessionScreen(ModeScreen):
             self.notify("The answer before is not written yet; esc stops it.")
         else:
             await measurement.start()
-        self._show()
-
-    def action_copy(self) -> None:
-        answer = next((a for t in reversed(self._talk.turns) for a in t.answers.values() if a.text), None)
-        if answer is not None:
-            self.console.copy_to_clipboard(visible(answer.text))
-            self.notify("The answer is in the clipboard.")
+        self.show_all()
 
     def action_start_over(self) -> None:
         self._talk.start_over()
-        self._show()
+        self.show_all()
 
     @work(group="session-open", exit_on_error=False)
     async def action_unload(self) -> None:
         """The dialogue ends; Enter loads the model again."""
         async with self._opening:
             await self._talk.unload()
-        self._show()
+        self.show_all()

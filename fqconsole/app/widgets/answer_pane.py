@@ -29,11 +29,15 @@ class AnswerPane(Vertical):
         return self.query_one(Transcript)
 
     def show(self, head: str, passages: Sequence[Passage], meters: Sequence[str], *, labels: bool) -> None:
-        """`head` is empty for a single pane; `labels` says whether the passages carry names."""
+        """`head` is empty for a single pane, so that no line needs a sign for what differs; `labels` says
+        whether the passages carry names.
+        """
         self._head, self._meters = head, tuple(meters)
         self.transcript.labels = labels
+        self.transcript.signs = bool(head)
         self.transcript.show(passages)
         self.query_one(".head").display = bool(head)
+        self.query_one(".meters").display = bool(meters) or not head
         self._show_lines()
 
     def on_resize(self) -> None:

@@ -1,6 +1,7 @@
-"""What was lost and what was won, a line or two each, named by words and not by colour alone."""
+"""What was lost and won, and how two models compare: a line or two each, named by words, not by colour."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from textual.app import ComposeResult
 from textual.content import Content
@@ -12,7 +13,17 @@ from fqconsole.app.measurement import Measurement
 from fqconsole.app.widgets.panel import Panel
 from fqconsole.app.wrapping import flowed
 
-NAME = 6  # cells of "lost" and "won"
+NAME = 7  # cells of the names
+
+
+@dataclass(frozen=True)
+class BalanceRow:
+    """Phrases of one kind; `lines` is how many lines they may take."""
+
+    name: str
+    phrases: tuple[str, ...]
+    colour: str = "$foreground 70%"
+    lines: int = 3
 
 
 class Balance(Static):
@@ -20,12 +31,11 @@ class Balance(Static):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, markup=False)
-        self._rows: tuple[tuple[str, tuple[str, ...], str], ...] = ()
+        self._rows: tuple[BalanceRow, ...] = ()
 
-    def show(self, lost: Sequence[str], won: Sequence[str]) -> None:
-        rows = (("lost", tuple(lost), "$text-warning"), ("won", tuple(won), "$text-success"))
-        if rows != self._rows:
-            self._rows = rows
+    def show(self, rows: Sequence[BalanceRow]) -> None:
+        if tuple(rows) != self._rows:
+            self._rows = tuple(rows)
             self._lay_out()
 
     def on_resize(self) -> None:
@@ -33,33 +43,51 @@ class Balance(Static):
 
     def _lay_out(self) -> None:
         lines = []
-        for name, phrases, colour in self._rows:
-            for index, line in enumerate(flowed(phrases, self.size.width - NAME)):
-                lines.append(
-                    Content.assemble((f"{'' if index else name:<{NAME}}", f"bold {colour}"), Content(line))
-                )
+        for row in self._rows:
+            for index, line in enumerate(flowed(row.phrases, self.size.width - NAME)[: row.lines]):
+                name = f"{'' if index else row.name:<{NAME}}"
+                lines.append(Content.assemble((name, f"bold {row.colour}"), Content(line)))
         self.update(Content("\n").join(lines))
 
 
 class BalancePanel(Panel):
-    """Appears once something was asked of a checkpoint whose original is known, or its loss was measured."""
+    """Appears once something was asked of a checkpoint whose original is known, or two answers stand beside
+    each other.
+    """
 
     def compose(self) -> ComposeResult:
         yield Balance(id="session-balance-lines")
 
-    def show_balance(self, measurement: Measurement | None, talk: Dialogue) -> None:
+    def show_balance(self, measurement: Measurement | None, talk: Dialogue, votes: Sequence[str]) -> None:
+        """`votes` are the phrases of the blind votes on this pair."""
+        rows = [] if talk.hidden else self._rows(measurement, talk, votes)
+        self.display = bool(rows)
+        if rows:
+            self.query_one(Balance).show(rows)
+            beside = any(row.name == "speed" for row in rows)
+            self.border_title = balance_view.title(talk, beside=beside)
+            known = measurement is not None and measurement.possible
+            self.border_subtitle = balance_view.source_words(measurement) if measurement and known else ""
+
+    @staticmethod
+    def _rows(measurement: Measurement | None, talk: Dialogue, votes: Sequence[str]) -> list[BalanceRow]:
+        rows = [BalanceRow("votes", tuple(votes), lines=1)] if votes else []
+        fast, small = balance_view.beside(talk)
+        rows += [BalanceRow("speed", tuple(fast), lines=1)] if fast else []
+        rows += [BalanceRow("size", tuple(small), lines=1)] if small else []
         if measurement is None or not measurement.possible:
-            self.display = False
-            return
-        self.display = bool(talk.turns) or measurement.state != "none"
+            return rows
+        if not talk.turns and measurement.state == "none":
+            return rows
         mine, its = talk.latest("a"), talk.latest("b")
-        reference = measurement.origin.reference_path
-        if talk.other is None or talk.other.choice.path != reference:
+        if talk.other is None or talk.other.choice.path != measurement.origin.reference_path:
             its = None
         lost, won = balance_view.balance(
             measurement,
             mine.result.decode_tok_s if mine and mine.result else None,
             its.result.decode_tok_s if its and its.result else None,
+            told=bool(fast),
         )
-        self.query_one(Balance).show(lost, won)
-        self.border_subtitle = balance_view.source_words(measurement)
+        rows += [BalanceRow("lost", tuple(lost), "$text-warning")] if lost else []
+        rows += [BalanceRow("won", tuple(won), "$text-success")] if won else []
+        return rows

@@ -6,15 +6,21 @@ from textual.containers import Horizontal
 from textual.widgets import Static
 
 from fqconsole.app import session_view
-from fqconsole.app.dialogue import Dialogue, Side
+from fqconsole.app.blind import Side
+from fqconsole.app.dialogue import Dialogue
+from fqconsole.app.passage_rows import Passage
 from fqconsole.app.visible_text import visible
 from fqconsole.app.widgets.answer_pane import AnswerPane
 from fqconsole.app.widgets.panel import Panel
-from fqconsole.app.widgets.transcript import Passage, Transcript
+from fqconsole.app.widgets.transcript import Transcript
+
+PLACES: tuple[Side, Side] = ("a", "b")
 
 
 class SessionPanel(Panel):
     """`show` draws a dialogue; without a model `show_empty` says what to press."""
+
+    markdown = True  # answers are drawn as Markdown, else as they are written
 
     def compose(self) -> ComposeResult:
         yield Static(id="session-question", markup=False)
@@ -40,10 +46,13 @@ class SessionPanel(Panel):
         question.display = talk.comparing and bool(talk.turns)
         if question.display:
             question.update(f"you     {visible(talk.turns[-1].prompt)}")
-        self._show_pane(talk, "a")
         if talk.comparing:
-            self._show_pane(talk, "b")
-        self.border_title = Text(session_view.title(talk.main, talk.other))
+            sides = talk.turns[-1].sides if talk.turns else PLACES
+            for place, side in zip(PLACES, sides, strict=True):
+                self._show_beside(talk, place, side)
+        else:
+            self._show_alone(talk)
+        self.border_title = Text(session_view.title(talk))
         self.border_subtitle = session_view.subtitle(talk)
 
     def _show_parts(self, *, empty: bool, comparing: bool) -> None:
@@ -53,27 +62,45 @@ class SessionPanel(Panel):
         if empty:
             self.query_one("#session-question").display = False
 
-    def _show_pane(self, talk: Dialogue, side: Side) -> None:
+    def _show_alone(self, talk: Dialogue) -> None:
+        """The whole dialogue of one model; what was measured of earlier answers stands below them."""
+        session = talk.main
+        if session is None:
+            return
+        passages = [Passage("system", visible(talk.system), "quiet")] if talk.system else []
+        answer = None
+        for turn in talk.turns:
+            passages.append(Passage("you", visible(turn.prompt), "said"))
+            answer = turn.answers.get("a")
+            if answer is None:
+                continue
+            passages += session_view.passages(answer, session, session.precision, markdown=self.markdown)
+            if turn is not talk.turns[-1]:
+                passages.append(Passage("", session_view.kept_line(answer), "quiet"))
+        if answer is None or session_view.lost_since(session, answer, comparing=False):
+            passages += session_view.state_passages(session)
+        context = session.ready.context if session.ready else None
+        meters = session_view.meters(answer, context) if answer else []
+        labels = bool(talk.turns or talk.system)
+        self.query_one("#session-a", AnswerPane).show("", passages, meters, labels=labels)
+
+    def _show_beside(self, talk: Dialogue, place: Side, side: Side) -> None:
+        """The last answer of one of two models, in the pane at `place`."""
         session = talk.sessions.get(side)
         if session is None:
             return
-        answer = talk.turns[-1].answers.get(side) if talk.turns else None
-        context = session.ready.context if session.ready else None
-        head = session_view.pane_head(side.upper(), session, answer) if talk.comparing else ""
-        meters = session_view.meters(answer, context, narrow=talk.comparing) if answer else []
-        pane = self.query_one(f"#session-{side}", AnswerPane)
-        pane.show(head, self._passages(talk, side), meters, labels=not head and bool(talk.turns))
-
-    @staticmethod
-    def _passages(talk: Dialogue, side: Side) -> list[Passage]:
-        session = talk.sessions[side]
+        turn = talk.turns[-1] if talk.turns else None
+        answer = turn.answers.get(side) if turn else None
+        hidden = turn is not None and turn.hidden
         passages: list[Passage] = []
-        for turn in talk.turns[-1:] if talk.comparing else talk.turns:
-            if not talk.comparing:
-                passages.append(Passage("you", visible(turn.prompt), "said"))
-            if side in turn.answers:
-                passages += session_view.passages(turn.answers[side], session, session.precision)
-        last = talk.turns[-1].answers.get(side) if talk.turns else None
-        if last is None or session_view.lost_since(session, last, comparing=talk.comparing):
+        if turn is not None and hidden and not turn.whole:
+            passages = session_view.secret_passages(turn, side)
+        elif turn is not None and answer is not None:
+            marks = turn.marks(side)
+            passages = session_view.passages(answer, session, "", markdown=self.markdown, marks=marks)
+        if answer is None or (not hidden and session_view.lost_since(session, answer, comparing=True)):
             passages += session_view.state_passages(session)
-        return passages
+        context = session.ready.context if session.ready else None
+        meters = session_view.meters(answer, context, narrow=True) if answer and not hidden else []
+        pane = self.query_one(f"#session-{place}", AnswerPane)
+        pane.show(session_view.pane_head(turn, side, session), passages, meters, labels=False)

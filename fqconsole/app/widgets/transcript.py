@@ -1,8 +1,7 @@
 """A text that grows at its end: wrapped once, drawn line by line; the view follows who reads its end."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from rich.cells import set_cell_size
 from rich.style import Style
@@ -14,31 +13,18 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from fqconsole.app.wrapping import wrapped_paragraph
+from fqconsole.app.passage_rows import Passage, PassageRows, Row
 
-Kind = Literal["said", "answer", "quiet", "problem"]
+__all__ = ["Passage", "Transcript"]
+
 LABEL = 8  # cells of the names before the text
+LOOKS = ("strong", "emphasis", "strike", "code", "heading", "link", "differs")
+GUTTER = "▌ "  # stands before a line in which something differs
 NEAR = 2  # lines from the end within which a reader is taken along
 
 
-@dataclass(frozen=True)
-class Passage:
-    """A stretch of text by one speaker. The text must be safe to draw; a label is cut to seven cells."""
-
-    label: str
-    text: str
-    kind: Kind = "answer"
-
-
-@dataclass(frozen=True)
-class _Line:
-    label: str
-    text: str
-    kind: Kind
-
-
 class Transcript(ScrollView, can_focus=True):
-    """`show` takes all passages; where only the last has grown, only its last line is wrapped again."""
+    """`show` takes all passages; what stands already is laid out again only when the width changes."""
 
     ALLOW_SELECT = True
     HELP: ClassVar[str] = (
@@ -51,6 +37,7 @@ class Transcript(ScrollView, can_focus=True):
         "transcript--answer",
         "transcript--quiet",
         "transcript--problem",
+        *(f"transcript--{look}" for look in LOOKS),
     }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "scroll_down", "down", show=False),
@@ -66,10 +53,9 @@ class Transcript(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._growing = follow
         self._labels = labels
+        self._signs = False
         self._passages: tuple[Passage, ...] = ()
-        self._lines: list[_Line] = []
-        self._last_piece = ""  # the last line as it was before its end was trimmed
-        self._wrapped_to = 0
+        self._layout = PassageRows()
         self._follow = True  # the reader's view goes along with the end
 
     @property
@@ -80,12 +66,23 @@ class Transcript(ScrollView, can_focus=True):
     def labels(self, on: bool) -> None:
         if on != self._labels:
             self._labels = on
-            self._wrap_all()
+            self._lay_out()
+
+    @property
+    def signs(self) -> bool:
+        """Whether there is a column for the sign of lines that differ."""
+        return self._signs
+
+    @signs.setter
+    def signs(self, on: bool) -> None:
+        if on != self._signs:
+            self._signs = on
+            self._lay_out()
 
     @property
     def text_lines(self) -> list[str]:
         """What is drawn, line by line."""
-        return [self._drawn(line) for line in self._lines]
+        return [self._before(row) + row.text for row in self._layout.rows]
 
     @property
     def near_end(self) -> bool:
@@ -93,18 +90,15 @@ class Transcript(ScrollView, can_focus=True):
         return self.scroll_offset.y >= self.max_scroll_y - NEAR
 
     def show(self, passages: Sequence[Passage]) -> None:
-        new, old = tuple(passages), self._passages
-        if new == old:
-            self._keep_end_in_view()
-            return
-        self._follow = self._follow or len(new) != len(old)
-        self._passages = new
-        if self._grown(old, new) and self._wrapped_to == self._width:
-            self._append(new[-1].text[len(old[-1].text) :], new[-1])
-            self._resize()
-        else:
-            self._wrap_all()
+        self._follow = self._follow or len(passages) != len(self._passages)
+        self._passages = tuple(passages)
+        self._lay_out()
         self._keep_end_in_view()
+
+    def read_from_top(self) -> None:
+        """The text came as a whole: begin at its beginning."""
+        self._follow = False
+        self.scroll_home(animate=False, immediate=True, x_axis=False)
 
     def _keep_end_in_view(self) -> None:
         if self._follow and self._growing:
@@ -148,78 +142,54 @@ class Transcript(ScrollView, can_focus=True):
     def on_scroll_to(self) -> None:
         self.call_next(self._reader_moved)
 
-    @staticmethod
-    def _grown(old: tuple[Passage, ...], new: tuple[Passage, ...]) -> bool:
-        """Only text was added, at the end of the last passage."""
-        if not old or len(old) != len(new) or old[:-1] != new[:-1]:
-            return False
-        before, after = old[-1], new[-1]
-        same = (before.label, before.kind) == (after.label, after.kind)
-        return same and after.text.startswith(before.text)
-
     @property
     def _indent(self) -> int:
-        return LABEL if self._labels else 0
+        return (LABEL if self._labels else 0) + (len(GUTTER) if self._signs else 0)
 
     @property
     def _width(self) -> int:
         """Cells for the text: a place is kept for the scrollbar, so that its coming changes no line."""
         return max(4, self.size.width - self.styles.scrollbar_size_vertical - self._indent)
 
-    def _wrap_all(self) -> None:
-        self._wrapped_to = self._width
-        self._lines.clear()
-        for index, passage in enumerate(self._passages):
-            if index and passage.kind == "said":
-                self._lines.append(_Line("", "", "quiet"))
-            self._lines.append(_Line(passage.label, "", passage.kind))
-            self._last_piece = ""
-            self._append(passage.text, passage)
-        self._resize()
-
-    def _append(self, text: str, passage: Passage) -> None:
-        """Add text to the last line and go on from there."""
-        for number, paragraph in enumerate((self._last_piece + text).split("\n")):
-            for place, piece in enumerate(wrapped_paragraph(paragraph, self._width)):
-                first = number == place == 0
-                label = self._lines.pop().label if first else ""
-                self._lines.append(_Line(label, piece.rstrip(), passage.kind))
-                self._last_piece = piece
-
-    def _resize(self) -> None:
-        self.virtual_size = Size(0, len(self._lines))
-        self.refresh()
+    def _lay_out(self) -> None:
+        if self._layout.show(self._passages, self._width):
+            self.virtual_size = Size(0, len(self._layout.rows))
+            self.refresh()
 
     def on_resize(self, _event: Resize) -> None:
-        if self._wrapped_to != self._width:
-            self._wrap_all()
+        self._lay_out()
         self.call_after_refresh(self._keep_end_in_view)
 
-    @staticmethod
-    def _label(line: _Line) -> str:
-        return set_cell_size(line.label, LABEL - 1) + " "
-
-    def _drawn(self, line: _Line) -> str:
-        return (self._label(line) if self._labels else "") + line.text
+    def _before(self, row: Row) -> str:
+        """The label and the sign of a row."""
+        label = set_cell_size(row.label, LABEL - 1) + " " if self._labels else ""
+        sign = (GUTTER if row.differs else " " * len(GUTTER)) if self._signs else ""
+        return label + sign
 
     def render_line(self, y: int) -> Strip:
-        row = y + self.scroll_offset.y
+        number = y + self.scroll_offset.y
         width = self.size.width
         base = self.rich_style
-        if row >= len(self._lines):
+        if number >= len(self._layout.rows):
             return Strip.blank(width, base)
-        line = self._lines[row]
+        row = self._layout.rows[number]
         text = Text(no_wrap=True, end="")
-        if self._labels:
-            text.append(self._label(line), base + self._style("label"))
-        text.append(line.text, base + self._style(line.kind))
-        span = self.text_selection.get_span(row) if self.text_selection is not None else None
+        before = self._before(row)
+        if before:
+            text.append(before, base + self._style("differs" if row.differs and self._signs else "label"))
+        kind = base + self._style(row.kind)
+        for piece in row.pieces:
+            style = kind
+            for look in piece.styles:
+                style += self._style(look)
+            text.append(piece.text, style)
+        span = self.text_selection.get_span(number) if self.text_selection is not None else None
         if span is not None:
             start, end = span
             chosen = self.screen.get_component_rich_style("screen--selection")
             text.stylize(chosen, start, len(text) if end == -1 else end)
         strip = Strip(text.render(self.app.console), text.cell_len)
-        return strip.crop_extend(0, width, base).apply_offsets(0, row)
+        return strip.crop_extend(0, width, base).apply_offsets(0, number)
 
     def _style(self, part: str) -> Style:
         return self.get_component_rich_style(f"transcript--{part}", partial=True)
