@@ -4,7 +4,7 @@
 #                          packages it lacks go into .site/, from the local wheels in WHEELS=DIR only
 # ARGS="..."               more arguments for pytest, or for fqconsole in `make run`
 
-.PHONY: run test lint bench shot setup clean
+.PHONY: run test faults fuzz lint bench shot setup clean
 .DEFAULT_GOAL := run
 
 TORCH := torch==2.13.0
@@ -35,6 +35,15 @@ run: $(READY)
 test: $(READY)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest \
 	  $$($(PY) -c 'import xdist' 2>/dev/null && echo "-n $(JOBS) --dist worksteal") $(ARGS)
+
+# Every fault of docs/reliability.md, one line each; `make test` runs a few of each kind.
+faults: $(READY)
+	@FQ_ALL_FAULTS=1 OMP_NUM_THREADS=1 $(PY) -m pytest tests/faults -v --no-header \
+	  $$($(PY) -c 'import xdist' 2>/dev/null && echo "-n $(JOBS) --dist worksteal") $(ARGS)
+
+# New examples for the tests that spoil files and values at random, for as long as you like.
+fuzz: $(READY)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m hypothesis --hypothesis-profile=default $(ARGS)
 
 lint: $(READY)
 	$(PY) -m ruff check .

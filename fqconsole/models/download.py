@@ -1,5 +1,6 @@
 """Fetch a hub model into the standard hub cache: weights, config, tokenizer; nothing that runs code."""
 
+import contextlib
 import importlib
 import io
 import shutil
@@ -44,6 +45,7 @@ def download(
     """
     check_id(model_id)
     with hub_sentences(model_id):
+        drop_abandoned(model_id)
         commit, wanted = _wanted_files(model_id, revision)
         total = sum(wanted.values())
         _refuse_full_disk(total)
@@ -79,6 +81,20 @@ def _wanted_files(model_id: str, revision: str | None) -> tuple[str, dict[str, i
     if INDEX not in wanted:  # with an index, its shards are checked when the model is described
         choose_files(wanted, None, model_id)
     return info.sha or revision or "main", wanted
+
+
+def drop_abandoned(model_id: str) -> None:
+    """Delete the pieces of files that killed downloads of the model left: the hub's library never uses them
+    again. What another program is fetching stays, for that one holds the lock of its file.
+    """
+    cache = cache_folder()
+    folder = cache / library("file_download").repo_folder_name(repo_id=model_id, repo_type="model")
+    for piece in (folder / "blobs").glob("*.incomplete"):
+        lock = cache / ".locks" / folder.name / f"{piece.name.partition('.')[0]}.lock"
+        with contextlib.suppress(OSError):  # a lock that is held is a TimeoutError, which is an OSError
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with library("utils").WeakFileLock(lock, timeout=0.1):
+                piece.unlink(missing_ok=True)
 
 
 def _refuse_full_disk(total: int) -> None:
