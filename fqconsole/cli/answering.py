@@ -9,17 +9,20 @@ from fqconsole.cli.memory_check import predicted_gpu, room_to_generate
 from fqconsole.cli.model_choice import chosen
 from fqconsole.cli.output import Output
 from fqconsole.cli.prompt_source import Messages, has_chat_template, messages_of, prompt_text
+from fqconsole.endpoints.address import Address, is_address, parse_address
 from fqconsole.generation.options import Sampling
 from fqconsole.jobs.messages import (
     AnyEvent,
     GenerationDone,
     GenerationStarted,
+    Send,
     SessionReady,
+    StartEndpoint,
     StartSession,
     TokensGenerated,
 )
 from fqconsole.jobs.runs import begin_generate
-from fqconsole.models import ModelDescription, describe
+from fqconsole.models import describe
 from store import Store
 
 
@@ -48,11 +51,14 @@ class Answerer:
         self._typed: str | None = None  # stdin can be read once only
 
     def answer(self, word: str) -> dict[str, Any]:
-        """Run the session and return the document of its generation."""
+        """Run the session and return its document. `word` is a model, or the address of a server."""
         question, output = self._question, self._output
+        if is_address(word):
+            return self._answer_of_server(parse_address(word))
         model = describe(chosen(word, self._store))
         folder = Path(str(model.path))
-        prompt, messages = self._asked(model, folder)
+        templated = has_chat_template(folder) and not question.raw
+        prompt, messages = self._words(model.suggested_prompt, templated=templated)
         predicted = room_to_generate(model, question.context, question.device, force=question.force)
         send = begin_generate(
             self._store,
@@ -66,25 +72,43 @@ class Answerer:
             predicted=predicted,
             predicted_gpu=predicted_gpu(question.device),
         )
-        heard = _Heard(output, stream=self._stream)
         output.say(f"{send.run_id}: {model.id}")
         start = StartSession(model_path=str(folder), context=question.context, device=question.device)
+        return self._carried_out(start, send)
+
+    def _answer_of_server(self, address: Address) -> dict[str, Any]:
+        """The same question to a model that a server has; as a conversation, unless it is to go raw."""
+        question = self._question
+        prompt, messages = self._words(None, templated=not question.raw)
+        send = begin_generate(
+            self._store,
+            model_path=str(address),
+            sampling=question.sampling,
+            prompt=prompt,
+            messages=messages,
+            device="remote",
+        )
+        self._output.say(f"{send.run_id}: {address.model or 'the model'} at {address.host}")
+        return self._carried_out(StartEndpoint(url=address.url, model=address.model), send)
+
+    def _carried_out(self, start: StartSession | StartEndpoint, send: Send) -> dict[str, Any]:
+        heard = _Heard(self._output, stream=self._stream)
         try:
-            JobDriver(self._store, output).run(start, send.run_id, heard.take, send=send)
+            JobDriver(self._store, self._output).run(start, send.run_id, heard.take, send=send)
         finally:
             heard.end_line()
         return heard.document(send.run_id, self._store.run(send.run_id).row.model)
 
-    def _asked(self, model: ModelDescription, folder: Path) -> tuple[str | None, Messages | None]:
+    def _words(self, suggested: str | None, *, templated: bool) -> tuple[str | None, Messages | None]:
         """The plain prompt, or the messages for a model with a chat template."""
         question = self._question
         if question.messages is not None:
             return None, messages_of(question.messages)
         if self._typed is None:
-            self._typed = prompt_text(question.prompt, model.suggested_prompt)
+            self._typed = prompt_text(question.prompt, suggested)
         if question.system is not None:
             return None, (("system", question.system), ("user", self._typed))
-        if has_chat_template(folder) and not question.raw:
+        if templated:
             return None, (("user", self._typed),)
         return self._typed, None
 
@@ -131,4 +155,5 @@ class _Heard:
             "device": ready.device if ready else None,
             "seed": self._seed,
             **{name: getattr(self._done, name, None) for name in names},
+            "tokens": self._done.tokens if self._done else None,
         }

@@ -5,14 +5,32 @@ from typing import Annotated, Any
 
 import typer
 
-from fqconsole.cli.options import Checkpoint, Device, Events, Force, Json, Quiet
+from fqconsole.cli.options import Device, Events, Force, Json, Quiet
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
 
 
 def generate(
-    checkpoint: Checkpoint,
+    checkpoint: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CHECKPOINT]",
+            help="A quantized model's folder or name, the run that made it (r0012), or any model.",
+        ),
+    ] = None,
     *,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask the model that an OpenAI-compatible server has (http://127.0.0.1:8000/v1); with a "
+            "CHECKPOINT, side by side. Its token: FQCONSOLE_ENDPOINT_KEY.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of --endpoint: which model. [default: the only one there]"),
+    ] = None,
     prompt: Annotated[
         str | None,
         typer.Option(
@@ -39,7 +57,10 @@ def generate(
     ] = False,
     compare: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="Then the same prompt and seed on this model, side by side."),
+        typer.Option(
+            metavar="MODEL",
+            help="Then the same prompt and seed on this model, or a server's (http://…), side by side.",
+        ),
     ] = None,
     max_new_tokens: Annotated[
         int, typer.Option(metavar="N", min=1, help="Generate at most this many tokens.")
@@ -126,6 +147,7 @@ def generate(
     wrong = problem(sampling)
     if wrong:
         raise UsageError(wrong, "See fqconsole generate --help.")
+    models = _models(checkpoint, endpoint, model, compare)
     question = Question(
         prompt=prompt,
         messages=messages,
@@ -137,12 +159,27 @@ def generate(
         force=force,
     )
     with open_store() as store:
-        answerer = Answerer(store, output, question, stream=compare is None)
-        documents = [answerer.answer(model) for model in (checkpoint, compare) if model is not None]
+        answerer = Answerer(store, output, question, stream=len(models) == 1)
+        documents = [answerer.answer(word) for word in models]
     if json:
-        output.result(documents[0] if compare is None else {"generations": documents})
+        output.result(documents[0] if len(models) == 1 else {"generations": documents})
     elif not events:
         _finish(documents, output)
+
+
+def _models(checkpoint: str | None, endpoint: str | None, name: str | None, compare: str | None) -> list[str]:
+    """What is asked, in order: one model or two, each a word or a server's address."""
+    from fqconsole.endpoints.address import parse_address
+
+    if name is not None and endpoint is None:
+        raise UsageError("--model names a model of a server.", "Give --endpoint URL too.")
+    served = None if endpoint is None else str(parse_address(endpoint, name))
+    words = [word for word in (checkpoint, served, compare) if word is not None]
+    if not words:
+        raise UsageError("There is no model to ask.", "Name a CHECKPOINT, or a server with --endpoint URL.")
+    if len(words) > 2:
+        raise UsageError("Two models can stand side by side, not three.", "Leave one out.")
+    return words
 
 
 def _finish(documents: list[dict[str, Any]], output: Output) -> None:
@@ -161,12 +198,13 @@ def _finish(documents: list[dict[str, Any]], output: Output) -> None:
 
 def measured(document: dict[str, Any]) -> str:
     """One line of the numbers of a generation."""
-    from fqconsole.cli.quantities import number, size, speed
+    from fqconsole.cli.quantities import UNKNOWN, number, size, speed
 
+    tokens = UNKNOWN if document["tokens"] is None else document["tokens"]
     return (
         f"{document['run_id']}  {document['precision']}: TTFT {number(document['ttft_ms'], 3)} ms, prefill "
         f"{speed(document['prefill_tok_s'])} tok/s, decode {speed(document['decode_tok_s'])} tok/s, "
-        f"{len(document['token_ids'])} tokens, peak {size(document['peak_bytes'])}, "
+        f"{tokens} tokens, peak {size(document['peak_bytes'])}, "
         f"ended by {document['stop_reason']}"
         + (f", seed {document['seed']}" if document["seed"] is not None else "")
     )

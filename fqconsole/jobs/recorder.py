@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from fqconsole.endpoints.address import is_address, parse_address
 from fqconsole.jobs.messages import (
     AnyEvent,
     CheckpointWritten,
@@ -144,6 +145,9 @@ class Recorder:
                 host={"matmul": session.path, "precision": session.precision},
                 device=session.device,
             )
+            if is_address(session.model_path):  # only now it is known which model is served there
+                model = parse_address(session.model_path).model
+                self._store.update_run(event.run_id, model=model, path=session.model_path)
             self._store.add_metrics(
                 event.run_id, {"load_seconds": session.load_seconds, "weights_bytes": session.weights_bytes}
             )

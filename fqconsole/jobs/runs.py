@@ -12,6 +12,7 @@ import msgspec
 import psutil
 
 from fqconsole import paths
+from fqconsole.endpoints.address import is_address, parse_address
 from fqconsole.generation.options import Sampling
 from fqconsole.jobs.checkpoint_identity import identify
 from fqconsole.jobs.messages import Send, StartDownload, StartEvaluate, StartQuantize
@@ -123,28 +124,35 @@ def begin_generate(
     preset: str | None = None,
     shown_as: str | None = None,
 ) -> Send:
-    """A generate run in the session on `model_path`. Exactly one of `prompt` and `messages` is given.
+    """A generate run in the session on `model_path`, a folder or the address of a server.
+
+    Exactly one of `prompt` and `messages` is given.
 
     `preset` names the way of sampling; `shown_as` is X or Y where two answers are compared blindly.
     """
     if (prompt is None) == (messages is None):
         raise ValueError("a generation has either a prompt or messages")
+    address = parse_address(str(model_path)) if is_address(str(model_path)) else None
     options = {
-        "model_path": place(model_path),
+        "model_path": place(model_path) if address is None else str(address),
         "context": context,
         "device": device,
         "template": messages is not None,
     }
     options |= {name: word for name, word in (("preset", preset), ("shown_as", shown_as)) if word}
-    run_id = _begin_on_checkpoint(
-        store,
-        "generate",
-        model_path,
-        model_id=model_id,
-        options=options,
-        predicted=predicted,
-        predicted_gpu=predicted_gpu,
-    )
+    if address is not None:
+        model = model_id or address.model or address.host
+        run_id = _begin(store, "generate", model, revision=None, path=str(address), options=options)
+    else:
+        run_id = _begin_on_checkpoint(
+            store,
+            "generate",
+            model_path,
+            model_id=model_id,
+            options=options,
+            predicted=predicted,
+            predicted_gpu=predicted_gpu,
+        )
     said = prompt if prompt is not None else conversation(messages or ())
     store.add_generation(run_id, {"prompt": said, "sampling": msgspec.to_builtins(sampling)})
     return Send(

@@ -7,6 +7,8 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
+
 from fqconsole import paths
 from fqconsole.endpoints.address import Address, parse_address
 from fqconsole.endpoints.client import EndpointClient, ServedModel
@@ -56,7 +58,7 @@ def run(request: StartEndpoint, desk: Desk) -> None:
         )
         while (item := desk.orders.next_send()) is not None:
             number, send = item
-            _answer(client, served.name, send, number, desk)
+            _answer(client, served.name, send if chat else _as_prompt(send), number, desk)
     finally:
         for send in desk.orders.waiting_sends():
             desk.put(JobDone(t=time.time(), run_id=send.run_id, status="cancelled"))
@@ -109,6 +111,13 @@ def _choose(models: list[ServedModel], address: Address) -> ServedModel:
     raise EndpointError(
         f"The server at {address.host} has {wanted}; it has {names}.", "Name one with --model."
     )
+
+
+def _as_prompt(send: Send) -> Send:
+    """A lone question without its conversation, for a server that renders none."""
+    if send.messages is None or [role for role, _ in send.messages] != ["user"]:
+        return send
+    return msgspec.structs.replace(send, messages=None, prompt=send.messages[0][1])
 
 
 def _answer(client: EndpointClient, model: str, send: Send, number: int, desk: Desk) -> None:
