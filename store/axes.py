@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from store.wording import KIB, Unit, show
+from store.wording import KIB, MIB, Unit, show
 
 LOGARITHMIC_FROM = 20.0  # largest over smallest value from which on a linear axis would hide the small ones
 
@@ -47,6 +47,18 @@ class Scale(msgspec.Struct, frozen=True):
         if self.logarithmic:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
+
+    def texts(self, axis: Axis) -> tuple[str, ...]:
+        """What stands at the marks, with as many digits as keep them apart."""
+        shown = [axis.show(mark) for mark in self.marks]
+        if len(set(shown)) == len(shown):
+            return tuple(shown)
+        digits = max(0, 1 - math.floor(math.log10(abs(self.marks[1] - self.marks[0]))))
+        if axis.unit == "bytes":
+            return tuple(
+                f"{mark / MIB:.{digits + 6}f}".rstrip("0").rstrip(".") + " MiB" for mark in self.marks
+            )
+        return tuple(f"{mark:.{digits}f}" for mark in self.marks)
 
 
 def scale_of(values: Sequence[float], axis: Axis, *, most_marks: int = 6) -> Scale:

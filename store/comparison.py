@@ -11,7 +11,7 @@ from store.noise import margin
 from store.reading import read_run
 from store.rows import Run
 from store.run_ids import to_number, to_word, unknown
-from store.samples import Sample, samples
+from store.samples import Sample, completed
 from store.wording import UNKNOWN, Unit, show, show_change, show_precision
 
 Verdict = Literal["", "better", "worse", "same", "within noise"]
@@ -108,7 +108,7 @@ def compare_runs(
         runs.insert(0, _read(database, chosen))
     # The baseline stands first: every change is read against it.
     runs.sort(key=lambda run: run.row.run_id != base)
-    lines = [*_settings(runs), *_measures(runs, [samples(database, run) for run in runs])]
+    lines = [*_settings(runs), *_measures(runs, [completed(database, run) for run in runs])]
     kept = [line for line in lines if everything or _differs(line)]
     return Comparison(
         run_ids=tuple(run.row.run_id for run in runs),
@@ -189,7 +189,7 @@ def _measures(runs: list[Run], found: list[dict[str, Sample]]) -> list[Compariso
     lines = []
     for measure in _MEASURES:
         column = [known.get(measure.name) for known in found]
-        if all(sample is None for sample in column):
+        if not any(sample is not None and sample.n for sample in column):
             continue
         cells = [_cell(measure, sample) for sample in column]
         for place, (run, sample) in enumerate(zip(runs, column, strict=True)):

@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 
 from store.comparison import Comparison, as_table
-from store.html import page
-from store.rows import RunRow
+from store.report import page
+from store.rows import Run, RunRow
 from store.store import Store
 from store.wording import UNKNOWN, show, show_precision, show_seconds, show_time
 
+LATEST = 50  # runs on a checkpoint looked through for its latest answer
 JSON_FORMAT = 1  # changes when a key changes its meaning
 
 _CSV_COLUMNS = (
@@ -71,9 +72,30 @@ def to_markdown(store: Store, run_ids: Sequence[str], baseline: str | None = Non
 
 
 def to_html(store: Store, run_ids: Sequence[str], baseline: str | None = None) -> str:
-    """One page that needs no other file and no network: the runs, what differs, bars, matrices, answers."""
-    runs = [store.run(run_id) for run_id in run_ids]
-    return page(runs, store.compare(run_ids, baseline) if runs else None)
+    """One page that needs no other file and no network: the runs in short, plots, what differs, matrices,
+    answers beside each other.
+    """
+    if not run_ids:
+        return page([], None)
+    comparison = store.compare(run_ids, baseline)
+    # The baseline belongs to the picture, also where it was not chosen.
+    runs = [store.run(run_id) for run_id in comparison.run_ids]
+    points = [
+        msgspec.structs.replace(point, baseline=point.run_id == comparison.baseline and len(runs) > 1)
+        for point in store.points(comparison.run_ids)
+    ]
+    return page(runs, comparison, points, _latest_answers(store, runs))
+
+
+def _latest_answers(store: Store, runs: Sequence[Run]) -> dict[str, Run]:
+    """What the checkpoints of these runs answered last."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        rows = reversed(store.rows(run.children[-LATEST:])) if run.generation is None else ()
+        latest = next((row for row in rows if row.kind == "generate" and row.status == "done"), None)
+        if latest is not None:
+            found[run.row.run_id] = store.run(latest.run_id)
+    return found
 
 
 def to_text(comparison: Comparison) -> str:

@@ -29,18 +29,25 @@ def quantile(freedom: float) -> float:
 def margin(one: Sample, other: Sample, *, timing: bool) -> float:
     """The difference of the means that chance explains, in the unit of the samples."""
     if one.spread is not None and other.spread is not None:
-        return _welch(one.spread, one.n, other.spread, other.n)
+        return _welch(_error(one), one.n, _error(other), other.n)
     repeated = one if one.spread is not None else other
-    if repeated.spread is not None:
-        return quantile(repeated.n - 1) * repeated.spread * math.sqrt(1 + 1 / repeated.n)
-    return SINGLE_TIMING * max(abs(one.mean), abs(other.mean)) if timing else 0.0
+    if repeated.spread is None:
+        return SINGLE_TIMING * max(abs(one.mean), abs(other.mean)) if timing else 0.0
+    single = repeated.spread if not repeated.of_mean else 0.0  # a score beside which no error is told
+    return quantile(repeated.n - 1) * math.hypot(single, _error(repeated))
 
 
-def _welch(spread: float, n: int, other: float, m: int) -> float:
-    """In units of the larger spread: squares of squares of very small ones would vanish."""
-    most = max(spread, other)
+def _error(sample: Sample) -> float:
+    """The standard error of the mean."""
+    spread = sample.spread or 0.0
+    return spread if sample.of_mean else spread / math.sqrt(sample.n)
+
+
+def _welch(error: float, n: int, other: float, m: int) -> float:
+    """In units of the larger error: squares of squares of very small ones would vanish."""
+    most = max(error, other)
     if most == 0:
         return 0.0
-    a, b = (spread / most) ** 2 / n, (other / most) ** 2 / m
-    freedom = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1))
+    a, b = (error / most) ** 2, (other / most) ** 2
+    freedom = (a + b) ** 2 / (a**2 / max(1, n - 1) + b**2 / max(1, m - 1))
     return quantile(freedom) * math.sqrt(a + b) * most

@@ -8,8 +8,7 @@ from store.axes import AXES, Axis
 from store.database import Database
 from store.reading import read_run
 from store.rows import Run
-from store.run_ids import to_number
-from store.samples import samples
+from store.samples import completed
 from store.wording import show_precision
 
 _NUMBERS = tuple(axis.name for axis in AXES)
@@ -36,9 +35,7 @@ class Point(msgspec.Struct, frozen=True):
 
 
 def points(database: Database, numbers: Sequence[int]) -> list[Point]:
-    """A point for each run that is there. An answer or a measurement is completed from the quantize run of
-    its checkpoint; one on the 16-bit model from the runs that were measured against that model.
-    """
+    """A point for each run that is there, completed by what other runs measured of its model."""
     found = []
     for number in numbers:
         run = read_run(database, number)
@@ -48,15 +45,8 @@ def points(database: Database, numbers: Sequence[int]) -> list[Point]:
 
 
 def _point(database: Database, run: Run) -> Point:
-    known = {name: sample.mean for name, sample in samples(database, run).items()}
     row = run.row
-    if row.parent is not None:
-        made = read_run(database, to_number(row.parent))
-        if made is not None:
-            of_model = {name: sample.mean for name, sample in samples(database, made).items()}
-            known = {**{name: of_model[name] for name in _NUMBERS if name in of_model}, **known}
-    if row.bits == 16:
-        known = {**_original(database, row.model), **known}
+    known = {name: sample.mean for name, sample in completed(database, run).items()}
     if row.kind == "quantize":
         known.pop("peak_bytes", None)  # what quantizing took says nothing of the model
     return Point(
@@ -66,20 +56,6 @@ def _point(database: Database, run: Run) -> Point:
         baseline=row.baseline,
         **{name: known.get(name) for name in _NUMBERS},
     )
-
-
-def _original(database: Database, model: str) -> dict[str, float]:
-    """What runs on its checkpoints say of a 16-bit model; it differs from itself by nothing."""
-    known = {"kl_divergence": 0.0, "bits_per_weight": 16.0}
-    for name, known_as in (("source_bytes", "bytes"), ("reference_perplexity", "perplexity")):
-        row = database.row(
-            """SELECT m.value AS value FROM metrics m JOIN runs r ON r.id = m.run_id
-               WHERE r.model = ? AND m.name = ? AND m.step = -1 AND r.status = 'done' ORDER BY r.id DESC""",
-            (model, name),
-        )
-        if row is not None:
-            known[known_as] = row["value"]
-    return known
 
 
 def front(found: Sequence[Point], x: Axis, y: Axis) -> list[Point]:

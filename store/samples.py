@@ -6,16 +6,20 @@ import statistics
 import msgspec
 
 from store.database import Database
+from store.reading import read_run
 from store.rows import Run
 from store.run_ids import to_number
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """Mean, sample standard deviation (None with one value) and count of what was measured."""
+    """Mean, sample standard deviation (None with one value) and count of what was measured; a count of 0 is
+    true by definition. `of_mean`: the spread is the standard error of the mean already, as scores tell it.
+    """
 
     mean: float
     spread: float | None
     n: int
+    of_mean: bool = False
 
 
 def samples(database: Database, run: Run) -> dict[str, Sample]:
@@ -42,6 +46,43 @@ def samples(database: Database, run: Run) -> dict[str, Sample]:
     if run.row.seconds is not None and run.row.kind != "generate":
         values["seconds"] = [run.row.seconds]
     return {name: _sample(found) for name, found in values.items() if found}
+
+
+def completed(database: Database, run: Run) -> dict[str, Sample]:
+    """What `samples` knows, and what other runs measured of the same model: for an answer or a measurement
+    the quantize run of its checkpoint, for one in 16 bits the runs that were measured against that model.
+    """
+    known = samples(database, run)
+    if run.row.parent is not None:
+        made = read_run(database, to_number(run.row.parent))
+        if made is not None:
+            of_model = samples(database, made)
+            known = {**{name: of_model[name] for name in _OF_THE_MODEL if name in of_model}, **known}
+    if run.row.bits == 16:
+        known = {**_original(database, run.row.model), **known}
+    return known
+
+
+def _original(database: Database, model: str) -> dict[str, Sample]:
+    """What runs on its checkpoints say of a 16-bit model; it differs from itself by nothing."""
+    by_definition = {"kl_divergence": 0.0, "top1_agreement": 1.0, "bits_per_weight": 16.0}
+    known = {name: Sample(value, None, 0) for name, value in by_definition.items()}
+    for name, known_as in (("source_bytes", "bytes"), ("reference_perplexity", "perplexity")):
+        row = database.row(
+            """SELECT m.value AS value FROM metrics m JOIN runs r ON r.id = m.run_id
+               WHERE r.model = ? AND m.name = ? AND m.step = -1 AND r.status = 'done' ORDER BY r.id DESC""",
+            (model, name),
+        )
+        if row is not None:
+            known[known_as] = Sample(row["value"], None, 1)
+    return known
+
+
+# What a checkpoint is, however a run used it.
+_OF_THE_MODEL = (
+    "bytes", "bits_per_weight", "model_bits_per_weight", "relative_error", "perplexity", "kl_divergence",
+    "top1_agreement", "decode_tok_s", "prefill_tok_s", "ttft_ms",
+)  # fmt: skip
 
 
 def _sample(values: list[float]) -> Sample:

@@ -107,15 +107,14 @@ def _draw_axes(canvas: _Canvas, plane: _Plane) -> None:
     rows = plane.rows
     for row in range(rows):
         canvas.write(AXIS - 1, row, "│", "quiet")
-    for mark in plane.up.marks:
+    for mark, shown in zip(plane.up.marks, plane.up.texts(plane.y), strict=True):
         row = round((1 - plane.up.place(mark)) * (rows - 1))
-        text = plane.y.show(mark)[: AXIS - 2]
+        text = shown[: AXIS - 2]
         canvas.write(AXIS - 2 - len(text), row, text, "quiet")
         canvas.write(AXIS - 1, row, "┤", "quiet")
     canvas.write(AXIS - 1, rows, "└" + "─" * plane.columns, "quiet")
-    for mark in plane.across.marks:
+    for mark, text in zip(plane.across.marks, plane.across.texts(plane.x), strict=True):
         column = AXIS + round(plane.across.place(mark) * (plane.columns - 1))
-        text = plane.x.show(mark)
         start = min(max(0, column - len(text) // 2), canvas.width - len(text))
         canvas.write(column, rows, "┴", "quiet")
         if canvas.free(max(0, start - 1), rows + 1, len(text) + 1):

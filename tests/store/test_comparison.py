@@ -203,6 +203,13 @@ def test_better_one_way_is_worse_the_other_and_noise_is_noise_both_ways(sample, 
         (Sample(0, 3.0, 3), Sample(0, 1.0, 3), False, 4.303 * (9 / 3 + 1 / 3) ** 0.5),
         (Sample(0, 2.0, 10), Sample(0, 2.0, 10), False, 2.101 * (8 / 10) ** 0.5),
         (Sample(0, 0.0, 5), Sample(0, 0.0, 5), True, 0.0),
+        # scores that come with the standard error of their mean
+        (
+            Sample(0.7, 0.03, 1000, of_mean=True),
+            Sample(0.6, 0.04, 1000, of_mean=True),
+            False,
+            (1.95996 + 2.3722 / 1852) * 0.05,
+        ),
         # one single value beside repeats
         (Sample(0, 3.0, 3), Sample(50.0, None, 1), True, 4.303 * 3 * (4 / 3) ** 0.5),
         # single values
@@ -239,3 +246,23 @@ def test_times_are_compared_between_jobs_of_one_kind_only(store, add):
     assert [cell.text for cell in cells] == ["1 min 00 s", "30.0 s", "1 min 00 s"]
     assert [cell.verdict for cell in cells] == ["", "", "same"]
     assert cells[1].change is None
+
+
+def test_an_answer_in_16_bits_is_compared_by_what_was_measured_against_its_model(store, add):
+    made = add("quantize", bits=4, metrics={"bytes": 6 * 2**30, "source_bytes": 16 * 2**30})
+    add(
+        "evaluate",
+        parent=made,
+        metrics={"perplexity": 9.81, "reference_perplexity": 9.72, "kl_divergence": 0.1},
+    )
+    (answer,) = speeds(add, "/4", [150.0], bits=4, parent=made)
+    (plain,) = speeds(add, "/16", [70.0], bits=16)
+    comparison = store.compare([plain, answer])
+    found = {row.name: [cell.text for cell in row.cells] for row in comparison.rows}
+    assert found["bytes"] == ["16.0 GiB", "6.0 GiB"]
+    assert found["perplexity"] == ["9.72", "9.81"]
+    assert found["kl_divergence"] == ["0", "0.10"]
+    assert found["decode_tok_s"] == ["70.0", "150"]
+    # By definition a model differs from itself by nothing: that alone is no line.
+    other = add("generate", bits=16, prompt="Why?", output="Not so.", path="/other")
+    assert line(store.compare([plain, other], everything=True), "kl_divergence") is None
