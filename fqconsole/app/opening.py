@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from fqconsole import paths
 from fqconsole.app.console import FqConsole
+from fqconsole.app.job_lock import JobLock
 from fqconsole.app.keymap import keymap
 from fqconsole.app.messages import TerminalGone
 from fqconsole.app.services import real_services
@@ -27,6 +29,9 @@ def run_console(events: Path | None = None) -> int:
 
     def make(settings: Settings) -> FqConsole:
         services = real_services()
+        if served():
+            lock = JobLock(paths.log_dir().parent / "served-jobs.lock")
+            services = replace(services, start_job=lock.locked(services.start_job))
         if events is not None:
             services = replace(services, start_job=RecordingWriter(events).recorded(services.start_job))
         return FqConsole(services, settings)
@@ -63,7 +68,7 @@ def run_replay(recording: Path = SHIPPED, speed: float = 1.0) -> int:
 
 
 def _shown(make: Callable[[Settings], FqConsole]) -> int:
-    if not sys.stderr.isatty():
+    if not served() and not sys.stderr.isatty():
         sys.stdout.write(
             "The console draws on stderr, which is not a terminal: run fqconsole without 2> redirection.\n"
         )
@@ -75,10 +80,17 @@ def _shown(make: Callable[[Settings], FqConsole]) -> int:
     except UsageError as error:
         sys.stdout.write(f"fqconsole: {error}\n")
         return error.exit_code
-    watch = TerminalWatch(sys.stderr.fileno(), lambda: app.post_message(TerminalGone()))
+    # The window of a browser is gone when the pipe that brings its keys is.
+    terminal = sys.stdin.fileno() if served() else sys.stderr.fileno()
+    watch = TerminalWatch(terminal, lambda: app.post_message(TerminalGone()))
     watch.start()
     try:
         app.run()
     finally:
         watch.stop()
     return app.return_code or 0
+
+
+def served() -> bool:
+    """Whether `fqconsole serve` started this console for a window of a browser: it has no terminal then."""
+    return os.environ.get("FQCONSOLE_SERVED") == "1"

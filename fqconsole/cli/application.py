@@ -25,6 +25,7 @@ from fqconsole.cli import (
     quantize,
     replay,
     runs,
+    serve,
     shot,
     verify,
 )
@@ -50,6 +51,7 @@ ORDER = (
     "config",
     "paths",
     "replay",
+    "serve",
     "shot",
 )
 EXIT_CODES = (
@@ -89,6 +91,7 @@ application.command("doctor")(doctor.doctor)
 application.add_typer(config.application, name="config")
 application.command("paths")(paths.paths)
 application.command("replay")(replay.replay)
+application.command("serve")(serve.serve)
 application.command("shot")(shot.shot)
 
 
