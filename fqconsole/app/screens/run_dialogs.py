@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 from fqconsole.app.screens.dialogs import Dialog
 from fqconsole.app.stored_answer import StoredAnswer
 from fqconsole.app.widgets.transcript import Passage, Transcript
+from fqconsole.app.word_diff import word_diff
 
 PANE = 34  # cells that an answer needs beside another
 
@@ -48,9 +49,11 @@ class NoteDialog(Dialog):
 
 
 class OutputsDialog(Dialog):
-    """Answers side by side, as many as the width allows; left and right bring the others."""
+    """Answers side by side, as many as the width allows. The first stays; left and right bring the others
+    beside it. Where all answer one prompt, words that the first does not have are marked.
+    """
 
-    HELP: ClassVar[str] = "Tab goes from answer to answer, j and k scroll."
+    HELP: ClassVar[str] = "Tab goes from answer to answer, j and k scroll. Marked words are not in the first."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,o,q", "close", "close", show=False),
         Binding("right,l", "turn(1)", "next", show=False),
@@ -60,7 +63,8 @@ class OutputsDialog(Dialog):
     def __init__(self, answers: Sequence[StoredAnswer]) -> None:
         super().__init__()
         self._answers = tuple(answers)
-        self._first = 0
+        self._next = 1  # of the answers beside the first, the leftmost
+        self._same = len({answer.prompt for answer in answers}) == 1
 
     def compose(self) -> ComposeResult:
         with Vertical(id="outputs") as box:
@@ -79,44 +83,75 @@ class OutputsDialog(Dialog):
         """How many fit beside each other."""
         return max(1, min(len(self._answers), (self.size.width - 6) // PANE))
 
+    def _shown(self) -> tuple[StoredAnswer, ...]:
+        if self._seen == 1:
+            return self._answers[self._next - 1 : self._next]
+        return (self._answers[0], *self._answers[self._next : self._next + self._seen - 1])
+
     async def action_turn(self, step: int) -> None:
-        first = min(max(self._first + step, 0), len(self._answers) - self._seen)
-        if first != self._first:
-            self._first = first
+        most = len(self._answers) - max(0, self._seen - 2) - (self._seen > 1)
+        turned = min(max(self._next + step, 1), max(1, most))
+        if turned != self._next:
+            self._next = turned
             await self._fill()
 
     async def _fill(self) -> None:
-        shown = self._answers[self._first : self._first + self._seen]
-        same = len({answer.prompt for answer in self._answers}) == 1
+        shown, first = self._shown(), self._answers[0]
         box, prompt = self.query_one("#outputs"), self.query_one("#outputs-prompt", Static)
-        box.border_title = "Outputs · one prompt" if same else "Outputs · the prompts differ"
+        box.border_title = "Outputs · one prompt" if self._same else "Outputs · the prompts differ"
         hidden = len(self._answers) - len(shown)
         box.border_subtitle = f"← → {hidden} more · esc close" if hidden else "esc close"
-        prompt.display = same
-        prompt.update(self._answers[0].prompt)
+        prompt.display = self._same
+        prompt.update(first.prompt)
         panes = self.query_one("#outputs-panes")
+        alone = self._same and len(self._answers) == 2  # then both can be marked
+        others = [
+            OutputPane(
+                answer,
+                with_prompt=not self._same,
+                other=first if self._same and answer is not first else self._answers[1] if alone else None,
+                reference=answer is first,
+            )
+            for answer in shown
+        ]
         async with self.batch():
             await panes.remove_children()
-            await panes.mount_all([OutputPane(answer, with_prompt=not same) for answer in shown])
-        first = panes.query(Transcript).first()
-        first.focus()
+            await panes.mount_all(others)
+        panes.query(Transcript).first().focus()
 
 
 class OutputPane(Vertical):
-    """One stored answer."""
+    """One stored answer; what `other` does not have is marked."""
 
-    def __init__(self, answer: StoredAnswer, *, with_prompt: bool) -> None:
+    def __init__(
+        self, answer: StoredAnswer, *, with_prompt: bool, other: StoredAnswer | None, reference: bool
+    ) -> None:
         super().__init__()
         self._answer, self._with_prompt = answer, with_prompt
+        self._diff = None if other is None else word_diff(other.text, answer.text)
+        self._reference = reference
 
     def compose(self) -> ComposeResult:
         yield Static(Content(f"── {self._answer.head} {'─' * 80}"), classes="head")
         yield Transcript(labels=False, follow=False)
-        yield Static(Content(self._answer.meters), classes="meters")
+        yield Static(Content(self._meters()), classes="meters")
+
+    def _meters(self) -> str:
+        if self._diff is None or self._reference:
+            return self._answer.meters
+        same = (
+            "the same words"
+            if self._diff.same_words is None
+            else f"{self._diff.shared:.0%} of words the same"
+        )
+        return f"{self._answer.meters} · {same}"
 
     def on_mount(self) -> None:
         passages = (
             [Passage("", self._answer.prompt, "said"), Passage("", "", "quiet")] if self._with_prompt else []
         )
-        passages.append(Passage("", self._answer.text, "answer"))
-        self.query_one(Transcript).show(passages)
+        marks = () if self._diff is None else self._diff.second
+        passages.append(Passage("", self._answer.text, "answer", marks=marks))
+        transcript = self.query_one(Transcript)
+        transcript.signs = self._diff is not None
+        transcript.show(passages)
