@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment,misc,var-annotated"
-# ruff: noqa: PLR0912, PLR0915, PLR0917 — a kernel takes many arguments
+# ruff: noqa: PLR0912, PLR0915, PLR0917, RET505 — Triton compiles one branch of an `if`; a kernel takes many arguments
 """Decode attention on a GPU: the newest token of each sequence over its cache, split over the context.
 
     program (part, heads, sequence)      up to 16 (32) query heads that share a key head, as rows of a matrix
@@ -39,10 +39,17 @@ MERGE_COLUMNS = 128
 
 
 @triton.jit
-def dot_exact(a, b, INTERPRET: tl.constexpr):
-    """a [M, K] times b [K, N] in float32; the interpreter has no products of bfloat16."""
+def operand(x, dtype: tl.constexpr, INTERPRET: tl.constexpr):
+    """x, or codes, for the matrix unit; the interpreter has neither products nor codes in bfloat16."""
     if INTERPRET:
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
+        return x.to(tl.float32)
+    else:
+        return x.to(dtype)
+
+
+@triton.jit
+def dot(a, b):
+    """a [M, K] times b [K, N], summed in float32 and without shortcuts for float32."""
     return tl.dot(a, b, input_precision="ieee")
 
 
@@ -116,6 +123,8 @@ def attend_kernel(
         q_tail = tl.load(
             q_ptr + head[:, None] * D + DV + tail[None, :], mask=here[:, None] & in_tail, other=0.0
         )
+        q_tail = operand(q_tail, dtype, INTERPRET)
+    q = operand(q, dtype, INTERPRET)
     run = (sequence.to(tl.int64) * KV_HEADS + kv_head) * C  # where this head's slots begin
     m = tl.full((HEADS,), float("-inf"), tl.float32)
     total = tl.zeros((HEADS,), tl.float32)
@@ -128,7 +137,7 @@ def attend_kernel(
             keys_ptr + slot[:, None] * D + column[None, :],
             mask=inside[:, None] & (column < OF_MAIN)[None, :], other=0,
         )  # fmt: skip
-        score = dot_exact(q, tl.trans(k.to(dtype)), INTERPRET)
+        score = dot(q, tl.trans(operand(k, dtype, INTERPRET)))
         if CODED:
             value_scale = tl.load(value_scales_ptr + slot, mask=inside, other=0.0)
             key_scale = tl.load(key_scales_ptr + slot, mask=inside, other=0.0)
@@ -140,7 +149,7 @@ def attend_kernel(
             k_tail = tl.load(
                 keys_ptr + slot[:, None] * D + DV + tail[None, :], mask=inside[:, None] & in_tail, other=0
             )
-            of_tail = dot_exact(q_tail, tl.trans(k_tail.to(dtype)), INTERPRET)
+            of_tail = dot(q_tail, tl.trans(operand(k_tail, dtype, INTERPRET)))
             score += of_tail * key_scale[None, :] if CODED else of_tail
         score *= scale
         if SOFTCAP:
@@ -159,13 +168,14 @@ def attend_kernel(
                 values_ptr + slot[:, None] * DV + value_column[None, :],
                 mask=inside[:, None] & (value_column < DV)[None, :], other=0,
             )  # fmt: skip
+        v = operand(v, dtype, INTERPRET)
         if CODED:
             # Scales beside the largest of them, so that in 16 bits a share stays as exact as it is.
             largest = tl.max(value_scale, 0)
             p *= (value_scale / tl.where(largest > 0, largest, 1.0))[None, :]
-            sums += dot_exact(round_to(p, dtype, INTERPRET), v.to(dtype), INTERPRET) * largest
+            sums += dot(operand(round_to(p, dtype, INTERPRET), dtype, INTERPRET), v) * largest
         else:
-            sums += dot_exact(round_to(p, dtype, INTERPRET), v, INTERPRET)
+            sums += dot(operand(round_to(p, dtype, INTERPRET), dtype, INTERPRET), v)
     stored = here[:, None] & (value_column < DV)[None, :]
     if SPLIT:
         place = head * parts + part

@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.attention_kernel import LOG2_E, NO_WINDOW, SMALLEST_DOT, dot_exact, padded, tanh
+from kernels.attention_kernel import LOG2_E, NO_WINDOW, SMALLEST_DOT, dot, operand, padded, tanh
 from kernels.fragments import launch_next, round_to, wait_for_previous
 from kernels.key_values import KeyValueCache
 from kernels.launch import Launch
@@ -76,6 +76,8 @@ def prompt_kernel(
         tail = MAIN + tl.arange(0, TAIL)
         in_tail = (tail < D)[None, :]
         q_tail = tl.load(q_ptr + start[:, None] + tail[None, :], mask=here[:, None] & in_tail, other=0.0)
+        q_tail = operand(q_tail, dtype, INTERPRET)
+    q = operand(q, dtype, INTERPRET)
     run = (sequence.to(tl.int64) * KV_HEADS + head // (HEADS // KV_HEADS)) * C
     m = tl.full((ROWS,), float("-inf"), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
@@ -87,12 +89,12 @@ def prompt_kernel(
         inside = position < end
         slot = run + position % C
         k = tl.load(keys_ptr + slot[:, None] * D + column[None, :], mask=inside[:, None] & in_main, other=0)
-        score = dot_exact(q, tl.trans(k.to(dtype)), INTERPRET)
+        score = dot(q, tl.trans(operand(k, dtype, INTERPRET)))
         if TAIL:
             k_tail = tl.load(
                 keys_ptr + slot[:, None] * D + tail[None, :], mask=inside[:, None] & in_tail, other=0
             )
-            score += dot_exact(q_tail, tl.trans(k_tail.to(dtype)), INTERPRET)
+            score += dot(q_tail, tl.trans(operand(k_tail, dtype, INTERPRET)))
         if CODED:
             score *= tl.load(key_scales_ptr + slot, mask=inside, other=0.0)[None, :]
         score *= scale
@@ -111,14 +113,15 @@ def prompt_kernel(
         v = tl.load(
             values_ptr + slot[:, None] * DV + value_column[None, :], mask=inside[:, None] & in_value, other=0
         )
+        v = operand(v, dtype, INTERPRET)
         if CODED:
             value_scale = tl.load(value_scales_ptr + slot, mask=inside, other=0.0)
             # Scales beside the largest of them, so that in 16 bits a share stays as exact as it is.
             largest = tl.max(value_scale, 0)
             p *= (value_scale / tl.where(largest > 0, largest, 1.0))[None, :]
-            sums += dot_exact(round_to(p, dtype, INTERPRET), v.to(dtype), INTERPRET) * largest
+            sums += dot(operand(round_to(p, dtype, INTERPRET), dtype, INTERPRET), v) * largest
         else:
-            sums += dot_exact(round_to(p, dtype, INTERPRET), v, INTERPRET)
+            sums += dot(operand(round_to(p, dtype, INTERPRET), dtype, INTERPRET), v)
     if SINKS:
         total += tl.exp2(tl.load(sinks_ptr + head).to(tl.float32) * 1.4426950408889634 - m)
     out = round_to(sums / total[:, None], out_ptr.dtype.element_ty, INTERPRET)

@@ -1,6 +1,7 @@
 """Compile the kernels between the matmuls for GPUs that are not here. Run by `test_compile_step.py`.
 
-Reads a JSON list of [name of a case, capability] from standard input, writes a JSON list of reports.
+Reads a JSON list of [name of a case, capability] from standard input, writes a JSON list of reports; an empty
+name is answered with the names of all cases.
 """
 
 import json
@@ -152,4 +153,7 @@ def report_of(name: str, capability: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump([report_of(*case) for case in json.load(sys.stdin)], sys.stdout)
+    reports = [
+        report_of(name, capability) if name else list(CASES) for name, capability in json.load(sys.stdin)
+    ]
+    json.dump(reports, sys.stdout)

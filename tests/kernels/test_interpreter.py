@@ -1,4 +1,4 @@
-"""Runs `interpreter_checks.py` in a process of its own: it is switched on before Triton is imported."""
+"""Runs the `interpreter_*checks.py` in a process of its own: it is switched on before Triton is imported."""
 
 import importlib.metadata
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-CHECKS = Path(__file__).with_name("interpreter_checks.py")
+CHECKS = sorted(Path(__file__).parent.glob("interpreter_*checks.py"))
 
 
 def version(package: str) -> tuple[int, ...]:
@@ -31,7 +31,7 @@ def why_no_interpreter() -> str:
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(bool(why_no_interpreter()), reason=why_no_interpreter())
 def test_numerics_through_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CHECKS)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, CHECKS)]
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

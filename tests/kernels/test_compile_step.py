@@ -1,0 +1,41 @@
+"""The kernels between the matmuls compile for GPUs that are not here: stores, few spills, early starts."""
+
+import importlib.util
+import itertools
+from pathlib import Path
+
+import pytest
+
+from tests.kernels.test_compile import CAPABILITIES, compile_all
+
+SCRIPT = Path(__file__).with_name("compile_step.py")
+MOST_STACK = 80  # bytes a thread; only a prompt's attention on older GPUs has so much
+OFTEN = ("llama", "deepseek", "prompt of llama", "rotate")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
+]
+
+
+def check(cases: list[tuple[str, int]]) -> None:
+    """Every limit, with all offenders named."""
+    offenders = []
+    for (name, capability), report in compile_all(cases, SCRIPT):
+        wrong = {
+            "spills": report["local"] > 0 or report["stack"] > MOST_STACK,
+            "no result": report["stores"] == 0,
+            "dependent launch": (report["dependent_launches"] > 0) != (capability >= 90),
+        }
+        offenders += [(what, name, capability, report) for what, is_wrong in wrong.items() if is_wrong]
+    assert not offenders
+
+
+def test_every_kernel():
+    """One process asks the script for the names of its cases, another compiles them for one GPU."""
+    [(_, names)] = compile_all([("", 0)], SCRIPT)
+    check([(name, 90) for name in names])
+
+
+def test_on_every_gpu():
+    check([*itertools.product(OFTEN, set(CAPABILITIES) - {90}), ("settle", 80)])
