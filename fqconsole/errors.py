@@ -1,12 +1,22 @@
 """The failures an operator can act on: one sentence of what is wrong and where, one of what to do next."""
 
-from typing import Final
+from typing import TYPE_CHECKING
 
-import msgspec
+if TYPE_CHECKING:
+    MALFORMED: tuple[type[Exception], ...]
 
-# What reading JSON or TOML that came from outside may raise: not only "malformed", but letters that are no
-# UTF-8, numbers of more digits than Python reads, and brackets nested deeper than its stack.
-MALFORMED: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+
+def __getattr__(name: str) -> tuple[type[Exception], ...]:
+    """MALFORMED: what reading JSON or TOML from outside may raise, looked up when a reader asks for it.
+
+    Not only "malformed", but letters that are no UTF-8, numbers of more digits than Python reads, and brackets
+    nested deeper than its stack. The command line's --help loads no JSON library for it.
+    """
+    if name != "MALFORMED":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import msgspec
+
+    return (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class OperatorError(Exception):

@@ -6,7 +6,6 @@ import psutil
 import pyte
 import pytest
 
-
 pytest.importorskip("textual_serve", reason="the extra [serve] is not installed")
 
 import aiohttp
