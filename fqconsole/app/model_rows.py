@@ -1,9 +1,11 @@
 """The rows of the model list as plain data: what is shown of a model, how rows are filtered and sorted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from fqconsole.app import formatting
+from fqconsole.app.model_history import WidthRecord, history_lines
 from fqconsole.app.verdicts import BestFit
 from fqconsole.app.widgets.record_table import Cell, Value
 from fqconsole.models.description import ModelDescription, ModelEntry
@@ -21,6 +23,7 @@ class ModelRow:
     description: ModelDescription | None = None
     best: BestFit | None = None
     problem: str = ""
+    disk_free: int | None = None  # where a download would go
 
     @property
     def key(self) -> str:
@@ -97,6 +100,7 @@ def counts(rows: list[ModelRow]) -> str:
         ("folder", "in folders"),
         ("cache", "in the HF cache"),
         ("hub", "on the hub"),
+        ("config", "of a config"),
     )
     parts = []
     for source, word in words:
@@ -106,8 +110,12 @@ def counts(rows: list[ModelRow]) -> str:
     return " · ".join(parts)
 
 
-def detail_lines(row: ModelRow, summary: str = "") -> list[str]:
-    """What stands under the list about the model under the cursor: at most four lines."""
+def detail_lines(
+    row: ModelRow, summary: str = "", found: Sequence[WidthRecord] | None = None, most: int = 4
+) -> list[str]:
+    """What stands under the list about the model under the cursor: at most `most` lines, what was measured
+    last of it among them, and at the end what Enter does and costs.
+    """
     about = row.description
     if row.problem:
         return [row.problem]
@@ -118,26 +126,65 @@ def detail_lines(row: ModelRow, summary: str = "") -> list[str]:
     experts = f"{about.experts} experts, {about.experts_per_token} a token · " if about.experts else ""
     head = "tied head" if about.tied_embeddings else "untied head"
     shape = f"{about.layers} layers · {heads}{experts}vocab {formatting.tokens(about.vocab_size)} · {head}"
-    return [line for line in (shape, _files_line(about), summary, _next_line(about)) if line]
+    lines = [line for line in (shape, _files_line(about), summary) if line]
+    measured = history_lines(found, most - len(lines) - 1)
+    return [*lines, *measured, _next_line(row, about)]
 
 
 def _files_line(about: ModelDescription) -> str:
-    files = len({tensor.file for tensor in about.tensors})
+    files = len({tensor.file for tensor in about.tensors}) if about.source != "config" else 0
     parts = [f"rev {about.revision[:7]}"] if about.revision else []
     if files:
         parts.append(f"{files} safetensors file{'' if files == 1 else 's'}")
     parts.append(f"{about.dtype} {formatting.memory(about.bytes)}")
-    if about.license:
-        parts.append(about.license)
-    if about.source in ("builtin", "folder", "cache") and about.path:
-        parts.append({"builtin": "built in", "folder": about.path, "cache": "complete"}[about.source])
+    parts.append(about.license or "licence not stated")
+    if about.source == "builtin":
+        parts.append("built in")
+    elif about.source == "cache":
+        parts.append("complete")
+    elif about.source == "folder" and about.path:
+        parts.append(about.path)
     return " · ".join(parts)
 
 
-def _next_line(about: ModelDescription) -> str:
+def _next_line(row: ModelRow, about: ModelDescription) -> str:
     if about.quantization is not None:
         made = f" from {about.quantization.source_model}" if about.quantization.source_model else ""
         return f"Quantized to {formatting.precision(about.quantization.bits)}{made}. ⏎ opens a session on it."
+    if about.source == "config":
+        return "Known from its config alone. ⏎ shows what would fit."
     if about.path is None:
-        return "Not on this machine yet: d downloads it; ⏎ shows what would fit."
-    return "⏎ shows what fits in memory before anything is loaded."
+        room = ""
+        if row.disk_free is not None:
+            sign = "✓" if row.disk_free > about.bytes else "✗ not enough"
+            room = f", {formatting.memory(row.disk_free)} of disk are free {sign}"
+        return f"⏎ shows what would fit. d downloads {formatting.memory(about.bytes)}{room}."
+    return "⏎ shows what fits in memory; only headers are read, nothing is loaded."
+
+
+def about_lines(row: ModelRow, found: Sequence[WidthRecord] | None) -> list[str]:
+    """Everything that is known of a model, for the dialog: where it is, its files, what was measured."""
+    about = row.description
+    if about is None:
+        return [row.problem or "Its description is still being read."]
+    lines = [
+        f"{'model':<13}{about.id}",
+        f"{'architecture':<13}{about.architecture or formatting.UNKNOWN}, "
+        f"{formatting.parameters(about.parameters)} weights, {about.dtype}",
+        f"{'licence':<13}{about.license or 'not stated'}",
+        f"{'revision':<13}{about.revision or formatting.UNKNOWN}",
+        f"{'lies in':<13}{about.path or 'nowhere on this machine'}",
+    ]
+    lines += [f"{'note' if not index else '':<13}{note}" for index, note in enumerate(about.notes)]
+    lines += ["", f"measured here{'' if found else ': nothing yet'}"]
+    lines += [f"  {held.line}" for held in found or ()]
+    sizes: dict[str, list[int]] = {}
+    for tensor in about.tensors if about.source != "config" else ():
+        sizes.setdefault(tensor.file, []).append(tensor.bytes)
+    if sizes:
+        lines += ["", "files"]
+    lines += [
+        f"  {formatting.memory(sum(held)):>9}  {len(held):>5} tensors  {file}"
+        for file, held in sorted(sizes.items())
+    ]
+    return lines

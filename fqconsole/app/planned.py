@@ -40,7 +40,7 @@ def planned(services: Services, about: ModelDescription, choice: FitChoice, prev
     if choice.goal == "rule" or about.quantization is not None:
         return None
     if about.path is None:
-        return Planned("impossible", "A goal needs the weights: press esc, then d to download the model.")
+        return Planned("impossible", f"A goal needs the weights. {weights_from(about)}")
     planner = None
     try:
         planner = services.planner(about, choice.mode)
@@ -49,6 +49,13 @@ def planned(services: Services, about: ModelDescription, choice: FitChoice, prev
         return _answer(services, planner, about, choice, preview)
     except OperatorError as error:
         return Planned("impossible", sentence(error), frontier=_frontier(planner) if planner else ())
+
+
+def weights_from(about: ModelDescription) -> str:
+    """How to get the weights of a model that is not here."""
+    if about.source == "config":
+        return "Only the config of this model is known; type its hub id into the filter of Models."
+    return "This model is not on this machine yet: press 1, then d to download it."
 
 
 def _answer(

@@ -5,7 +5,7 @@ from typing import Any
 
 from fqconsole.app import formatting
 from fqconsole.app.job_runner import JobHandle
-from fqconsole.app.planned import Planned
+from fqconsole.app.planned import Planned, weights_from
 from fqconsole.app.quantize_progress import PHASE_WORDS, QuantizeProgress, is_finer, shape_word
 from fqconsole.app.widgets.record_table import Cell, Value
 from fqconsole.app.workspace import FitChoice
@@ -33,7 +33,7 @@ def nothing_to_do(about: ModelDescription | None, choice: FitChoice, made: Plann
     if about is None:
         return "No model is chosen yet. Press 1, choose one and press ⏎."
     if about.path is None:
-        return "This model is not on this machine yet. Press 1, then d to download it."
+        return weights_from(about)
     if choice.goal == "rule":
         return (
             "16-bit is the model as it is. Press 2 and choose int8, int4 or int3."

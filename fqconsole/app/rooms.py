@@ -122,6 +122,12 @@ def describe_config(config: Any, shapes: Any) -> ModelDescription:
     return describe_bare(config, shapes)
 
 
+def download_folder() -> Path:
+    from fqconsole.models.hub_cache import cache_folder
+
+    return cache_folder()
+
+
 def find_model(word: str) -> ModelEntry:
     from fqconsole.models import resolve_model
 

@@ -88,6 +88,7 @@ class Services:
     open_config: Callable[[str], tuple[Any, ModelDescription | None]]  # None: a worker must make its shapes
     describe_config: Callable[[Any, Any], ModelDescription]  # with the shapes that a worker made
     find_model: Callable[[str], ModelEntry]  # a folder that was typed
+    download_folder: Callable[[], Path]  # where downloads go
     remembered: Remembered
     clock: Callable[[], float] = time.time
     gpu_interval: float = 0.5
@@ -125,6 +126,7 @@ def real_services() -> Services:
         open_config=rooms.open_config,
         describe_config=rooms.describe_config,
         find_model=rooms.find_model,
+        download_folder=rooms.download_folder,
         remembered=Remembered(paths.log_dir().parent / "console.json"),
         version=__version__,
     )

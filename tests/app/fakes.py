@@ -309,6 +309,7 @@ def fake_services(
         open_config=no_config,
         describe_config=no_config,
         find_model=no_config,
+        download_folder=lambda: Path("/data/hub"),
         remembered=Remembered(Path("/proc/no-such-folder/console.json")),
         clock=lambda: NOW,
         gpu_interval=0,

@@ -1,19 +1,30 @@
 """The Models screen by keys: what it lists, looks up and hands on, and how it takes what goes wrong."""
 
 import threading
+from dataclasses import dataclass
 
 import msgspec
 from textual.widgets import Input, Static
 
 from fqconsole.app.console import FqConsole
 from fqconsole.app.messages import ModelChosen, SessionWanted
+from fqconsole.app.model_words import kind_of
+from fqconsole.app.remembered import Remembered
+from fqconsole.app.screens.dialogs import Explanation
 from fqconsole.app.widgets.record_table import RecordTable
 from fqconsole.errors import OperatorError
-from fqconsole.jobs.messages import JobDone
+from fqconsole.jobs.messages import ConfigDescribed, JobDone, JobFailed
+from fqconsole.models.bare_config import ClassShapes
 from fqconsole.models.description import ModelEntry, QuantizationInfo
+from store import Store
 from tests.app.conftest import settled
 from tests.app.fakes import BROKEN, DEMO, ENTRIES, NOW, QWEN, FakeJob, JobScripts, entry, fake_services
+from tests.app.run_seeds import seed
 from tests.app.screen_driver import footer, notes, press
+
+
+def detail(app):
+    return str(app.screen.query_one("#models-about", Static).render())
 
 
 async def test_models_are_listed_with_the_built_in_ones_first_and_described():
@@ -79,15 +90,17 @@ async def test_a_hub_model_is_previewed_before_any_download_and_d_downloads_it()
     app = FqConsole(fake_services(describe_hub=lambda _id: hub, jobs=jobs))
     async with app.run_test() as pilot:
         await settled(pilot)
-        await press(pilot, "/", *"some/model", "enter", "enter")
+        await press(pilot, "/", *"some/model", "enter")
+        assert app.focused is app.screen.query_one(RecordTable)
         assert "d download" in footer(app)
+        assert "d downloads 15.3 GiB, 180 GiB of disk are free ✓" in detail(app)
         await press(pilot, "d")
         assert jobs.started[0][0].model_id == "some/model"
         await press(pilot, "enter")
         assert app.current_mode == "fit"
         await press(pilot, "enter")
         assert app.current_mode == "fit"
-        assert any("press d to download" in text for text in notes(app))
+        assert any("d to download" in text for text in notes(app))
 
 
 async def test_an_unusable_model_says_why_and_is_not_chosen():
@@ -173,3 +186,128 @@ async def test_names_with_brackets_are_shown_as_they_are():
         assert app.screen.query_one(RecordTable).text_of("folder:" + odd.id, "model") == "bold]"
         await press(pilot, "enter", "enter")
         assert app.current_mode == "quantize"
+
+
+async def test_the_order_of_the_list_is_remembered_by_the_next_console(tmp_path):
+    place = tmp_path / "console.json"
+    for keys, order in ((("s", "s"), "size"), ((), "size"), (("s",), "fit")):
+        app = FqConsole(fake_services(remembered=Remembered(place)))
+        async with app.run_test() as pilot:
+            await settled(pilot)
+            await press(pilot, *keys)
+            assert str(app.screen.query_one("#models-order", Static).render()) == f"sort: {order}"
+
+
+async def test_models_that_cannot_be_listed_are_a_sentence():
+    def lost():
+        raise OperatorError("The models folder can't be read.", "Change its permissions.")
+
+    app = FqConsole(fake_services(list_models=lost))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        text = str(app.screen.query_one("#models-empty", Static).render())
+        assert "can't be listed: The models folder can't be read" in text
+        assert "Press r" in text
+
+
+async def test_a_folder_is_looked_at_whatever_it_is_called():
+    found = msgspec.structs.replace(DEMO, id="/models/mine", source="folder", path="/models/mine")
+    item = ModelEntry("/models/mine", "folder", "/models/mine")
+    app = FqConsole(fake_services(find_model=lambda _word: item, describe=lambda _item: found))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "/", *"~/mine")
+        assert "Press Enter to look at the model in ~/mine" in str(
+            app.screen.query_one("#models-empty", Static).render()
+        )
+        await press(pilot, "enter")
+        assert app.screen.query_one(RecordTable).current == "folder:/models/mine"
+        await press(pilot, "enter")
+        assert app.workspace.description.path == "/models/mine"
+
+
+async def test_a_folder_without_a_model_says_so():
+    app = FqConsole(fake_services())
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "/", *"/nowhere", "enter")
+        assert "is no file" in detail(app)
+
+
+BARE = msgspec.structs.replace(QWEN, id="opt-175b", source="config", path=None, revision=None, license=None)
+
+
+@dataclass(frozen=True)
+class Opened:
+    place: str = "/c/opt-175b.json"
+    outer: tuple = (("model_type", "opt"),)
+
+
+async def test_a_config_is_described_by_a_worker_and_previewed_without_weights():
+    shapes = ClassShapes({"model_type": "opt"}, ())
+    told = []
+    jobs = JobScripts(describe=FakeJob((ConfigDescribed(NOW, shapes), JobDone(NOW, "", "done"))))
+
+    def describe_config(config, made):
+        told.append((config.place, made))
+        return BARE
+
+    services = fake_services(
+        jobs=jobs, open_config=lambda _word: (Opened(), None), describe_config=describe_config
+    )
+    app = FqConsole(services)
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "/", *"opt.json", "enter")
+        await app.jobs.settle()
+        await settled(pilot)
+        assert told == [("/c/opt-175b.json", shapes)]
+        assert jobs.started[0][0].config == {"model_type": "opt"}
+        assert app.screen.query_one(RecordTable).current == "config:opt-175b"
+        assert "Known from its config alone" in detail(app)
+        await press(pilot, "enter")
+        assert app.current_mode == "fit"
+        await press(pilot, "enter")
+        assert any("Only the config" in text for text in notes(app))
+
+
+async def test_a_config_that_is_wrong_or_that_no_class_takes_names_the_reason():
+    failed = JobFailed(NOW, "", "usage", "The field heads is missing.", "Add it.", 2)
+    jobs = JobScripts(describe=FakeJob((failed,)))
+    app = FqConsole(fake_services(jobs=jobs, open_config=lambda _word: (Opened(), None)))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "/", *"opt.json", "enter")
+        await app.jobs.settle()
+        await settled(pilot)
+        assert detail(app) == "The field heads is missing. Add it."
+    app = FqConsole(fake_services())
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "/", *"x.json", "enter")
+        assert "x.json is no file" in detail(app)
+
+
+async def test_what_was_measured_of_a_model_stands_under_it_and_all_of_it_behind_v(tmp_path):
+    def open_store():
+        return Store.open(tmp_path / "runs.db")
+
+    with open_store() as store:
+        seed(store, tmp_path)
+    app = FqConsole(fake_services(open_store=open_store))
+    async with app.run_test(size=(100, 34)) as pilot:
+        await settled(pilot)
+        assert "measured here: nothing yet" in detail(app)
+        await press(pilot, "j")
+        assert "measured  16-bit 71 tok/s · r0003 · 1 run" in detail(app)
+        assert "int4   4.31 bits/weight · ppl 9.81 · 148 tok/s" in detail(app)
+        await press(pilot, "v")
+        assert isinstance(app.screen, Explanation)
+        text = "\n".join(str(widget.render()) for widget in app.screen.query(Static))
+        assert "apache-2.0" in text and "9c925d64" in text and "ppl 9.81" in text
+
+
+def test_what_was_typed_by_its_looks():
+    kinds = {"Qwen/Qwen3-8B": "hub", "qwen": "words", "~/m": "folder", "/a/b": "folder", "x.json": "config"}
+    assert {text: kind_of(text) for text in kinds} == kinds
+    assert kind_of("a/b/c") == kind_of("two words/x y") == "words"

@@ -9,9 +9,10 @@ ACTIONS = (
         ("slash",),
         "filter",
         "filter",
-        "Filter the list, or type a hub id such as Qwen/Qwen3-8B",
+        "Filter the list, or type a hub id, a folder or a config.json",
     ),
     Action("models.sort", ("s",), "sort", "sort", "Sort the list: as listed, by name, by size, by fit"),
+    Action("models.about", ("v",), "about", "about", "Show the files, the licence and all that was measured"),
     Action(
         "models.download", ("d",), "download", "download", "Download this model into the Hugging Face cache"
     ),

@@ -25,7 +25,7 @@ from fqconsole.app.messages import (
     StoreReady,
 )
 from fqconsole.app.model_rows import short_id
-from fqconsole.app.planned import Planned, measuring_lines, planned, summary
+from fqconsole.app.planned import Planned, measuring_lines, planned, summary, weights_from
 from fqconsole.app.screens.dialogs import Explanation, PickOne, Question
 from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.store_thread import sentence
@@ -224,7 +224,7 @@ class FitScreen(ModeScreen):
         elif made is None:
             plot.show(None, ["The plan is being computed …"])
         elif made.state == "unmeasured":
-            plot.show(None, measuring_lines(about))
+            plot.show(None, [*self._why_not_measured(), *measuring_lines(about)])
         elif made.problem:
             plot.show(made, [made.problem])
         else:
@@ -232,12 +232,20 @@ class FitScreen(ModeScreen):
             panel.border_title = summary(made)
             panel.border_subtitle = "⏎ shows what quantizing it takes; nothing starts yet"
 
-    def _measuring(self) -> JobHandle | None:
-        """The measurement of this model that runs."""
+    def _measurement(self) -> JobHandle | None:
+        """The last measurement of this model."""
         about, job = self.console.workspace.description, self.console.jobs.latest("plan")
-        if job is None or about is None or not job.active or not isinstance(job.request, StartPlan):
+        if job is None or about is None or not isinstance(job.request, StartPlan):
             return None
         return job if job.request.model_path == about.path else None
+
+    def _measuring(self) -> JobHandle | None:
+        job = self._measurement()
+        return job if job is not None and job.active else None
+
+    def _why_not_measured(self) -> list[str]:
+        job = self._measurement()
+        return [f"✗ {job.failure.what} {job.failure.next_step}".strip()] if job and job.failure else []
 
     # what the operator does
 
@@ -283,7 +291,7 @@ class FitScreen(ModeScreen):
         elif choice.goal == "rule" and choice.bits == 16:
             self.action_sixteen()
         elif about.path is None:
-            self.notify("Go back with Esc and press d to download it.", title="This model is not here yet")
+            self.notify(weights_from(about), title="There are no weights to go on with")
         elif choice.goal == "rule" or (made is not None and made.quantizes):
             self.console.show("quantize")
         elif self._measuring() is not None:

@@ -1,27 +1,39 @@
 """The Models screen: what can be quantized, where it lies and what fits, with the built-in models first."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
-from textual.message import Message
 from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
-from fqconsole.app import model_rows
+from fqconsole.app import model_reading, model_rows
 from fqconsole.app.actions import Action, bindings_of
-from fqconsole.app.messages import GpuReadings, ModelChosen, SessionWanted
+from fqconsole.app.job_runner import JobHandle
+from fqconsole.app.messages import (
+    GpuReadings,
+    JobChanged,
+    JobEvents,
+    ModelChosen,
+    SessionWanted,
+    StoreReady,
+)
+from fqconsole.app.model_history import WidthRecord, records, rows_of
+from fqconsole.app.model_messages import ConfigOpened, ModelRead, ModelsListed
 from fqconsole.app.model_rows import ORDERS, ModelRow, Order
+from fqconsole.app.model_words import kind_of, nothing_matches
+from fqconsole.app.screens.dialogs import Explanation
 from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.store_thread import sentence
-from fqconsole.app.verdicts import best_fit
 from fqconsole.app.widgets.panel import Panel
 from fqconsole.app.widgets.record_table import ColumnSpec, RecordTable
 from fqconsole.app.workspace import SessionChoice
+from fqconsole.jobs.messages import ConfigDescribed, StartDescribe
 from fqconsole.models.description import ModelDescription, ModelEntry
 
+REMEMBERED_ORDER = "models.order"
 COLUMNS = (
     ColumnSpec("model", "Model", 24, flexible=True),
     ColumnSpec("parameters", "Params", 8, right=True),
@@ -30,22 +42,6 @@ COLUMNS = (
     ColumnSpec("disk", "GiB", 6, right=True),
     ColumnSpec("best", "  Best fit", 17),
 )
-
-
-class ModelsListed(Message):
-    """The models were looked for."""
-
-    def __init__(self, entries: list[ModelEntry]) -> None:
-        super().__init__()
-        self.entries = entries
-
-
-class ModelRead(Message):
-    """One model was described, or is unusable; its fit was computed."""
-
-    def __init__(self, row: ModelRow) -> None:
-        super().__init__()
-        self.row = row
 
 
 class ModelsScreen(ModeScreen):
@@ -58,6 +54,7 @@ class ModelsScreen(ModeScreen):
         "models.open",
         "models.download",
         "models.sort",
+        "models.about",
         "everywhere.palette",
         "everywhere.quit",
     )
@@ -65,7 +62,7 @@ class ModelsScreen(ModeScreen):
         "The models that can be quantized: built in, in your folders, in the Hugging Face cache. Those built "
         "in need no download. Best fit is the widest precision that fits one device, and the share of its "
         "memory that it needs. Enter goes on to the memory preview. To look at a model on the hub, press / "
-        "and type its id."
+        "and type its id; a path of a folder or of a config.json works as well."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("models")]
 
@@ -75,11 +72,14 @@ class ModelsScreen(ModeScreen):
         self._order: Order = "listed"
         self._reading = False
         self._awaited: str | None = None  # Enter was pressed on this row before its description was read
+        self._problem = ""  # why there is no list
+        self._history: dict[str, list[WidthRecord]] = {}  # what was measured, by row
+        self._configs: dict[JobHandle, Any] = {}  # configs that workers describe
 
     def compose_body(self) -> ComposeResult:
         with Panel(title="Models", id="models-panel"):
             with Horizontal(id="models-top"):
-                yield Input(placeholder="/ filter, or a hub id", id="models-filter")
+                yield Input(placeholder="/ filter, a hub id, a folder or a config.json", id="models-filter")
                 yield Static(id="models-order")
             yield RecordTable(COLUMNS, id="models-table")
             yield Static("Looking for models …", id="models-empty", classes="empty", markup=False)
@@ -87,6 +87,7 @@ class ModelsScreen(ModeScreen):
             yield Static(id="models-about", markup=False)
 
     def on_mount(self) -> None:
+        self._order = self.console.services.remembered.word(REMEMBERED_ORDER, "listed", ORDERS)
         self.query_one(RecordTable).focus()
         self._show()
         self.call_after_refresh(self.action_reload)
@@ -101,10 +102,16 @@ class ModelsScreen(ModeScreen):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="models-list")
     def _list(self) -> None:
-        self.post_message(ModelsListed(self.console.services.list_models()))
+        try:
+            found = self.console.services.list_models()
+        except Exception as error:  # noqa: BLE001 - becomes a sentence where the list would be
+            self.post_message(ModelsListed([], sentence(error)))
+            return
+        self.post_message(ModelsListed(found))
 
     @on(ModelsListed)
     def _listed(self, message: ModelsListed) -> None:
+        self._problem = message.problem
         self._rows = [ModelRow(entry, problem=entry.problem or "") for entry in message.entries]
         self._show()
         self._read_when_ready()
@@ -118,25 +125,14 @@ class ModelsScreen(ModeScreen):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="models-read")
     def _read(self, rows: list[ModelRow], readings: tuple[object, ...]) -> None:
-        worker = get_current_worker()
-        capacity = self.console.services.capacity_here(readings)
+        worker, services = get_current_worker(), self.console.services
+        capacity = services.capacity_here(readings)
         for row in rows:
             if worker.is_cancelled:
                 return
             if not row.problem:
-                self.post_message(ModelRead(self._described(row, capacity)))
-
-    def _described(self, row: ModelRow, capacity: object) -> ModelRow:
-        """Runs in a thread: touches no widget."""
-        services = self.console.services
-        try:
-            about = row.description or services.describe(row.entry)
-            best = (
-                None if about.quantization else best_fit(services.preview(about, capacity, gpu_counts=(1,)))
-            )
-        except Exception as error:  # noqa: BLE001 - one bad folder must not hide the other models
-            return ModelRow(row.entry, problem=sentence(error))
-        return ModelRow(row.entry, about, best)
+                made = model_reading.described(services, row.entry, capacity, row.description)
+                self.post_message(ModelRead(made))
 
     @on(ModelRead)
     def _model_read(self, message: ModelRead) -> None:
@@ -145,9 +141,12 @@ class ModelsScreen(ModeScreen):
         keys = [row.key for row in self._rows]
         if message.row.key not in keys:
             self._rows.append(message.row)
-            self._show(select=message.row.key)
+            self._take_up(message)
             return
         self._rows[keys.index(message.row.key)] = message.row
+        if message.asked:
+            self._take_up(message)
+            return
         if self._order == "listed":
             table = self.query_one(RecordTable)
             for spec, value in zip(COLUMNS, model_rows.cells(message.row), strict=True):
@@ -159,16 +158,97 @@ class ModelsScreen(ModeScreen):
             self._awaited = None
             self.action_open()
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="models-hub")
-    def _look_up(self, model_id: str, readings: tuple[object, ...]) -> None:
-        entry = ModelEntry(model_id, "hub", None)
+    def _take_up(self, message: ModelRead) -> None:
+        """Show a model that was typed, whatever the filter says of its name, and go on with it by Enter."""
+        if message.asked:
+            if message.row not in self._arranged():
+                self.query_one("#models-filter", Input).value = ""
+            self.query_one(RecordTable).focus()
+        self._show(select=message.row.key)
+
+    # what was typed: a hub id, a folder, a config
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="models-typed")
+    def _look_up(self, word: str, readings: tuple[object, ...]) -> None:
+        services = self.console.services
+        match kind_of(word):
+            case "config":
+                self._open_config(word, readings)
+            case "folder":
+                self._found(model_reading.opened(services, word, readings))
+            case _:
+                self._found(model_reading.looked_up(services, word, readings))
+
+    def _found(self, row: ModelRow) -> None:
+        self.post_message(ModelRead(row, asked=True))
+
+    def _open_config(self, word: str, readings: tuple[object, ...]) -> None:
+        """Runs in a thread."""
         services = self.console.services
         try:
-            row = ModelRow(entry, services.describe_hub(model_id))
-            row = self._described(row, services.capacity_here(readings))
-        except Exception as error:  # noqa: BLE001 - offline is a normal state with a sentence of its own
-            row = ModelRow(entry, problem=sentence(error))
-        self.post_message(ModelRead(row))
+            config, about = services.open_config(word)
+        except Exception as error:  # noqa: BLE001 - a wrong field is a sentence of the row
+            self._found(ModelRow(ModelEntry(word, "config", None), problem=sentence(error)))
+            return
+        if about is None:
+            self.post_message(ConfigOpened(word, config))
+        else:
+            self._found(model_reading.from_config(services, about, readings))
+
+    @on(ConfigOpened)
+    async def _describe_config(self, message: ConfigOpened) -> None:
+        self.query_one("#models-empty", Static).update(
+            f"A worker asks the model class of {message.word} for its shapes …"
+        )
+        request = StartDescribe(config=dict(message.config.outer))
+        title = f"describing {message.word}"
+        job = await self.console.jobs.start(request, kind="describe", title=title, unasked=True)
+        self._configs[job] = message.config
+
+    def job_events(self, message: JobEvents) -> None:
+        for event in message.events:
+            if isinstance(event, ConfigDescribed) and message.job in self._configs:
+                self._take_shapes(self._configs[message.job], event.shapes, self.console.gpus.latest)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="models-typed")
+    def _take_shapes(self, config: Any, shapes: Any, readings: tuple[object, ...]) -> None:
+        services = self.console.services
+        try:
+            row = model_reading.from_config(services, services.describe_config(config, shapes), readings)
+        except Exception as error:  # noqa: BLE001 - as above
+            row = ModelRow(ModelEntry(str(config.place), "config", None), problem=sentence(error))
+        self._found(row)
+
+    def job_changed(self, message: JobChanged) -> None:
+        job = message.job
+        if job in self._configs and job.failure is not None:
+            entry = ModelEntry(str(self._configs.pop(job).place), "config", None)
+            problem = f"{job.failure.what} {job.failure.next_step}".strip()
+            self._found(ModelRow(entry, problem=problem))
+        if not job.active:
+            self._history.clear()
+            self._read_history()
+
+    # what was measured
+
+    @on(StoreReady)
+    def _store_ready(self, message: StoreReady) -> None:
+        if not message.problem:
+            self._read_history()
+
+    @work(exclusive=True, exit_on_error=False, group="models-history")
+    async def _read_history(self) -> None:
+        """Of the model under the cursor; a quantized one has that of its own folder."""
+        row = self._current()
+        if row is None or row.description is None or row.key in self._history:
+            return
+        about = row.description
+        made = about.quantization
+        model = about.id if made is None else made.source_model or about.id
+        path = about.path if made is not None else None
+        rows = await self.console.store.call(lambda store: rows_of(store, model, path))
+        self._history[row.key] = records(rows)
+        self._show_details()
 
     # showing
 
@@ -195,12 +275,10 @@ class ModelsScreen(ModeScreen):
         words = self.query_one("#models-filter", Input).value.strip()
         if self._rows is None:
             return "Looking for models …"
-        if words.count("/") == 1:
-            return f"{words} is not on this machine. Press Enter to look it up on the Hugging Face hub."
+        if self._problem:
+            return f"The models can't be listed: {self._problem} Press r to look again."
         if words:
-            return (
-                f"No model matches “{words}”. Esc shows all; a hub id such as Qwen/Qwen3-8B can be looked up."
-            )
+            return nothing_matches(words)
         return "No models found. Press r to look again, or / and type a hub id such as Qwen/Qwen3-8B."
 
     def _current(self) -> ModelRow | None:
@@ -208,13 +286,19 @@ class ModelsScreen(ModeScreen):
         return next((row for row in self._rows or [] if row.key == key), None)
 
     @on(RecordTable.Highlighted)
+    def _highlighted(self) -> None:
+        self._show_details()
+        self._read_history()
+
     def _show_details(self) -> None:
         row = self._current()
         panel = self.query_one("#models-detail", Panel)
         about = self.query_one("#models-about", Static)
         panel.border_title = row.entry.id if row else "No model"
         summary = self.console.services.summaries().get(row.entry.id, "") if row else ""
-        about.update("\n".join(model_rows.detail_lines(row, summary)) if row else "")
+        room = max(4, panel.size.height)
+        found = self._history.get(row.key) if row else None
+        about.update("\n".join(model_rows.detail_lines(row, summary, found, room)) if row else "")
         self.refresh_footer()
 
     # what the operator does
@@ -243,15 +327,23 @@ class ModelsScreen(ModeScreen):
     @on(Input.Submitted, "#models-filter")
     def _filter_done(self, message: Input.Submitted) -> None:
         words = message.value.strip()
-        if not self._arranged() and words.count("/") == 1:
-            self.query_one("#models-empty", Static).update(f"Asking the hub about {words} …")
+        if not self._arranged() and kind_of(words) != "words":
+            asked = "Asking the hub about" if kind_of(words) == "hub" else "Reading"
+            self.query_one("#models-empty", Static).update(f"{asked} {words} …")
             self._look_up(words, self.console.gpus.latest)
         elif self._arranged():
             self.query_one(RecordTable).focus()
 
     def action_sort(self) -> None:
         self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)]
+        self.console.services.remembered.keep(REMEMBERED_ORDER, self._order)
         self._show()
+
+    def action_about(self) -> None:
+        row = self._current()
+        if row is not None:
+            lines = model_rows.about_lines(row, self._history.get(row.key))
+            self.console.push_screen(Explanation(model_rows.short_id(row.entry), lines))
 
     def go_back(self) -> bool:
         box = self.query_one("#models-filter", Input)
