@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    MALFORMED: tuple[type[Exception], ...]
+    MALFORMED: tuple[type[Exception], type[ValueError], type[RecursionError]]
 
 
 def __getattr__(name: str) -> tuple[type[Exception], ...]:
     """MALFORMED: what reading JSON or TOML from outside may raise, looked up when a reader asks for it.
 
-    Not only "malformed", but letters that are no UTF-8, numbers of more digits than Python reads, and brackets
-    nested deeper than its stack. The command line's --help loads no JSON library for it.
+    Not only "malformed", but letters that are no UTF-8, numbers of more digits than Python reads, and
+    brackets nested deeper than its stack. The command line's --help loads no JSON library for it.
     """
     if name != "MALFORMED":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
