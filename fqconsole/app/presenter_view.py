@@ -95,16 +95,16 @@ def _talking(sessions: Sequence[JobHandle], jobs: Sequence[JobHandle]) -> Presen
     whole = next((job for job in sessions if job is not small and _sixteen(job)), None)
     ready, speed = _last(small, SessionReady), _speed(small)
     figures = [_speed_figure(small.title, speed)]
-    if ready is not None:
+    if ready is not None and ready.weights_bytes:
         figures.append(_memory("its weights", ready.weights_bytes))
     answer = _last(small, GenerationDone)
-    if answer is not None:
+    if answer is not None and answer.ttft_ms is not None:
         figures.append(Figure("first token after", f"{answer.ttft_ms:.0f}", "ms"))
     if whole is not None:
         other = _speed(whole)
         figures.append(_speed_figure(whole.title, other))
         reference = _last(whole, SessionReady)
-        if reference is not None and ready is not None and ready.weights_bytes:
+        if reference is not None and reference.weights_bytes and ready is not None and ready.weights_bytes:
             times = reference.weights_bytes / ready.weights_bytes
             figures.append(Figure("times smaller", f"{times:.1f}", good=times > 1))
         if speed and other:
