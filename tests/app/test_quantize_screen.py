@@ -1,13 +1,20 @@
 """The Quantize screen by keys: the plan, the job live, its end, and going on with one cut short."""
 
+import msgspec
 import pytest
+from textual.widgets import Static
 
+from fqconsole.app.screens.dialogs import PickOne
+from fqconsole.app.unfinished import Unfinished
+from fqconsole.app.widgets.matrix_map import MatrixMap
 from fqconsole.app.widgets.record_table import RecordTable
 from fqconsole.errors import OperatorError
 from fqconsole.jobs.messages import EvaluationDone, JobDone, Pause, StartEvaluate, StartQuantize
+from store import Store
 from tests.app.conftest import settled
-from tests.app.fake_plan import failed_events, quantize_events
+from tests.app.fake_plan import FakePlanner, failed_events, quantize_events
 from tests.app.fakes import DEMO, NOW, FakeJob
+from tests.app.run_seeds import begin
 from tests.app.screen_driver import console, footer, head, notes, press, to_plan
 
 
@@ -173,3 +180,139 @@ async def test_a_run_that_cannot_be_recorded_is_not_started_and_says_why():
         await press(pilot, "enter")
         assert any("database is full" in text for text in notes(app))
     assert scripts.started == []
+
+
+# Going on with what was cut short
+
+
+def cut_short(run_id="r0007", out="/data/checkpoints/demo-int8", **options):
+    chosen = {"model_id": "demo", "model_path": DEMO.path, "out": out, "bits": 8, "granularity": "fixed"}
+    return Unfinished(run_id, "demo", "interrupted", NOW - 720, 3, {**chosen, "mode": "fast", **options})
+
+
+async def test_a_run_that_was_cut_short_is_offered_and_gone_on_with_by_r():
+    scripts, app = console(FakeJob(quantize_events(DEMO)), unfinished=lambda _store: [cut_short()])
+    async with app.run_test() as pilot:
+        await to_plan(pilot)
+        assert "r goes on with r0007, which did not end." in head(app)
+        assert "r resume" in footer(app)
+        await press(pilot, "r")
+        assert isinstance(app.screen, PickOne)
+        await press(pilot, "enter")
+        request = scripts.started[0][0]
+        assert (request.out, request.bits, request.granularity, request.mode) == (
+            "/data/checkpoints/demo-int8", 8, "fixed", "fast",
+        )  # fmt: skip
+        assert "demo → int8 fixed" in str(app.screen.query_one("#quantize-head").border_title)
+        assert "Press ⏎ to talk to it" in head(app)
+
+
+async def test_a_run_can_be_gone_on_with_before_any_model_is_chosen():
+    scripts, app = console(FakeJob(()), unfinished=lambda _store: [cut_short(), cut_short("r0003", "/o/x")])
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "3", "r", "down", "enter")
+        assert scripts.started[0][0].out == "/o/x"
+
+
+async def test_there_is_nothing_to_go_on_with_and_r_says_so():
+    scripts, app = console(FakeJob(quantize_events(DEMO), hold=20))
+    async with app.run_test() as pilot:
+        await to_plan(pilot)
+        assert "resume" not in footer(app)
+        await press(pilot, "r")
+        assert "No run is waiting to be gone on with." in notes(app)
+        await press(pilot, "enter", "r")
+        assert any("still runs" in text for text in notes(app))
+        scripts.started[0][1].released.set()
+
+
+async def test_a_planned_job_that_was_cancelled_goes_on_with_its_plan():
+    job = FakeJob(quantize_events(DEMO), hold=20)
+    scripts, app = console(job, planner=lambda about, _mode: FakePlanner(about))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "enter", "up", "right", "enter")
+        assert "3.25 bits a weight, predicted loss 1.56 %" in head(app)
+        assert app.screen.query_one(RecordTable).row_count == 36
+        await press(pilot, "enter")
+        request = scripts.started[0][0]
+        assert (request.granularity, request.bits) == ("planned", 3)
+        assert request.plan_path == "/cache/plans/4-bits-per-weight.json"
+        await press(pilot, "x", "tab", "enter")
+        await app.jobs.settle()
+        await settled(pilot)
+        await press(pilot, "enter")
+        assert msgspec.structs.replace(scripts.started[1][0], run_id="r0001") == request
+
+
+# Views
+
+
+async def test_w_turns_between_bits_errors_and_the_plot():
+    _scripts, app = console(FakeJob(quantize_events(DEMO)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await to_plan(pilot)
+        await press(pilot, "enter")
+        panel, drawn = app.screen.query_one("#quantize-map-panel"), app.screen.query_one(MatrixMap)
+        assert "4t" in drawn.render_line(1).text
+        assert panel.border_subtitle == "int4 · s 64 · t 32"
+        await press(pilot, "w")
+        assert "error 0 =" in panel.border_subtitle
+        assert "9+" in "".join(drawn.render_line(y).text for y in range(1, 7))
+        await press(pilot, "w")
+        assert not panel.display and app.screen.query_one("#quantize-plot-panel").display
+        await press(pilot, "w")
+        assert panel.display and not app.screen.query_one("#quantize-plot-panel").display
+
+
+async def test_map_and_plot_stand_together_where_there_is_room():
+    _scripts, app = console(FakeJob(quantize_events(DEMO)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await to_plan(pilot)
+        await press(pilot, "enter", "w", "w")
+        assert app.screen.query_one("#quantize-map-panel").display
+        assert app.screen.query_one("#quantize-plot-panel").display
+
+
+async def test_arrows_and_the_mouse_look_at_one_matrix_of_the_map():
+    _scripts, app = console(FakeJob(quantize_events(DEMO)))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await to_plan(pilot)
+        await press(pilot, "enter")
+        drawn = app.screen.query_one(MatrixMap)
+        drawn.focus()
+        await press(pilot, "right", "down", "down", *("right",) * 9, "right")
+        assert drawn.picked.name == "model.layers.2.mlp.down_proj"
+        text = str(app.screen.query_one("#quantize-reason", Static).render())
+        assert text.startswith("layer 2 down_proj · int4 groups of 32 · error .")
+        assert "range halves" in text
+        assert app.screen.query_one(RecordTable).current == drawn.picked.name
+        await pilot.click(MatrixMap, offset=(2, 4))
+        await settled(pilot)
+        assert drawn.picked.name == "model.layers.3.self_attn.q_proj"
+
+
+async def test_memory_is_shown_against_what_was_predicted_while_it_runs():
+    job = FakeJob(quantize_events(DEMO), hold=20)
+    _scripts, app = console(job)
+    async with app.run_test() as pilot:
+        await to_plan(pilot)
+        await press(pilot, "enter")
+        assert "peak 488 MiB of 13.8 MiB predicted ! more" in head(app)
+        job.released.set()
+
+
+async def test_the_time_is_told_from_an_earlier_run_here(tmp_path):
+    def open_store():
+        return Store.open(tmp_path / "runs.db")
+
+    with open_store() as store:
+        begin(
+            store, "quantize", "demo", ago=100, took=7, options={"mode": "best", "out": "/o"},
+            metrics={"source_bytes": float(DEMO.bytes)},
+        )  # fmt: skip
+    _scripts, app = console(FakeJob(()), open_store=open_store)
+    async with app.run_test() as pilot:
+        await to_plan(pilot)
+        assert "~7.0 s  as r0001 took here, mode best" in head(app)
