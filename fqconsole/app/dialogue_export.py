@@ -10,6 +10,7 @@ from fqconsole.app.model_session import ModelSession
 from fqconsole.app.session_view import meters, sampling_words
 from fqconsole.app.turn import Turn
 from fqconsole.app.visible_text import one_line, visible
+from fqconsole.private_files import write_new_private
 
 
 def dialogue_markdown(talk: Dialogue, *, now: float) -> str:
@@ -50,15 +51,5 @@ def _quoted(text: str) -> str:
 
 def write_dialogue(text: str, folder: Path, *, now: float) -> Path:
     """A new file in `folder`, under a name that is not taken. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    first = folder / f"dialogue-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}.md"
-    path, number = first, 2
-    while True:
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            path = first.with_name(f"{first.stem}-{number}.md")
-            number += 1
-        else:
-            return path
+    stem = f"dialogue-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
+    return write_new_private(folder, stem, ".md", text)

@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fqconsole.private_files import write_new_private
+
 FORMATS = {
     "Markdown, for a report": ("to_markdown", ".md"),
     "CSV, for a spreadsheet": ("to_csv", ".csv"),
@@ -22,15 +24,5 @@ def write_export(store: Any, run_ids: list[str], form: str, *, now: float) -> Pa
     function, ending = FORMATS[form]
     text: str = getattr(export, function)(store, run_ids)
     folder = Path(store.path).parent / "exports"
-    folder.mkdir(parents=True, exist_ok=True)
-    first = folder / f"runs-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}{ending}"
-    path, number = first, 2
-    while True:
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            path = first.with_name(f"{first.stem}-{number}{ending}")
-            number += 1
-        else:
-            return path
+    stem = f"runs-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
+    return write_new_private(folder, stem, ending, text)

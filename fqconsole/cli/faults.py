@@ -54,7 +54,7 @@ def _keep_traceback(error: Exception) -> Path | None:
     """Append to the log and return its path; None where that is impossible too."""
     log = paths.log_dir() / LOG_NAME
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if log.exists() and log.stat().st_size > LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
         with log.open("a", encoding="utf-8", errors="backslashreplace") as file:

@@ -8,6 +8,7 @@ import typer
 from fqconsole.cli.options import Json
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
+from fqconsole.private_files import write_private
 
 if TYPE_CHECKING:
     from store import RunRow
@@ -161,7 +162,7 @@ def export(
     if out is None:
         Output().stream(text if text.endswith("\n") else text + "\n")
     else:
-        out.write_text(text, encoding="utf-8")
+        write_private(out, text)
         Output().say(f"wrote {out}")
 
 

@@ -6,6 +6,7 @@ in .gz is compressed.
 """
 
 import gzip
+import os
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -30,6 +31,7 @@ from fqconsole.jobs.messages import (
     decode_request,
     encode,
 )
+from fqconsole.private_files import owners_alone
 
 ADVICE = "Name a file of events, one JSON object a line: see docs/jobs.md."
 
@@ -163,6 +165,7 @@ class RecordingWriter:
         self._clock = clock
         self._jobs = 0
         try:
+            os.close(owners_alone(path, os.O_WRONLY | os.O_CREAT))
             file = gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb")  # noqa: SIM115 - see close
         except OSError as error:
             raise UsageError(

@@ -28,9 +28,8 @@ def findings(tree):
         called = node.func
         if isinstance(called, ast.Name) and called.id in NAMES:
             yield node.lineno, called.id
-        if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
-            if (called.value.id, called.attr) in ATTRIBUTES:
-                yield node.lineno, f"{called.value.id}.{called.attr}"
+        if isinstance(called, ast.Attribute) and (ast.unparse(called.value), called.attr) in ATTRIBUTES:
+            yield node.lineno, ast.unparse(called)
         for keyword in node.keywords:
             value = keyword.value
             if keyword.arg in KEYWORDS and not (
