@@ -21,6 +21,17 @@ class VoteRow(msgspec.Struct, frozen=True):
     outcome: Literal["better", "worse", "tie", "neither"]  # of this run against the other
     voted: float  # seconds since the epoch
 
+    @property
+    def words(self) -> str:
+        """`better than r0003 (blind, shown as X)`."""
+        told = {
+            "better": f"better than {self.other}",
+            "worse": f"worse than {self.other}",
+            "tie": f"as good as {self.other}",
+            "neither": f"no good, nor was {self.other}",
+        }
+        return f"{told[self.outcome]} (blind, shown as {self.shown_as})"
+
 
 class Tally(msgspec.Struct, frozen=True):
     """All votes between two models, however they were shown."""

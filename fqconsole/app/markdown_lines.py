@@ -35,7 +35,7 @@ COLUMN_GAP = "  "
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of one look. `start` is the place of its first letter in the source; -1: it has none there."""
+    """A stretch of one look. `start` is the place of its first letter in the source, -1: it has none."""
 
     text: str
     styles: tuple[str, ...] = ()  # strong, emphasis, strike, code, heading, quiet, link
@@ -179,4 +179,4 @@ def _moved(shape: Shape, by: int) -> Shape:
 
 def moved(piece: Piece, by: int) -> Piece:
     """The same piece further on in the source."""
-    return replace(piece, start=piece.start + by) if piece.start >= 0 else piece
+    return Piece(piece.text, piece.styles, piece.start + by) if piece.start >= 0 else piece

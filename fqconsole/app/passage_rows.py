@@ -6,7 +6,6 @@ The same text gives the same rows, whether it came at once or in pieces.
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Literal
 
 from rich.cells import cell_len
@@ -75,7 +74,11 @@ class PassageRows:
         new, old = tuple(passages), self.passages
         if new == old and width == self.width:
             return False
-        kept = _common(old, new) if width == self.width else 0
+        if width != self.width:
+            old = ()
+            self.rows.clear()
+            self._starts.clear()
+        kept = _common(old, new)
         self.passages, self.width = new, width
         if kept == len(old) - 1 and kept < len(new) and _grown(old[kept], new[kept]):
             self._append(new[kept], new[kept].text[len(old[kept].text) :])
@@ -101,7 +104,7 @@ class PassageRows:
         at, fence, hanging = was.at, was.fence, was.hanging
         number = 0
         while number < len(lines):
-            table = [] if fence or hanging or not passage.markdown else _table(lines[number:])
+            table = [] if fence or hanging or not passage.markdown else _table(lines, number)
             end = number + len(table)
             if table:
                 self._open = _Open(len(self.rows), was.first, "\n".join(lines[number:]), at)
@@ -169,9 +172,12 @@ def _common(old: tuple[Passage, ...], new: tuple[Passage, ...]) -> int:
     )
 
 
-def _table(lines: Sequence[str]) -> list[str]:
-    """The lines of a table at the beginning of these."""
-    return list(takewhile(is_table_row, lines))
+def _table(lines: Sequence[str], start: int) -> list[str]:
+    """The lines of a table from `start` on."""
+    end = start
+    while end < len(lines) and is_table_row(lines[end]):
+        end += 1
+    return list(lines[start:end])
 
 
 def _grown(before: Passage, after: Passage) -> bool:
@@ -195,7 +201,10 @@ def _continued(text: str, before: Shape) -> Shape:
 
 
 def _placed(shape: Shape, at: int) -> Shape:
-    return replace(shape, pieces=tuple(moved(piece, at) for piece in shape.pieces)) if at else shape
+    if not at:
+        return shape
+    pieces = tuple(moved(piece, at) for piece in shape.pieces)
+    return Shape(pieces, shape.first, shape.rest, shape.fill, shape.whole)
 
 
 def _marked(pieces: Sequence[Piece], marks: tuple[Span, ...]) -> Iterator[Piece]:
@@ -220,6 +229,9 @@ def _marked(pieces: Sequence[Piece], marks: tuple[Span, ...]) -> Iterator[Piece]
 def _broken(pieces: Sequence[Piece], width: int, whole: bool) -> Iterator[tuple[Piece, ...]]:
     """The pieces over as many rows as they need; blanks at the end of a row are dropped."""
     text = "".join(piece.text for piece in pieces)
+    if cell_len(text) <= width and not text[-1:].isspace():
+        yield tuple(pieces)
+        return
     waiting = list(reversed(pieces))
     for line in _cells_broken(text, width) if whole else wrapped_paragraph(text, width):
         left, row = len(line.rstrip()), []
@@ -229,8 +241,8 @@ def _broken(pieces: Sequence[Piece], width: int, whole: bool) -> Iterator[tuple[
             while wanted > 0:
                 piece = waiting.pop()
                 if len(piece.text) > wanted:
-                    waiting.append(replace(piece, text=piece.text[wanted:]))
-                    piece = replace(piece, text=piece.text[:wanted])
+                    waiting.append(Piece(piece.text[wanted:], piece.styles))
+                    piece = Piece(piece.text[:wanted], piece.styles)
                 wanted -= len(piece.text)
                 if keep:
                     row.append(piece)

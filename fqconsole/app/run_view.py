@@ -40,6 +40,7 @@ def details(run: "Run", width: int) -> list[str]:
     lines.append(_quality(run))
     lines.append((f"peak {formatting.memory(row.peak_bytes)}" if row.peak_bytes else "", _promised(run)))
     lines.append((one_line(row.path or ""),))
+    lines.append(tuple(f"voted {vote.words}" for vote in run.votes))
     lines.append((one_line(row.note), " ".join(f"#{one_line(tag)}" for tag in row.tags)))
     return [line for phrases in lines for line in flowed(phrases, width)]
 

@@ -23,6 +23,7 @@ def run_page(run: Run) -> str:
         ("checkpoint", row.path or ""),
         ("device", str(run.host.get("device_name") or row.device or "")),
         ("made from", row.parent or ""),
+        ("voted", ", ".join(vote.words for vote in run.votes)),
         ("note", row.note),
         ("tags", " ".join(row.tags)),
         ("options", ", ".join(f"{name}={value}" for name, value in run.options.items() if value is not None)),

@@ -91,6 +91,7 @@ def test_passages_that_stay_are_not_laid_out_again():
     assert [row.text for row in rows.rows] == ["question", "another", "", "more"]
     assert rows.show([first], 20) and len(rows.rows) == 1
     assert not rows.show([first], 20)
+    assert rows.show([first], 6) and [row.text for row in rows.rows] == ["questi", "on"]
 
 
 SOURCE = st.lists(

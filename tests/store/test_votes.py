@@ -21,6 +21,8 @@ def test_each_run_of_the_pair_knows_its_own_side(store):
     (mine,), (its,) = store.run(small).votes, store.run(large).votes
     assert (mine.other, mine.shown_as, mine.outcome, mine.voted) == (large, "Y", "better", 5.0)
     assert (its.other, its.shown_as, its.outcome) == (small, "X", "worse")
+    assert mine.words == "better than r0002 (blind, shown as Y)"
+    assert its.words == "worse than r0001 (blind, shown as X)"
 
 
 def test_a_pair_is_counted_in_either_order_and_others_are_not(store):

@@ -212,8 +212,8 @@ class SessionScreen(ComparingScreen):
             self._measurement, talk, self._votes if talk.comparing else []
         )
         write = self.query_one("#session-write", Panel)
-        write.border_title = "Prompt · in place of the last" if self._editing else "Prompt"
-        write.border_subtitle = session_view.settings_words(talk)
+        title = "Prompt · in place of the last" if self._editing else "Prompt"
+        write.name_it(title, session_view.settings_words(talk))
         self._prompt.placeholder = "Write the next prompt" if talk.turns else "Write a prompt"
         self.refresh_footer()
 

@@ -18,6 +18,7 @@ class AnswerPane(Vertical):
         super().__init__(id=id)
         self._head = ""
         self._meters: tuple[str, ...] = ()
+        self._drawn = ("", "")
 
     def compose(self) -> ComposeResult:
         yield Static(classes="head", markup=False)
@@ -44,8 +45,13 @@ class AnswerPane(Vertical):
         self._show_lines()
 
     def _show_lines(self) -> None:
+        """Draw head and meters anew where they changed; they are laid out anew where a line came or went."""
         width = self.content_size.width
-        if self._head:
-            name = cut(self._head, max(4, width - 6))
-            self.query_one(".head", Static).update(Content(f"── {name} ".ljust(width, "─")))
-        self.query_one(".meters", Static).update(Content("\n".join(flowed(self._meters, width))))
+        head = f"── {cut(self._head, max(4, width - 6))} ".ljust(width, "─") if self._head else ""
+        meters = "\n".join(flowed(self._meters, width))
+        drawn, self._drawn = self._drawn, (head, meters)
+        if head != drawn[0]:
+            self.query_one(".head", Static).update(Content(head), layout=False)
+        if meters != drawn[1]:
+            grown = meters.count("\n") != drawn[1].count("\n")
+            self.query_one(".meters", Static).update(Content(meters), layout=grown)

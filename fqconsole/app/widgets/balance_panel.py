@@ -65,9 +65,9 @@ class BalancePanel(Panel):
         if rows:
             self.query_one(Balance).show(rows)
             beside = any(row.name == "speed" for row in rows)
-            self.border_title = balance_view.title(talk, beside=beside)
             known = measurement is not None and measurement.possible
-            self.border_subtitle = balance_view.source_words(measurement) if measurement and known else ""
+            source = balance_view.source_words(measurement) if measurement and known else ""
+            self.name_it(balance_view.title(talk, beside=beside), source)
 
     @staticmethod
     def _rows(measurement: Measurement | None, talk: Dialogue, votes: Sequence[str]) -> list[BalanceRow]:

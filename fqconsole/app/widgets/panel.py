@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from rich.text import Text
 from textual.containers import Vertical
 
 
@@ -14,3 +15,10 @@ class Panel(Vertical):
     def __init__(self, *children: object, title: str = "", id: str | None = None, classes: str = "") -> None:
         super().__init__(*children, id=id, classes=classes)  # type: ignore[arg-type]
         self.border_title = title
+        self._named = (title, "")
+
+    def name_it(self, title: str, subtitle: str = "") -> None:
+        """Title and subtitle as plain text, drawn anew only where one changed: brackets are no markup."""
+        if (title, subtitle) != self._named:
+            self._named = (title, subtitle)
+            self.border_title, self.border_subtitle = Text(title), Text(subtitle)

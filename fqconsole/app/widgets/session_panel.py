@@ -1,6 +1,5 @@
 """A dialogue on the screen: one pane with all that was said, or two with the answers to the last question."""
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
@@ -21,6 +20,7 @@ class SessionPanel(Panel):
     """`show` draws a dialogue; without a model `show_empty` says what to press."""
 
     markdown = True  # answers are drawn as Markdown, else as they are written
+    _question = ""
 
     def compose(self) -> ComposeResult:
         yield Static(id="session-question", markup=False)
@@ -37,23 +37,22 @@ class SessionPanel(Panel):
     def show_empty(self, words: str) -> None:
         self._show_parts(empty=True, comparing=False)
         self.query_one("#session-empty", Static).update(words)
-        self.border_title = "Session"
-        self.border_subtitle = ""
+        self.name_it("Session")
 
     def show(self, talk: Dialogue) -> None:
         self._show_parts(empty=False, comparing=talk.comparing)
         question = self.query_one("#session-question", Static)
         question.display = talk.comparing and bool(talk.turns)
-        if question.display:
-            question.update(f"you     {visible(talk.turns[-1].prompt)}")
+        if question.display and talk.turns[-1].prompt != self._question:
+            self._question = talk.turns[-1].prompt
+            question.update(f"you     {visible(self._question)}")
         if talk.comparing:
             sides = talk.turns[-1].sides if talk.turns else PLACES
             for place, side in zip(PLACES, sides, strict=True):
                 self._show_beside(talk, place, side)
         else:
             self._show_alone(talk)
-        self.border_title = Text(session_view.title(talk))
-        self.border_subtitle = session_view.subtitle(talk)
+        self.name_it(session_view.title(talk), session_view.subtitle(talk))
 
     def _show_parts(self, *, empty: bool, comparing: bool) -> None:
         self.query_one("#session-empty").display = empty

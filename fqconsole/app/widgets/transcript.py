@@ -20,6 +20,7 @@ __all__ = ["Passage", "Transcript"]
 LABEL = 8  # cells of the names before the text
 LOOKS = ("strong", "emphasis", "strike", "code", "heading", "link", "differs")
 GUTTER = "▌ "  # stands before a line in which something differs
+MOST_DRAWN = 2000  # lines kept as they were drawn
 NEAR = 2  # lines from the end within which a reader is taken along
 
 
@@ -50,6 +51,8 @@ class Transcript(ScrollView, can_focus=True):
 
     def __init__(self, *, labels: bool = True, follow: bool = True, id: str | None = None) -> None:
         """`follow` False: the text is whole and read from its beginning."""
+        self._looks: dict[tuple[str, ...], Style] = {}
+        self._drawn: dict[int, tuple[Row, Strip]] = {}  # lines as they were drawn last
         super().__init__(id=id)
         self._growing = follow
         self._labels = labels
@@ -66,6 +69,7 @@ class Transcript(ScrollView, can_focus=True):
     def labels(self, on: bool) -> None:
         if on != self._labels:
             self._labels = on
+            self._drawn.clear()
             self._lay_out()
 
     @property
@@ -77,6 +81,7 @@ class Transcript(ScrollView, can_focus=True):
     def signs(self, on: bool) -> None:
         if on != self._signs:
             self._signs = on
+            self._drawn.clear()
             self._lay_out()
 
     @property
@@ -169,30 +174,49 @@ class Transcript(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         number = y + self.scroll_offset.y
         width = self.size.width
-        base = self.rich_style
         if number >= len(self._layout.rows):
-            return Strip.blank(width, base)
+            return Strip.blank(width, self._look())
         row = self._layout.rows[number]
-        text = Text(no_wrap=True, end="")
-        before = self._before(row)
-        if before:
-            text.append(before, base + self._style("differs" if row.differs and self._signs else "label"))
-        kind = base + self._style(row.kind)
-        for piece in row.pieces:
-            style = kind
-            for look in piece.styles:
-                style += self._style(look)
-            text.append(piece.text, style)
         span = self.text_selection.get_span(number) if self.text_selection is not None else None
+        drawn = self._drawn.get(number)
+        if drawn is not None and drawn[0] is row and drawn[1].cell_length == width and span is None:
+            return drawn[1]
+        text = self._text_of(row)
         if span is not None:
             start, end = span
             chosen = self.screen.get_component_rich_style("screen--selection")
             text.stylize(chosen, start, len(text) if end == -1 else end)
         strip = Strip(text.render(self.app.console), text.cell_len)
-        return strip.crop_extend(0, width, base).apply_offsets(0, number)
+        strip = strip.crop_extend(0, width, self._look()).apply_offsets(0, number)
+        if span is None:
+            if len(self._drawn) > MOST_DRAWN:
+                self._drawn.clear()
+            self._drawn[number] = (row, strip)
+        return strip
 
-    def _style(self, part: str) -> Style:
-        return self.get_component_rich_style(f"transcript--{part}", partial=True)
+    def _text_of(self, row: Row) -> Text:
+        text = Text(no_wrap=True, end="")
+        before = self._before(row)
+        if before:
+            text.append(before, self._look("differs" if row.differs and self._signs else "label"))
+        for piece in row.pieces:
+            text.append(piece.text, self._look(row.kind, *piece.styles))
+        return text
+
+    def _look(self, *parts: str) -> Style:
+        """The styles of the style sheet laid over each other; looked up once until they change."""
+        style = self._looks.get(parts)
+        if style is None:
+            style = self.rich_style
+            for part in parts:
+                style += self.get_component_rich_style(f"transcript--{part}", partial=True)
+            self._looks[parts] = style
+        return style
+
+    def notify_style_update(self) -> None:
+        self._looks.clear()
+        self._drawn.clear()
+        super().notify_style_update()
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         return selection.extract("\n".join(self.text_lines)), "\n"
