@@ -4,9 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from html import escape
 from typing import Any
 
+from store.report.escaping import escape
 from store.rows import Run
 from store.wording import UNKNOWN, show, show_precision
 

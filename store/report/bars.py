@@ -1,9 +1,10 @@
 """Bars as inline SVG: each is labelled with its number, so nothing is said by colour or length alone."""
 
 from collections.abc import Sequence
-from html import escape
 
 import msgspec
+
+from store.report.escaping import escape
 
 WIDTH = 640  # units of the drawing; it scales with the page
 LABEL = 150

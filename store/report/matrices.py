@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
 
 from store.axes import Axis, scale_of
 from store.report.bars import Bar, bar_chart
+from store.report.escaping import escape
 from store.report.table import table
 from store.rows import MatrixRow
 from store.wording import show_bytes, show_precision, significant

@@ -1,7 +1,6 @@
 """The page: no script, no other file, no network; every text is escaped."""
 
 from collections.abc import Sequence
-from html import escape
 
 import msgspec
 
@@ -10,6 +9,7 @@ from store.comparison import Comparison, ComparisonRow, as_table
 from store.points import Point
 from store.report.answers import answers_section
 from store.report.bars import Bar, bar_chart
+from store.report.escaping import escape
 from store.report.matrices import matrices_section
 from store.report.plots import scatter
 from store.report.style import STYLE

@@ -1,10 +1,10 @@
 """Runs as points in a plane, as inline SVG; the front of those that none beats in both is joined."""
 
 from collections.abc import Sequence
-from html import escape
 
 from store.axes import Axis, Scale, scale_of
 from store.points import Point, front
+from store.report.escaping import escape
 
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 72, 16, 14, 48  # units around the area of the plot

@@ -1,7 +1,8 @@
 """A table of the page; every cell is escaped here."""
 
 from collections.abc import Iterable, Sequence
-from html import escape
+
+from store.report.escaping import escape
 
 _NUMBER_HEAD = '<th class="number">'
 _NUMBER_CELL = '<td class="number">'
