@@ -9,7 +9,8 @@ from torch import nn
 import kernels
 from fqconsole.fit.weights import JOINED
 from fqconsole.generation.device import compute_dtype
-from fqconsole.generation.modules import PackedExperts, PackedLinear, gate_of
+from fqconsole.generation.families import family_of
+from fqconsole.generation.modules import PackedExperts, PackedLinear, PackedRows, gate_of
 from fqconsole.generation.skeleton import build_skeleton, compute_buffers
 from fqconsole.jobs.tasks.describe import plain, tensors_of
 from fqconsole.models.bare_config import ClassShapes, describe_bare
@@ -55,14 +56,23 @@ def _pack(
     model: Any, description: ModelDescription, bits: int, dtype: torch.dtype, device: torch.device
 ) -> None:
     experts: dict[str, list[Any]] = defaultdict(list)
+    singles: dict[str, Any] = {}
     for matrix in base_plan(description, bits).matrices:
         if len(matrix.shape) == 3:
             experts[matrix.name.rpartition(".")[0]].append(matrix)
             continue
-        old = model.get_submodule(matrix.name)
-        bias = old.bias
-        packed = _prepared(matrix.shape, matrix.scheme, dtype, device)
-        model.set_submodule(matrix.name, PackedLinear(packed, bias, None, dtype=dtype, device=device))
+        singles[matrix.name] = matrix
+    for names in _joined(model, singles):
+        parts = [singles[name] for name in names]
+        rows = sum(part.shape[0] for part in parts)
+        whole = _prepared((rows, parts[0].shape[1]), parts[0].scheme, dtype, device)
+        biases = [model.get_submodule(name).bias for name in names]
+        joined = PackedLinear(whole, biases[0] if len(names) == 1 else None, None, dtype=dtype, device=device)
+        start = 0
+        for name, part, bias in zip(names, parts, biases, strict=True):
+            alone = len(names) == 1
+            model.set_submodule(name, joined if alone else PackedRows(joined, start, part.shape[0], bias))
+            start += part.shape[0]
     for place, stacks in experts.items():
         old = model.get_submodule(place)
         gate = gate_of(old)
@@ -82,6 +92,25 @@ def _pack(
                 experts=count,
             ),
         )
+
+
+def _joined(model: Any, singles: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Every matrix once: with those that it becomes one product with, as the loader joins them, or alone."""
+    family = family_of(model.config)
+    leaves = {names[0]: names for names in (() if family is None else family.joined)}
+    found: list[tuple[str, ...]] = []
+    taken: set[str] = set()
+    for name in singles:
+        parent, _, leaf = name.rpartition(".")
+        names = tuple(f"{parent}.{other}" for other in leaves.get(leaf, (leaf,)))
+        together = all(other in singles for other in names)
+        schemes = {singles[other].scheme for other in names} if together else set()
+        if len(schemes) != 1:
+            names = (name,)
+        if name not in taken:
+            found.append(names)
+            taken.update(names)
+    return found
 
 
 def _prepared(

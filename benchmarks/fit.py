@@ -17,37 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TINY = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "vocab_size": 1000, "head_dim": 64}  # fmt: skip
-SHAPES: dict[str, dict[str, Any]] = {
-    "llama-3-8b": {
-        "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
-        "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
-    },
-    "qwen3-8b": {
-        "model_type": "qwen3", "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36,
-        "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936,
-    },
-    "mistral-7b": {
-        "model_type": "mistral", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
-        "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32768, "sliding_window": None,
-    },
-    "gemma-3-12b": {
-        "model_type": "gemma3_text", "hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48,
-        "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256, "vocab_size": 262208,
-        "sliding_window": 1024, "sliding_window_pattern": 6,
-    },
-    "qwen3-30b-a3b": {
-        "model_type": "qwen3_moe", "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 48,
-        "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 151936,
-        "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768,
-    },
-    "opt-30b": {
-        "model_type": "opt", "hidden_size": 7168, "ffn_dim": 28672, "num_hidden_layers": 48,
-        "num_attention_heads": 56, "word_embed_proj_dim": 7168, "vocab_size": 50272,
-        "max_position_embeddings": 2048, "dtype": "float16",
-    },
-}  # fmt: skip
+from benchmarks._shapes import config_of
+
 Combination = tuple[str, int, int, int]  # model, bits, context, batch
 COMBINATIONS = (
     ("llama-3-8b", 16, 8192, 1), ("llama-3-8b", 8, 2048, 4), ("llama-3-8b", 4, 8192, 1),
@@ -57,19 +28,6 @@ COMBINATIONS = (
     ("qwen3-30b-a3b", 16, 2048, 1), ("opt-30b", 4, 2048, 4), ("opt-30b", 16, 2048, 1),
 )  # fmt: skip
 TERMS = ("weights", "kv", "activations", "runtime", "total")
-LONGEST = 40960
-
-
-def config_of(name: str, tiny: bool) -> dict[str, Any]:
-    """The config of one shape; `tiny` keeps its kind and takes its size."""
-    fields = {"max_position_embeddings": LONGEST, "dtype": "bfloat16", **SHAPES[name]}
-    if tiny:
-        fields |= {key: size for key, size in TINY.items() if key in fields}
-        if name.startswith("qwen3-30b"):
-            fields |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 96}
-        if name.startswith("opt"):
-            fields |= {"ffn_dim": 512, "word_embed_proj_dim": 256}
-    return fields
 
 
 def measure(combination: Combination, device_word: str, *, tiny: bool) -> dict[str, Any]:
@@ -84,7 +42,9 @@ def measure(combination: Combination, device_word: str, *, tiny: bool) -> dict[s
     from fqconsole.fit import Capacity, preview
     from fqconsole.fit.capacity import capacity_here
     from fqconsole.fit.probe import probed
-    from fqconsole.generation.decoding import PREFILL_CHUNK, Steps
+    from fqconsole.generation.assembly import assemble
+    from fqconsole.generation.batch import BatchSteps
+    from fqconsole.generation.static_cache import StaticCache
 
     name, bits, context, batch = combination
     torch.manual_seed(0)
@@ -100,18 +60,19 @@ def measure(combination: Combination, device_word: str, *, tiny: bool) -> dict[s
         description, capacity, bits=(bits,), gpu_counts=(1,), context=context, batch=batch
     ).options
     weights = fill(model, description, bits, device)
-    steps = Steps(model)
+    decoder = assemble(model, model.dtype, device)
+    if decoder is None:
+        raise SystemExit(f"{name} has no forward of ours")
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     with torch.inference_mode():
-        for piece in torch.zeros((batch, context - 1), dtype=torch.int64, device=device).split(
-            PREFILL_CHUNK, dim=1
-        ):
-            steps.forward(piece)
-        steps.forward(torch.zeros((batch, 1), dtype=torch.int64, device=device))
-    found = {"weights": (option.weights_bytes, weights), "kv": (option.kv_bytes, steps.cache_bytes())}
+        cache = StaticCache(decoder, batch, context)
+        steps = BatchSteps(decoder, cache)
+        steps.prompts([[0] * (context - 1)] * batch, lambda: False)
+        steps.step(torch.zeros(batch, dtype=torch.int64, device=device), [True] * batch)
+    found = {"weights": (option.weights_bytes, weights), "kv": (option.kv_bytes, cache.bytes)}
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         peak = torch.cuda.max_memory_allocated(device)
@@ -136,7 +97,7 @@ def row(result: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", choices=tuple(SHAPES))
+    parser.add_argument("--only", choices=sorted({name for name, *_ in COMBINATIONS}))
     parser.add_argument("--bits", type=int)
     parser.add_argument("--context", type=int)
     parser.add_argument("--batch", type=int)

@@ -115,7 +115,7 @@ class _Job:
                 told = True
             self.watch.progress(done, note=path.name, device_bytes=self._device_bytes())
 
-        session = open_session(path, device=str(self.device), on_progress=tell)
+        session = open_session(path, device=str(self.device), on_progress=tell, answers=False)
         if session.max_context is not None and window > session.max_context:
             session.close()
             raise UsageError(

@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fqconsole.generation.answer import Generation
     from fqconsole.generation.compare import Comparison, compare
-    from fqconsole.generation.decoding import Generation
     from fqconsole.generation.session import Session, open_session
 
 __all__ = ["Comparison", "Generation", "Session", "compare", "open_session"]
@@ -17,7 +17,7 @@ __all__ = ["Comparison", "Generation", "Session", "compare", "open_session"]
 _HOME = {
     "Comparison": "compare",
     "compare": "compare",
-    "Generation": "decoding",
+    "Generation": "answer",
     "Session": "session",
     "open_session": "session",
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from fqconsole.generation.decoding import Generation
+from fqconsole.generation.answer import Generation
 from fqconsole.generation.options import Sampling, with_seed
 from fqconsole.generation.prompt import Message
 from fqconsole.generation.session import open_session

@@ -75,10 +75,8 @@ class Decoder:
                 observe(layer.name, stream.enter(None)[1])
         return stream
 
-    def logits(self, stream: Stream, rows: Tensor | None = None, *, wide: bool = False) -> Tensor:
-        """Logits `[R, V]` of `rows` (int64 `[R]`, None: all); `wide`: float32 from the head's product on."""
-        if rows is not None:
-            stream = stream.rows(rows)
+    def logits(self, stream: Stream, *, wide: bool = False) -> Tensor:
+        """Logits `[T, V]` of every token in `stream`; `wide`: float32 from the head's product on."""
         x = stream.enter(self.last_norm)[0]
         if self.narrow is not None:
             x = self.narrow(x)

@@ -1,22 +1,19 @@
 """The decode loop: prefill, then one token at a time over a KV cache, streamed as text and measured."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from inspect import signature
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fqconsole.errors import OperatorError
+from fqconsole.generation.answer import Answer, Generation, StopReason
 from fqconsole.generation.device import Stopwatch, peak_bytes, release, reset_peak
 from fqconsole.generation.options import Sampling
-from fqconsole.generation.sampling import choose_token
-from fqconsole.generation.text_stream import Detokenizer, StopFilter
+from fqconsole.generation.sampling import Chooser
+from fqconsole.generation.steps import Steps
 
-StopReason = Literal["end", "length", "stop_string", "stopped", "context"]
 OnTokens = Callable[[str, int, float | None], None]
 
 # A long prompt goes through in pieces of this many tokens: it bounds the activations and lets a stop take
@@ -25,34 +22,23 @@ PREFILL_CHUNK = 2048
 
 
 @dataclass(frozen=True)
-class Generation:
-    """One answer with its measured speeds."""
-
-    text: str  # special tokens left out, cut before a stop string
-    token_ids: tuple[int, ...]  # every token made, the end token included
-    prompt_tokens: int
-    ttft_ms: float  # from the call to the first token on the host
-    prefill_tok_s: float  # prompt tokens over the time to the first token's logits
-    decode_tok_s: float | None  # tokens after the first over their time; None with fewer than two
-    peak_bytes: int  # CUDA: torch's peak; CPU: the process's resident peak
-    stop_reason: StopReason
-    seed: int | None
-    cache_bytes: int = 0  # of keys, values and states at the end; 0 where the model keeps them its own way
-
-
-@dataclass(frozen=True)
 class DecodeInputs:
-    """What the loop needs of a session: the model and its tokenizer are transformers objects."""
+    """What the loop needs of a session beside what computes."""
 
-    model: Any
     device: torch.device
     context: int
     end_tokens: frozenset[int]
-    decode_ids: Callable[[Any], str]  # token ids -> text without special tokens
+    decode_ids: Callable[[Sequence[int]], str]  # token ids -> text without special tokens
 
 
 def generate_tokens(
-    inputs: DecodeInputs, ids: list[int], sampling: Sampling, stop: Callable[[], bool], on_tokens: OnTokens
+    inputs: DecodeInputs,
+    steps: Steps,
+    ids: list[int],
+    sampling: Sampling,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    on_tokens: OnTokens = lambda text, count, tok_s: None,
 ) -> Generation:
     """Generate from the prompt `ids` (at least one, fewer than the context) until something ends it.
 
@@ -60,67 +46,40 @@ def generate_tokens(
     token that completes text. Raises OperatorError when the logits hold NaN.
     """
     reset_peak(inputs.device)
+    decoder = _Decoder(inputs, steps, ids, sampling)
+    decoder.stop, decoder.on_tokens = stop, on_tokens
+    fed: list[int] | None = None
     try:
         with torch.inference_mode():
-            return _Decoder(inputs, ids, sampling, stop, on_tokens).run()
+            answer = decoder.run()
+        fed = decoder.fed
     finally:
+        steps.finish(fed)
         release(inputs.device)
+    return answer
 
 
-def warm_up(model: Any, device: torch.device, lengths: Sequence[int]) -> None:
+def warm_up(steps: Steps, device: torch.device, lengths: Sequence[int]) -> None:
     """Run a prompt of each of `lengths` tokens and one step; what comes out is of no interest."""
     with torch.inference_mode():
         for length in lengths:
-            steps = Steps(model)
-            steps.forward(torch.zeros((1, length), dtype=torch.int64, device=device))
-        steps.forward(torch.zeros((1, 1), dtype=torch.int64, device=device))
+            steps.start([0] * length)
+            for start in range(0, length, PREFILL_CHUNK):
+                steps.forward([0] * min(PREFILL_CHUNK, length - start))
+        steps.step(torch.zeros(1, dtype=torch.int64, device=device))
+        steps.finish(None)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     release(device)
 
 
-# Without cuDNN's: it plans anew for each length of the cache, 40 ms for every token of a first answer (H200).
-ATTENTION_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-
-
-class Steps:
-    """A model and the KV cache of one text: the cache is of the kind that the model makes for itself."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._cache: Any = None
-        # Mamba and its sisters call by another name what all others call past_key_values.
-        named = signature(model.forward).parameters
-        self._word = "cache_params" if "cache_params" in named else "past_key_values"
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Logits `[V]` of the last position for the next tokens int64 `[1, T]`, in the model's dtype.
-
-        Raises OperatorError for a model that keeps its state in another way than the rest.
-        """
-        with sdpa_kernel(ATTENTION_BACKENDS):
-            out = self._model(input_ids=ids, use_cache=True, logits_to_keep=1, **{self._word: self._cache})
-        self._cache = getattr(out, self._word, None)
-        if self._cache is None:
-            raise OperatorError(
-                f"A {self._model.config.model_type} model keeps its state in a way unknown to a session.",
-                "Choose a model with attention.",
-            )
-        logits: Tensor = out.logits[0, -1]
-        return logits
-
-    def cache_bytes(self) -> int:
-        """Bytes of the floating-point tensors that the cache holds."""
-        held: dict[int, Tensor] = {}
-        for layer in getattr(self._cache, "layers", ()):
-            for value in vars(layer).values():
-                items = value.values() if isinstance(value, dict) else value
-                for item in (
-                    items if isinstance(items, Iterable) and not isinstance(items, Tensor) else (items,)
-                ):
-                    if isinstance(item, Tensor) and item.is_floating_point():
-                        held[id(item)] = item
-        return sum(tensor.nbytes for tensor in held.values())
+def not_a_number(token: int, where: str) -> OperatorError:
+    """The failure of a model whose logits hold a NaN; `where`: the part that gave the first, "" unknown."""
+    named = f", first in {where}" if where else ""
+    return OperatorError(
+        f"The model's output is not a number (NaN) at token {token}{named}.",
+        "Try the 16-bit model; if that works, quantize again with finer groups or more bits.",
+    )
 
 
 class _Decoder:
@@ -129,94 +88,73 @@ class _Decoder:
     def __init__(
         self,
         inputs: DecodeInputs,
+        steps: Steps,
         ids: list[int],
         sampling: Sampling,
-        stop: Callable[[], bool],
-        on_tokens: OnTokens,
     ) -> None:
         self.inputs = inputs
         self.sampling = sampling
-        self.stop = stop
-        self.on_tokens = on_tokens
+        self.stop: Callable[[], bool] = lambda: False
+        self.on_tokens: OnTokens = lambda text, count, tok_s: None
         self.prompt = ids
-        room = inputs.context - len(ids)
-        self.limit = min(sampling.max_new_tokens, room)
-        self.limit_reason: StopReason = "length" if sampling.max_new_tokens <= room else "context"
-        self.steps = Steps(inputs.model)
-        self.generator = None
-        if not sampling.greedy:
-            self.generator = torch.Generator(device=inputs.device)
-            self.generator.manual_seed(sampling.seed or 0)
-        self.tokens: list[int] = []
-        self.text: list[str] = []
-        self.detokenizer = Detokenizer(inputs.decode_ids)
-        self.stops = StopFilter(sampling.stop)
+        self.answer = Answer(len(ids), inputs.context, sampling, inputs.end_tokens, inputs.decode_ids)
+        self.steps = steps
+        self.overlaps = inputs.device.type == "cuda"
+        self.reused = 0
+        self.fed: list[int] = []  # tokens whose keys and values were computed
 
     def run(self) -> Generation:
         watch = Stopwatch(self.inputs.device)
         start = watch.mark()
-        prompt = torch.tensor([self.prompt], dtype=torch.int64, device=self.inputs.device)
-        logits = self._prefill(prompt)
+        logits = self._prefill()
         filled = watch.mark()
         if logits is None:
             return self._finish(watch, start, filled, None, "stopped")
+        chooser = Chooser(self.sampling, [self.prompt], logits.shape[-1], self.inputs.device)
         first = last = 0
-        seen = prompt[0]
         began = 0.0
         while True:
-            token, chosen = self._next(logits, seen)
+            token = chooser.choose(logits[None])
             last = watch.mark()
-            if not self.tokens:
+            # The device goes on with the next step while the host looks at this token; where it was the
+            # last one, that step is of no interest.
+            ahead = self.overlaps and len(self.answer.tokens) + 1 < self.answer.limit
+            if ahead:
+                logits = self.steps.step(token)
+            chosen = self._read(chooser)
+            if not self.answer.tokens:
                 first, began = last, time.perf_counter()
             reason = self._take(chosen, began)
+            if ahead or reason is None:
+                self.fed.append(chosen)
             if reason is not None:
                 return self._finish(watch, start, filled, (first, last), reason)
-            if self.sampling.repetition_penalty != 1.0:
-                seen = torch.cat([seen, token])
-            logits = self.steps.forward(token.view(1, 1))
+            if not ahead:
+                logits = self.steps.step(token)
 
-    def _prefill(self, prompt: Tensor) -> Tensor | None:
+    def _prefill(self) -> Tensor | None:
+        self.reused = self.steps.start(self.prompt)
+        self.fed = self.prompt[: self.reused]
         logits = None
-        for piece in prompt.split(PREFILL_CHUNK, dim=1):
+        for begin in range(self.reused, len(self.prompt), PREFILL_CHUNK):
             if self.stop():
                 return None
+            piece = self.prompt[begin : begin + PREFILL_CHUNK]
             logits = self.steps.forward(piece)
+            self.fed += piece
         return logits
 
-    def _next(self, logits: Tensor, seen: Tensor) -> tuple[Tensor, int]:
-        """The next token, int64 `[1]` on the device and as a number.
-
-        The check for NaN travels in the same read as the token, so that a GPU waits only once.
-        """
-        logits = logits.float()
-        token = choose_token(torch.nan_to_num(logits, nan=0.0), self.sampling, seen, self.generator)
-        chosen, broken = torch.cat([token, logits.isnan().any().view(1).long()]).tolist()
-        if broken:
-            raise OperatorError(
-                f"The model's output is not a number (NaN) at token {len(self.tokens) + 1}.",
-                "Try the 16-bit model; if that works, quantize again with finer groups or more bits.",
-            )
-        return token, chosen
+    def _read(self, chooser: Chooser) -> int:
+        ((chosen, bad),) = chooser.take()
+        if not bad:
+            return chosen
+        raise not_a_number(len(self.answer.tokens) + 1, self.steps.first_nan())
 
     def _take(self, token: int, began: float) -> StopReason | None:
         """Book one token: its text goes out; returns why the generation ends here, or None."""
-        self.tokens.append(token)
-        count = len(self.tokens)
-        ended = token in self.inputs.end_tokens
-        text = self.stops.add("" if ended else self.detokenizer.add(token))
-        reason: StopReason | None = None
-        if ended:
-            reason = "end"
-        elif self.stops.stopped:
-            reason = "stop_string"
-        elif count >= self.limit:
-            reason = self.limit_reason
-        elif self.stop():
-            reason = "stopped"
-        if reason is not None and reason != "stop_string":
-            text += self.stops.add(self.detokenizer.finish()) + self.stops.finish()
-        self.text.append(text)
+        text, reason = self.answer.take(token, self.stop)
         if text or reason is not None:
+            count = len(self.answer.tokens)
             elapsed = time.perf_counter() - began
             self.on_tokens(text, count, (count - 1) / elapsed if count > 1 and elapsed > 0 else None)
         return reason
@@ -228,14 +166,18 @@ class _Decoder:
         first = watch.seconds(start, tokens[0] if tokens else filled)
         decode = watch.seconds(*tokens) if tokens else 0.0
         return Generation(
-            text="".join(self.text),
-            token_ids=tuple(self.tokens),
+            text=self.answer.text,
+            token_ids=tuple(self.answer.tokens),
             prompt_tokens=len(self.prompt),
             ttft_ms=first * 1000,
-            prefill_tok_s=len(self.prompt) / prefill if prefill > 0 else 0.0,
-            decode_tok_s=(len(self.tokens) - 1) / decode if len(self.tokens) > 1 and decode > 0 else None,
+            prefill_tok_s=(len(self.prompt) - self.reused) / prefill if prefill > 0 else 0.0,
+            decode_tok_s=(len(self.answer.tokens) - 1) / decode
+            if len(self.answer.tokens) > 1 and decode > 0
+            else None,
             peak_bytes=peak_bytes(self.inputs.device),
             stop_reason=reason,
             seed=self.sampling.seed,
             cache_bytes=self.steps.cache_bytes(),
+            reused_tokens=self.reused,
+            cache_tokens=self.steps.cache_tokens,
         )

@@ -12,33 +12,50 @@ from torch import Tensor
 
 from fqconsole.errors import MALFORMED, OperatorError, UsageError
 from fqconsole.generation import options
-from fqconsole.generation.decoding import DecodeInputs, Generation, OnTokens, generate_tokens, warm_up
+from fqconsole.generation.answer import Generation
+from fqconsole.generation.batch import LARGEST_BATCH, BatchSteps, generate_together
+from fqconsole.generation.decoding import DecodeInputs, OnTokens, generate_tokens, warm_up
 from fqconsole.generation.device import fitting_threads, release
 from fqconsole.generation.loading import BytesProgress, LoadedModel, load_model
 from fqconsole.generation.prompt import Message, has_chat_template, load_tokenizer, render
+from fqconsole.generation.scratch import Scratch
+from fqconsole.generation.static_cache import reserve
+from fqconsole.generation.steps import DecoderSteps, ModuleSteps, Steps
 from fqconsole.generation.wide_head import wide_head
 from quantizer.device import resolve_device
 
 DEFAULT_CONTEXT = 8192
+KV_BITS = (16, 8)
 PLAIN_WARM_UP = (16,)
 FUSED_WARM_UP = (2100, 600, 200, 100, 50, 25, 16)  # one for each kernel that the number of rows chooses
 
 
 def open_session(
-    path: Path, *, device: str = "auto", context: int | None = None, on_progress: BytesProgress | None = None
+    path: Path,
+    *,
+    device: str = "auto",
+    context: int | None = None,
+    kv_bits: int = 16,
+    on_progress: BytesProgress | None = None,
+    answers: bool = True,
 ) -> "Session":
     """Load the quantized or 16-bit model in folder `path` and warm it up.
 
-    `context` None: min(8192, the model's maximum). `on_progress(done, total)` is told stored bytes while
-    loading. Raises UsageError for a device or context that can't be had, OperatorError for a model that can't
-    be loaded, torch.OutOfMemoryError when the device is too small.
+    `context` None: min(8192, the model's maximum). `kv_bits` 8: keys and values are kept as int8 with a scale
+    for each head and token. `on_progress(done, total)` is told stored bytes while loading. `answers` False:
+    for `logits` alone, no memory is taken for keys and values. Raises UsageError for a device, context or
+    width that can't be had, OperatorError for a model that can't be loaded, DeviceError when the keys and
+    values of the context have no room, torch.OutOfMemoryError when the weights have none.
     """
+    if kv_bits not in KV_BITS:
+        raise UsageError(f"Keys and values can't be kept in {kv_bits} bits.", "Use 16 or 8.")
     started = time.perf_counter()
     place = resolve_device(device)
     tokenizer = load_tokenizer(path)
     loaded = load_model(path, place, on_progress)
-    session = Session(path, place, loaded, tokenizer, context)
-    session.warm_up()
+    session = Session(path, place, loaded, tokenizer, context, kv_bits)
+    if answers:
+        session.warm_up()
     session.load_seconds = time.perf_counter() - started
     return session
 
@@ -46,8 +63,14 @@ def open_session(
 class Session:
     """A loaded model. Not for use from two threads at once; a failed generation leaves it usable."""
 
-    def __init__(
-        self, path: Path, device: torch.device, loaded: LoadedModel, tokenizer: Any, context: int | None
+    def __init__(  # noqa: PLR0917 - open_session alone calls it
+        self,
+        path: Path,
+        device: torch.device,
+        loaded: LoadedModel,
+        tokenizer: Any,
+        context: int | None,
+        kv_bits: int = 16,
     ) -> None:
         text_config = loaded.config.get_text_config()
         self.path = path
@@ -56,14 +79,25 @@ class Session:
         self.precision = loaded.precision
         self.dtype = loaded.dtype
         self.weights_bytes = loaded.weights_bytes
-        self.matmul_path = loaded.path
+        ours = loaded.decoder is not None
+        self.matmul_path = loaded.path if ours else f"{loaded.path}, transformers' forward"
         self.vocab_size = int(text_config.vocab_size)
         self.tokenizer = tokenizer
         self.has_chat_template = has_chat_template(tokenizer)
         self.max_context = _longest_context(text_config)
         self.context = _choose_context(context, self.max_context)
         self.load_seconds = 0.0
+        self.kv_bits = kv_bits
         self._model: Any = loaded.model
+        self._decoder = loaded.decoder
+        self._steps: Steps | None = None
+        self._scratch: Scratch | None = None
+        if kv_bits != KV_BITS[0] and self._decoder is None:
+            raise UsageError(
+                f"A {loaded.config.model_type} model runs through transformers' forward, which keeps keys "
+                "and values in 16 bits.",
+                "Leave the width of keys and values at 16.",
+            )
         self.end_tokens = _end_tokens(path, text_config, tokenizer)
 
     def render(
@@ -91,15 +125,43 @@ class Session:
         if wrong:
             raise UsageError(wrong)
         self._check_room(ids)
-        inputs = DecodeInputs(
-            model=self._opened(),
-            device=self.torch_device,
-            context=self.context,
-            end_tokens=self.end_tokens,
-            decode_ids=self._decode,
-        )
+        steps = self._ready()
         with fitting_threads(self.torch_device, self.weights_bytes):
-            return generate_tokens(inputs, ids, options.with_seed(sampling), stop, on_tokens)
+            return generate_tokens(
+                self._inputs(), steps, ids, options.with_seed(sampling), stop=stop, on_tokens=on_tokens
+            )
+
+    def generate_batch(
+        self,
+        prompts: Sequence[list[int]],
+        sampling: options.Sampling,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> list[Generation]:
+        """Continue up to 64 prompts of any lengths at once; blocks until the last answer ends.
+
+        Each is sampled as it would be alone with this seed. Models that run through transformers' forward
+        answer one after the other. Raises as `generate` does; the memory for keys and values of all texts is
+        taken for this call alone.
+        """
+        wrong = options.problem(sampling)
+        if wrong:
+            raise UsageError(wrong)
+        if len(prompts) > LARGEST_BATCH:
+            raise UsageError(
+                f"{len(prompts)} prompts are too many at once.", f"Give at most {LARGEST_BATCH}."
+            )
+        for ids in prompts:
+            self._check_room(ids)
+        sampling = options.with_seed(sampling)
+        if self._decoder is None or not prompts:
+            return [self.generate(ids, sampling, stop=stop) for ids in prompts]
+        self._opened()
+        longest = max(min(self.context, len(ids) + sampling.max_new_tokens) for ids in prompts)
+        cache = reserve(self._decoder, len(prompts), longest, self.kv_bits, self.weights_bytes)
+        steps = BatchSteps(self._decoder, cache)
+        with torch.inference_mode(), fitting_threads(self.torch_device, self.weights_bytes):
+            return generate_together(self._inputs(), steps, prompts, sampling, stop)
 
     def logits(self, ids: Tensor) -> Tensor:
         """Logits float32 `[B, T, V]` on the session's device for tokens int64 `[B, T]`, without a cache.
@@ -107,18 +169,23 @@ class Session:
         The head's product is made in float32, not rounded to 16 bits: these logits are for measuring.
         """
         model = self._opened()
+        if self._decoder is not None:
+            if self._scratch is None:
+                self._scratch = Scratch(self._decoder)
+            with torch.inference_mode():
+                return self._scratch.logits(ids.to(self.torch_device))
         with torch.inference_mode(), wide_head(model):
             out: Tensor = model(input_ids=ids.to(self.torch_device), use_cache=False).logits
             return out.float()
 
     def warm_up(self) -> None:
         """Run short prompts and one step: compiling kernels is not part of the first answer's time."""
-        lengths = FUSED_WARM_UP if self.matmul_path == "triton" else PLAIN_WARM_UP
-        warm_up(self._opened(), self.torch_device, [min(length, self.context - 1) for length in lengths])
+        lengths = FUSED_WARM_UP if self.matmul_path.startswith("triton") else PLAIN_WARM_UP
+        warm_up(self._ready(), self.torch_device, [min(length, self.context - 1) for length in lengths])
 
     def close(self) -> None:
         """Give the memory back; the session can't be used any more."""
-        self._model = None
+        self._model = self._decoder = self._steps = self._scratch = None
         gc.collect()
         release(self.torch_device)
 
@@ -132,6 +199,37 @@ class Session:
         if self._model is None:
             raise OperatorError(f"The session on {self.path} is closed.", "Open it again.")
         return self._model
+
+    @property
+    def forward(self) -> str:
+        """Whose forward runs: "fqconsole" for the families that it knows, "transformers" for all others."""
+        return "transformers" if self._decoder is None else "fqconsole"
+
+    def resize(self, context: int) -> None:
+        """Go on with a longer or shorter context; the text so far is forgotten.
+
+        Raises as `open_session` does; the session then has no context, and takes another one.
+        """
+        self.context = _choose_context(context, self.max_context)
+        self._steps = None
+        gc.collect()
+        release(self.torch_device)
+        self._ready()
+
+    def _inputs(self) -> DecodeInputs:
+        return DecodeInputs(self.torch_device, self.context, self.end_tokens, self._decode)
+
+    def _ready(self) -> Steps:
+        """What takes a text further, its memory taken."""
+        model = self._opened()
+        if self._steps is None:
+            if self._decoder is None:
+                self._steps = ModuleSteps(model, self.torch_device)
+            else:
+                self._steps = DecoderSteps(
+                    self._decoder, reserve(self._decoder, 1, self.context, self.kv_bits, self.weights_bytes)
+                )
+        return self._steps
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(

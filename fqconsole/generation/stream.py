@@ -37,8 +37,8 @@ class Stream:
     branch: Tensor | None = None
     after: RowNorm | None = None
 
-    def rows(self, rows: Tensor) -> "Stream":
-        """The stream of some tokens alone, int64 `[R]`."""
+    def rows(self, rows: Tensor | slice) -> "Stream":
+        """The stream of some tokens alone, by number int64 `[R]` or as a slice."""
         branch = None if self.branch is None else self.branch[rows]
         return Stream(self.hidden[rows], branch, self.after)
 

@@ -9,7 +9,7 @@ from fqconsole.fit import preview
 from fqconsole.fit.capacity import Capacity, capacity_here, host_capacity
 from fqconsole.fit.probe import probed
 from fqconsole.generation import Session
-from fqconsole.generation.decoding import Generation
+from fqconsole.generation.answer import Generation
 from fqconsole.gpus import GpuSnapshot, open_gpus
 from fqconsole.jobs.memory_peak import device_index
 from fqconsole.jobs.messages import MemoryMeasured
@@ -56,8 +56,9 @@ class AnswerMemory:
         ]
 
     def _expected(self, result: Generation) -> dict[str, int]:
-        """The preview's terms for the tokens that were kept, with the activations of the prompt."""
-        kept = result.prompt_tokens + max(0, len(result.token_ids) - 1)
+        """The preview's terms for the tokens that there is a cache for, with the activations of the prompt."""
+        grown = result.prompt_tokens + max(0, len(result.token_ids) - 1)
+        kept = result.cache_tokens or grown
         try:
             here = self._capacity()
             whole, prompt = (

@@ -19,7 +19,8 @@ def test_weights_and_cache_are_as_predicted(name, bits):
 
 
 def test_every_combination_has_a_shape_and_there_are_enough():
-    from benchmarks.fit import COMBINATIONS, SHAPES
+    from benchmarks._shapes import SHAPES
+    from benchmarks.fit import COMBINATIONS
 
     assert len(COMBINATIONS) >= 12
-    assert {name for name, *_ in COMBINATIONS} == set(SHAPES)
+    assert {name for name, *_ in COMBINATIONS} <= set(SHAPES)
