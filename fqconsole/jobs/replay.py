@@ -18,11 +18,13 @@ from fqconsole.jobs.messages import (
     Resume,
     Resumed,
     Send,
+    StartEndpoint,
     StartSession,
     Stop,
 )
 from fqconsole.jobs.recording import Entry, RecordedJob, read_recording
 
+SESSIONS = (StartSession, StartEndpoint)
 LONGEST_WAIT = 10.0  # seconds: a recording may hold a coffee break, a demonstration should not
 NOTHING_MORE = (
     "This is a recording: nothing more was asked in it.",
@@ -55,7 +57,7 @@ class Replay:
         self._cancelled = False
         self._code = 0
         self._runs = {getattr(job.start, "run_id", ""): getattr(request or job.start, "run_id", "")}
-        self._open = "" if isinstance(job.start, StartSession) else next(iter(self._runs.values()))
+        self._open = "" if isinstance(job.start, SESSIONS) else next(iter(self._runs.values()))
         self.asked: list[Request] = []
 
     @classmethod
@@ -74,7 +76,7 @@ class Replay:
                 continue
             async for event in self._in_time(entry):
                 yield event
-        if isinstance(self._job.start, StartSession) and self._clock is not None:
+        if isinstance(self._job.start, SESSIONS) and self._clock is not None:
             async for event in self._refusals():
                 yield event
         if self._cancelled and self._open:

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -74,6 +75,12 @@ class Terminal:
             self._read(0.2)
             assert time.monotonic() < deadline, (words, self.output[-3000:])
         self._seen = self.output.index(words, self._seen) + len(words)
+
+    def resize(self, lines: int, columns: int) -> None:
+        """Another size, told as a terminal tells it."""
+        termios.tcsetwinsize(self.slave, (lines, columns))
+        self._screen.resize(lines, columns)
+        self.process.send_signal(signal.SIGWINCH)
 
     def send(self, keys: bytes) -> None:
         os.write(self.master, keys)
