@@ -95,12 +95,20 @@ class KeyValueCache:
         `positions` int `[T]`, below 0: not stored; `rows` int `[T]` the sequence of each token, None: token t
         is of sequence t. In plain torch; waits for the device.
         """
-        rows = torch.arange(len(positions), device=positions.device) if rows is None else rows
-        stored = positions >= 0
-        if not bool(stored.all()):
-            keys, positions, rows = keys[stored], positions[stored], rows[stored]
-            values = None if values is None else values[stored]
-        place = (rows, slice(None), positions % self.capacity)
+        place: tuple[int | Tensor, slice, int | Tensor]
+        if len(positions) == 1:  # a decode step of one text: numbers are looked up sooner than tensors
+            position = int(positions[0])
+            if position < 0:
+                return
+            place = (0 if rows is None else int(rows[0]), slice(None), position % self.capacity)
+            keys, values = keys[0], None if values is None else values[0]
+        else:
+            rows = torch.arange(len(positions), device=positions.device) if rows is None else rows
+            stored = positions >= 0
+            if not bool(stored.all()):
+                keys, positions, rows = keys[stored], positions[stored], rows[stored]
+                values = None if values is None else values[stored]
+            place = (rows, slice(None), positions % self.capacity)
         if self.scales is None:
             self.keys[place] = keys.to(self.keys.dtype)
             if self.values is not None and values is not None:

@@ -87,17 +87,16 @@ def rotate_and_store_plain(
 ) -> Tensor:
     """The same in plain torch."""
     kv_heads, width = cache.keys.shape[1], cache.keys.shape[3]
-    q, k, v = qkv.split((heads * width, kv_heads * width, kv_heads * cache.value_dim), -1)
-    whole = q_norm is not None and q_norm.shape[0] != width
-    q = normed_heads(q, heads, q_norm, eps, kind, whole)
-    k = normed_heads(k, kv_heads, k_norm, eps, kind, whole)
+    both, v = qkv.split(((heads + kv_heads) * width, kv_heads * cache.value_dim), -1)
+    both = both.view(-1, heads + kv_heads, width)
+    if q_norm is not None and k_norm is not None:
+        q, k = both.split((heads, kv_heads), 1)
+        both = torch.cat((normed_heads(q, q_norm, eps, kind), normed_heads(k, k_norm, eps, kind)), 1)
     if cos is not None and sin is not None:
-        of_token = positions.clamp(min=0)
-        angles = (cos[of_token, None], sin[of_token, None])
-        q = rotate(q, *angles, interleaved=interleaved).to(qkv.dtype)
-        k = rotate(k, *angles, interleaved=interleaved)
-    cache.write(k, v.unflatten(-1, (kv_heads, -1)), positions, rows)
-    return q
+        both = rotate(both, *angles_of(cos, sin, positions), interleaved=interleaved)
+    queries: Tensor = both[:, :heads].to(qkv.dtype)
+    cache.write(both[:, heads:], v.view(-1, kv_heads, cache.value_dim), positions, rows)
+    return queries
 
 
 def rotate_and_store_latent(
@@ -160,8 +159,7 @@ def rotate_and_store_latent_plain(
     shared, others = latent.split((cache.latent, latent.shape[1] - cache.latent), -1)
     if weight is not None:
         shared = normed_rows(shared, weight, None, eps, kind)
-    of_token = positions.clamp(min=0)
-    angles = (cos[of_token, None], sin[of_token, None])
+    angles = angles_of(cos, sin, positions)
     queries[..., cache.latent :] = rotate(q, *angles, interleaved=interleaved).to(queries.dtype)
     others = rotate(others[:, None], *angles, interleaved=interleaved)
     cache.write(torch.cat((shared[:, None].to(others.dtype), others), -1), None, positions, rows)
@@ -181,26 +179,30 @@ def check_angles(
         raise ValueError(f"angles {list(cos.shape)} and {list(sin.shape)} do not fit heads of {width}")
 
 
-def normed_heads(
-    x: Tensor, heads: int, weight: Tensor | None, eps: float, kind: NormKind, whole: bool
-) -> Tensor:
-    """x `[T, heads D]` → `[T, heads, D]`, normed by head or as a whole."""
-    if weight is None:
-        return x.view(x.shape[0], heads, -1)
-    if whole:
-        return normed_rows(x, weight, None, eps, kind).view(x.shape[0], heads, -1)
-    return normed_rows(x.view(x.shape[0], heads, -1), weight, None, eps, kind)
+def normed_heads(x: Tensor, weight: Tensor, eps: float, kind: NormKind) -> Tensor:
+    """x `[T, heads, D]` normed by head, weight `[D]`, or all heads together, weight `[heads D]`."""
+    if weight.shape[0] == x.shape[2]:
+        return normed_rows(x, weight, None, eps, kind)
+    return normed_rows(x.flatten(1), weight, None, eps, kind).view(x.shape)
+
+
+def angles_of(cos: Tensor, sin: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of both tables, for each token's heads to share."""
+    if len(positions) == 1:
+        position = max(0, int(positions[0]))
+        return cos[position], sin[position]
+    known = positions.clamp(min=0)
+    return cos[known, None], sin[known, None]
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
     """x `[..., D]`, cos and sin `[..., R/2]` that broadcast → float32 `[..., D]`."""
     pairs = cos.shape[-1]
     wide = x.float()
-    turned, rest = wide[..., : 2 * pairs], wide[..., 2 * pairs :]
+    turned, rest = wide.split((2 * pairs, x.shape[-1] - 2 * pairs), -1)
+    a, b = (turned[..., ::2], turned[..., 1::2]) if interleaved else turned.split((pairs, pairs), -1)
+    first = torch.addcmul(a * cos, b, sin, value=-1)
+    second = torch.addcmul(b * cos, a, sin)
     if interleaved:
-        a, b = turned[..., ::2], turned[..., 1::2]
-        parts = [torch.stack((a * cos - b * sin, b * cos + a * sin), -1).flatten(-2)]
-    else:
-        a, b = turned[..., :pairs], turned[..., pairs:]
-        parts = [a * cos - b * sin, b * cos + a * sin]
-    return torch.cat((*parts, rest), -1) if rest.shape[-1] or len(parts) > 1 else parts[0]
+        return torch.cat((torch.stack((first, second), -1).flatten(-2), rest), -1)
+    return torch.cat((first, second, rest), -1)
