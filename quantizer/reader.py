@@ -67,6 +67,10 @@ class StoredMatrix:
         scales = self._files.load(module + SCALE, device)
         return PackedMatrix(codes, scales, self.scheme.bits, self.scheme.group_size, self.shape[-1])
 
+    def load_scales(self, expert: int = 0) -> Tensor:
+        """The scales `[N, G]` of the matrix, or of one expert of a stack, without its codes."""
+        return self._files.load(self.modules[expert] + SCALE, "cpu")
+
     def _stack(self, end: str, device: torch.device | str) -> Tensor:
         first = self._files.load(self.modules[0] + end, device)
         stack = first.new_empty((len(self.modules), *first.shape))

@@ -4,6 +4,7 @@ from store.comparison import Cell, Comparison, ComparisonRow
 from store.errors import FilterError, StoreError, UnknownRunError
 from store.rows import GenerationRow, GpuSampleRow, MatrixRow, MemoryPair, MemoryRow, MetricRow, Run, RunRow
 from store.store import Store
+from store.task_scores import task_metrics
 from store.votes import Tally, VoteRow
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "Tally",
     "UnknownRunError",
     "VoteRow",
+    "task_metrics",
 ]

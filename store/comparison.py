@@ -12,6 +12,7 @@ from store.reading import read_run
 from store.rows import Run
 from store.run_ids import to_number, to_word, unknown
 from store.samples import Sample, completed
+from store.task_scores import label_of, lower_is_better, task_names, unit_of, with_errors
 from store.wording import UNKNOWN, Unit, show, show_change, show_precision
 
 Verdict = Literal["", "better", "worse", "same", "within noise"]
@@ -187,7 +188,8 @@ def _short(value: Any) -> str:
 
 def _measures(runs: list[Run], found: list[dict[str, Sample]]) -> list[ComparisonRow]:
     lines = []
-    for measure in _MEASURES:
+    found = [with_errors(known) for known in found]
+    for measure in (*_MEASURES, *map(_task_measure, task_names(found))):
         column = [known.get(measure.name) for known in found]
         if not any(sample is not None and sample.n for sample in column):
             continue
@@ -207,6 +209,12 @@ def _measures(runs: list[Run], found: list[dict[str, Sample]]) -> list[Compariso
             )
         )
     return lines
+
+
+def _task_measure(name: str) -> _Measure:
+    counts = unit_of(name) == "count"
+    better: Better = "" if counts else "lower" if lower_is_better(name) else "higher"
+    return _Measure(name, label_of(name), unit_of(name), better)
 
 
 def _cell(measure: _Measure, sample: Sample | None) -> Cell:

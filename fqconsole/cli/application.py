@@ -16,6 +16,7 @@ from fqconsole.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     fit,
     generate,
     gpus,
@@ -26,6 +27,7 @@ from fqconsole.cli import (
     replay,
     runs,
     serve,
+    serve_command,
     shot,
     verify,
 )
@@ -42,8 +44,10 @@ ORDER = (
     "quantize",
     "verify",
     "evaluate",
+    "export",
     "generate",
     "api",
+    "serve-command",
     "runs",
     "gpus",
     "demo",
@@ -82,8 +86,10 @@ application.command("plan")(plan.plan)
 application.command("quantize")(quantize.quantize)
 application.command("verify")(verify.verify)
 application.command("evaluate")(evaluate.evaluate)
+application.command("export")(export.export)
 application.command("generate")(generate.generate)
 application.command("api")(api.api)
+application.command("serve-command")(serve_command.serve_command)
 application.add_typer(runs.application, name="runs")
 application.command("gpus")(gpus.gpus)
 application.command("demo")(demo.demo)

@@ -33,16 +33,61 @@ def evaluate(
     max_tokens: Annotated[
         int, typer.Option(metavar="TOKENS", min=1, help="Score at most this much of the text.")
     ] = 32768,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Benchmarks of lm-evaluation-harness instead, on any model: piqa,copa; paper: FineQuant's.",
+        ),
+    ] = None,
+    task_path: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Of --tasks: a folder with more task files.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of --tasks: so many questions of each.")
+    ] = None,
+    fewshot: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Of --tasks: examples in each prompt. [default: the task's]"),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of --tasks: most sequences at a time.")
+    ] = None,
     device: Device = "auto",
     json: Json = False,
     events: Events = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure perplexity, KL divergence to the 16-bit model, and how often both choose the same token."""
+    from fqconsole.cli.benchmark_tasks import scores_page, task_scores
     from fqconsole.cli.run_store import open_store
 
     output = Output(json=json, quiet=quiet, events=events)
+    if tasks is not None and (reference is not None or text is not None):
+        raise UsageError(
+            "--tasks measures one model, without --reference and --text.",
+            "Run the tasks on the 16-bit model too, and compare the two runs.",
+        )
+    if tasks is None and (task_path, limit, fewshot, batch) != (None, None, None, None):
+        raise UsageError("--task-path, --limit, --fewshot and --batch belong to --tasks.", "Name tasks.")
     with open_store() as store:
+        if tasks is not None:
+            scores = task_scores(
+                store,
+                output,
+                checkpoint,
+                tasks=tasks,
+                task_path=task_path,
+                limit=limit,
+                fewshot=fewshot,
+                batch=batch,
+                device=device,
+            )
+            if json:
+                output.result(scores)
+            elif not events:
+                output.line(scores_page(scores))
+            return
         document = evaluated(
             store,
             output,

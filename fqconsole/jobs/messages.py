@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from fqconsole.evaluation.task_names import TaskScore
 from fqconsole.fit.probe import Probe
 from fqconsole.jobs.requests import (
     PROTOCOL,
@@ -23,10 +24,12 @@ from fqconsole.jobs.requests import (
     StartDownload,
     StartEndpoint,
     StartEvaluate,
+    StartExport,
     StartPlan,
     StartProbe,
     StartQuantize,
     StartSession,
+    StartTasks,
     StartVerify,
     Stop,
 )
@@ -49,6 +52,7 @@ __all__ = [
     "DownloadDone",
     "EvaluationDone",
     "Event",
+    "ExportDone",
     "GenerationDone",
     "GenerationStarted",
     "JobDone",
@@ -73,12 +77,15 @@ __all__ = [
     "StartDownload",
     "StartEndpoint",
     "StartEvaluate",
+    "StartExport",
     "StartPlan",
     "StartProbe",
     "StartQuantize",
     "StartSession",
+    "StartTasks",
     "StartVerify",
     "Stop",
+    "TasksDone",
     "TokensGenerated",
     "VerificationDone",
     "WorkerStarted",
@@ -242,6 +249,26 @@ class EvaluationDone(Event, frozen=True):
     seconds: float
 
 
+class TasksDone(Event, frozen=True):
+    """What benchmark tasks gave."""
+
+    run_id: str
+    scores: tuple[TaskScore, ...]
+    seconds: float
+    versions: dict[str, str]  # lm_eval, datasets
+
+
+class ExportDone(Event, frozen=True):
+    """The checkpoint stands in its other format."""
+
+    path: str
+    to: str
+    bytes: int
+    exact: bool  # every weight and scale as in the checkpoint
+    notes: tuple[str, ...]  # what is not, and what to know
+    seconds: float
+
+
 class CandidatesMeasured(Event, frozen=True):
     """The candidates of a model are measured; what `quantizer.measured` reads lies in `path`."""
 
@@ -308,8 +335,8 @@ class JobFailed(Event, frozen=True):
 AnyEvent = (
     WorkerStarted | PhaseStarted | Progress | PlanReady | MatrixDone | CheckpointWritten | SessionReady
     | GenerationStarted | TokensGenerated | GenerationDone | MemoryMeasured | EvaluationDone
-    | CandidatesMeasured | VerificationDone | ConfigDescribed | ProbeDone | DownloadDone | Paused | Resumed
-    | LogLine | JobDone | JobFailed
+    | TasksDone | ExportDone | CandidatesMeasured | VerificationDone | ConfigDescribed | ProbeDone
+    | DownloadDone | Paused | Resumed | LogLine | JobDone | JobFailed
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

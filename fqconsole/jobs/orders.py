@@ -20,10 +20,12 @@ from fqconsole.jobs.messages import (
     StartDownload,
     StartEndpoint,
     StartEvaluate,
+    StartExport,
     StartPlan,
     StartProbe,
     StartQuantize,
     StartSession,
+    StartTasks,
     StartVerify,
     Stop,
     decode_request,
@@ -33,6 +35,8 @@ AnyStart = (
     StartQuantize
     | StartPlan
     | StartEvaluate
+    | StartTasks
+    | StartExport
     | StartVerify
     | StartDescribe
     | StartProbe

@@ -18,11 +18,12 @@ from fqconsole.jobs.messages import (
     MemoryMeasured,
     PlanReady,
     SessionReady,
+    TasksDone,
     WorkerStarted,
     to_builtins,
 )
 from fqconsole.jobs.plan_summary import plan_summary
-from store import Store, UnknownRunError
+from store import Store, UnknownRunError, task_metrics
 
 COMMIT_SECONDS = 0.3  # rows that arrive within this time share one commit
 
@@ -51,6 +52,7 @@ class Recorder:
             GenerationDone: self._generation_done,
             MemoryMeasured: self._memory_measured,
             EvaluationDone: self._evaluation_done,
+            TasksDone: self._tasks_done,
             DownloadDone: self._download_done,
             JobDone: self._job_done,
             JobFailed: self._job_failed,
@@ -172,6 +174,16 @@ class Recorder:
     def _evaluation_done(self, event: EvaluationDone) -> None:
         names = ("perplexity", "reference_perplexity", "kl_divergence", "top1_agreement", "tokens", "seconds")
         self._store.add_metrics(event.run_id, {name: getattr(event, name) for name in names})
+
+    def _tasks_done(self, event: TasksDone) -> None:
+        metrics: dict[str, float] = {"seconds": event.seconds}
+        for score in event.scores:
+            metrics |= task_metrics(
+                score.task, score.metric, score.value, score.standard_error, questions=score.questions
+            )
+        self._store.add_metrics(event.run_id, metrics)
+        signatures = {score.metric: score.signature for score in event.scores if score.signature}
+        self._store.update_run(event.run_id, host={"harness": event.versions, **signatures})
 
     def _download_done(self, event: DownloadDone) -> None:
         self._store.update_run(event.run_id, path=event.path)

@@ -68,6 +68,30 @@ class StartEvaluate(Request, frozen=True):
     protocol: int = PROTOCOL
 
 
+class StartTasks(Request, frozen=True):
+    """Run benchmark tasks of lm-evaluation-harness on the model in `checkpoint_path`, quantized or not."""
+
+    run_id: str
+    checkpoint_path: str
+    tasks: tuple[str, ...]  # the harness's names, or the paper's
+    task_path: str | None = None  # a folder with more task files
+    limit: int | None = None  # questions of each task
+    fewshot: int | None = None  # examples in each prompt; None: the task's own number
+    batch: int | None = None  # sequences at a time; None: as many as are comfortable
+    device: Device = "auto"
+    protocol: int = PROTOCOL
+
+
+class StartExport(Request, frozen=True):
+    """Write `checkpoint_path` in another format to `out`. It leaves no run."""
+
+    checkpoint_path: str
+    out: str
+    to: str  # what `quantizer.export.FORMATS` lists
+    inexact: bool = False  # also where the format can't hold every value as it is
+    protocol: int = PROTOCOL
+
+
 class StartVerify(Request, frozen=True):
     """Check every checksum of `checkpoint_path` and make some of it again from its source, or all.
 
@@ -162,6 +186,6 @@ class Cancel(Request, frozen=True):
 
 AnySession = StartSession | StartEndpoint  # what takes prompts until it is told to end
 AnyRequest = (
-    StartQuantize | StartPlan | StartEvaluate | StartVerify | StartDescribe | StartProbe | StartDownload
-    | StartSession | StartEndpoint | Send | Stop | Pause | Resume | Cancel
+    StartQuantize | StartPlan | StartEvaluate | StartTasks | StartExport | StartVerify | StartDescribe
+    | StartProbe | StartDownload | StartSession | StartEndpoint | Send | Stop | Pause | Resume | Cancel
 )  # fmt: skip

@@ -15,7 +15,7 @@ from fqconsole import paths
 from fqconsole.endpoints.address import is_address, parse_address
 from fqconsole.generation.options import Sampling
 from fqconsole.jobs.checkpoint_identity import identify
-from fqconsole.jobs.messages import Send, StartDownload, StartEvaluate, StartQuantize
+from fqconsole.jobs.messages import Send, StartDownload, StartEvaluate, StartQuantize, StartTasks
 from quantizer.methods import DEFAULT_MODE
 from quantizer.plan import Granularity
 from quantizer.scheme import group_word
@@ -107,6 +107,40 @@ def begin_evaluate(
         predicted_gpu=predicted_gpu,
     )
     return StartEvaluate(run_id=run_id, **options)
+
+
+def begin_tasks(
+    store: Store,
+    *,
+    checkpoint_path: str | Path,
+    tasks: Sequence[str],
+    task_path: str | Path | None = None,
+    limit: int | None = None,
+    fewshot: int | None = None,
+    batch: int | None = None,
+    device: str = "auto",
+    model_id: str | None = None,
+) -> StartTasks:
+    """An evaluate run of benchmark tasks, on a quantized or a 16-bit model."""
+    options: dict[str, Any] = {
+        "checkpoint_path": place(checkpoint_path),
+        "tasks": tuple(tasks),
+        "task_path": None if task_path is None else place(task_path),
+        "limit": limit,
+        "fewshot": fewshot,
+        "batch": batch,
+        "device": device,
+    }
+    run_id = _begin_on_checkpoint(
+        store,
+        "evaluate",
+        checkpoint_path,
+        model_id=model_id,
+        options={**options, "tasks": ",".join(tasks)},
+        predicted=None,
+        predicted_gpu=None,
+    )
+    return StartTasks(run_id=run_id, **options)
 
 
 def begin_generate(

@@ -12,11 +12,13 @@ from fqconsole.jobs.messages import (
     StartDescribe,
     StartDownload,
     StartEndpoint,
+    StartExport,
     StartProbe,
     WorkerStarted,
 )
 from fqconsole.jobs.orders import AnyStart
 
+UNPLACED = StartDownload | StartDescribe | StartExport | StartProbe
 PACKAGES = ("fqconsole", "torch", "triton", "transformers")
 
 
@@ -26,10 +28,10 @@ def introduction(request: AnyStart | None) -> WorkerStarted:
     Raises UsageError where the request names a device that is not here.
     """
     device, name = "cpu", cpu_name()
-    # A probe measures what loading torch takes; the other two compute nothing.
+    # A probe measures what loading torch takes; the others compute nothing on a GPU.
     if isinstance(request, StartEndpoint):
         device, name = "remote", request.url
-    elif request is not None and not isinstance(request, StartDownload | StartDescribe | StartProbe):
+    elif request is not None and not isinstance(request, UNPLACED):
         device, name = _torch_device(request.device)
     return WorkerStarted(
         t=time.time(),

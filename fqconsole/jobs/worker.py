@@ -27,10 +27,12 @@ from fqconsole.jobs.messages import (
     StartDownload,
     StartEndpoint,
     StartEvaluate,
+    StartExport,
     StartPlan,
     StartProbe,
     StartQuantize,
     StartSession,
+    StartTasks,
     StartVerify,
 )
 from fqconsole.jobs.orders import AnyStart, Orders, ProtocolError, obey_signals
@@ -53,6 +55,8 @@ TASKS: dict[type, str] = {
     StartQuantize: "fqconsole.jobs.tasks.quantize",
     StartPlan: "fqconsole.jobs.tasks.plan",
     StartEvaluate: "fqconsole.jobs.tasks.evaluate",
+    StartTasks: "fqconsole.jobs.tasks.benchmark",
+    StartExport: "fqconsole.jobs.tasks.export",
     StartVerify: "fqconsole.jobs.tasks.verify",
     StartDescribe: "fqconsole.jobs.tasks.describe",
     StartProbe: "fqconsole.jobs.tasks.probe",

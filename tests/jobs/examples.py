@@ -1,5 +1,6 @@
 """One example of every message: what the golden files hold."""
 
+from fqconsole.evaluation.task_names import TaskScore
 from fqconsole.fit.probe import Probe
 from fqconsole.generation.options import Sampling
 from fqconsole.jobs import messages as m
@@ -49,6 +50,8 @@ REQUESTS = (
     m.StartEvaluate(
         run_id="r0043", checkpoint_path="/checkpoints/demo-int4", reference_path="/models/demo", window=256
     ),
+    m.StartTasks(run_id="r0046", checkpoint_path="/checkpoints/demo-int4", tasks=("piqa", "copa"), limit=100),
+    m.StartExport(checkpoint_path="/checkpoints/demo-int4", out="/exports/demo.gguf", to="gguf"),
     m.StartPlan(model_id="demo", model_path="/models/demo", bits=4),
     m.StartVerify(checkpoint_path="/checkpoints/demo-int4", every=True),
     m.StartDescribe(config={"model_type": "llama", "hidden_size": 64}),
@@ -149,6 +152,25 @@ EVENTS = (
     ),
     m.MemoryMeasured(t=T, run_id="r0045", gpu=0, term="total", bytes=2**30),
     m.CandidatesMeasured(t=T, path="/cache/plans/demo-0123456789abcdef.json", seconds=2.5),
+    m.TasksDone(
+        t=T,
+        run_id="r0046",
+        scores=(
+            TaskScore("piqa", "acc", 0.75, 0.025, True, 100),
+            TaskScore("wmt16-de-en", "bleu", 31.5, None, True, 100),
+        ),
+        seconds=12.5,
+        versions={"lm_eval": "0.4.13", "datasets": "5.2.0"},
+    ),
+    m.ExportDone(
+        t=T,
+        path="/exports/demo.gguf",
+        to="gguf",
+        bytes=2468736,
+        exact=False,
+        notes=("Scales are float16 in this format.",),
+        seconds=0.5,
+    ),
     m.VerificationDone(
         t=T,
         verification=Verification(
