@@ -265,6 +265,11 @@ def padded(columns: int) -> int:
     return max(SMALLEST_DOT, int(triton.next_power_of_2(columns)))
 
 
+def factors(scale: float, softcap: float | None) -> tuple[float, float]:
+    """What the kernels multiply a score with, towards powers of two, and the cap."""
+    return float(scale * LOG2_E if softcap is None else scale), float(softcap or 1.0)
+
+
 def parts_of(programs: int, capacity: int, block: int, multiprocessors: int) -> int:
     """Parts of the context, so that every multiprocessor has work; at least a block each."""
     wanted = -(-PROGRAMS * multiprocessors // programs)
@@ -305,7 +310,7 @@ def attend_on_gpu(
         launch(
             (parts, programs, batch), kinds(q, cache.keys, cache.values, lengths, sinks),
             q, cache.keys, cache.values, key_scales, value_scales, lengths, sinks, out, sums, marks,
-            capacity, window or NO_WINDOW, scale if softcap is not None else scale * LOG2_E, softcap or 1.0,
+            capacity, window or NO_WINDOW, *factors(scale, softcap),
         )  # fmt: skip
         if parts > 1:
             blocks = -(-value_dim // min(MERGE_COLUMNS, padded(value_dim)))

@@ -297,13 +297,16 @@ def choose_on_gpu(
         mark=seen is not None,
     )  # fmt: skip
     noise = None if noise is None else noise.contiguous()
+    kind = kinds(
+        logits, noise, seen, filters.temperature, filters.penalty, filters.top_k, filters.top_p, filters.min_p
+    )
     with on(logits):
         survey_launch(gpu, **common)(
-            (slices, rows, 1), kinds(logits, noise, seen),
+            (slices, rows, 1), kind,
             logits, noise, seen, filters.temperature, filters.penalty, floats, ints, vocabulary,
         )  # fmt: skip
         settle(
-            (rows, 1, 1), kinds(logits, noise, seen),
+            (rows, 1, 1), kind,
             logits, noise, seen, filters.temperature, filters.penalty, filters.top_k, filters.top_p,
             filters.min_p, floats, ints, tokens, bad.view(torch.uint8), vocabulary, slices,
         )  # fmt: skip

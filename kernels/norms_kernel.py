@@ -131,6 +131,6 @@ def norm_on_gpu(
     with on(x):
         launch(
             (x.numel() // width, 1, 1), kinds(x, residual, before, weight, bias, normed, total),
-            x, residual, before, weight, bias, normed, total, eps,
+            x, residual, before, weight, bias, normed, total, float(eps),
         )  # fmt: skip
     return normed, total

@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.attention_kernel import LOG2_E, NO_WINDOW, SMALLEST_DOT, dot, operand, padded, tanh
+from kernels.attention_kernel import NO_WINDOW, SMALLEST_DOT, dot, factors, operand, padded, tanh
 from kernels.fragments import launch_next, round_to, wait_for_previous
 from kernels.key_values import KeyValueCache
 from kernels.launch import Launch
@@ -180,6 +180,6 @@ def attend_prompt_on_gpu(
         launch(
             (-(-rows // block), heads, 1), kinds(q, cache.keys, cache.values, sinks),
             q, cache.keys, cache.values, key_scales, value_scales, sinks, out, rows, first, row, capacity,
-            window or NO_WINDOW, scale if softcap is not None else scale * LOG2_E, softcap or 1.0,
+            window or NO_WINDOW, *factors(scale, softcap),
         )  # fmt: skip
     return out

@@ -339,7 +339,7 @@ def rotate_and_store_on_gpu(
             (qkv.shape[0], heads + 2 * kv_heads, 1),
             kinds(qkv, cos, sin, positions, rows, q_norm, k_norm, cache.keys, cache.values),
             qkv, cos, sin, positions, rows, q_norm, k_norm, q, cache.keys, cache.values, key_scales,
-            value_scales, capacity, eps,
+            value_scales, capacity, float(eps),
         )  # fmt: skip
     return q
 
@@ -374,5 +374,5 @@ def rotate_and_store_latent_on_gpu(
             kinds(q, latent, cos, sin, positions, rows, weight, queries, cache.keys),
             q, latent, cos.contiguous(), sin.contiguous(), positions, rows, weight, queries, cache.keys,
             key_scales, value_scales, cache.capacity, q.stride(0), q.stride(1), latent.stride(0),
-            queries.stride(0), queries.stride(1), eps,
+            queries.stride(0), queries.stride(1), float(eps),
         )  # fmt: skip

@@ -5,6 +5,7 @@ name is answered with the names of all cases.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,7 @@ POINTERS = {
     "top_k_ptr": "*i32", "top_p_ptr": "*fp32", "min_p_ptr": "*fp32", "floats_ptr": "*fp32",
     "ints_ptr": "*i32", "tokens_ptr": "*i64", "bad_ptr": "*u8", "expert_ptr": "*i32", "weight_ptr": "*fp32",
 }  # fmt: skip
+EARLY = re.compile(r"(?:ld|st|red|atom)\.global|cp\.async|cp\.reduce")
 CODES = {"keys_ptr": "*i8", "values_ptr": "*i8"}
 
 
@@ -123,7 +125,10 @@ CASES: dict[str, Callable[[Gpu], Compiled]] = {
 
 
 def report_of(name: str, capability: int) -> dict[str, Any]:
-    """What the compiled kernel uses; `stack` and `local` are register spills."""
+    """What the compiled kernel uses; `stack` and `local` are register spills.
+
+    `too_early` counts what touches memory before the kernel ahead is through.
+    """
     launch, changed = CASES[name](Gpu(capability))
     types = FLOATS | POINTERS | changed
     kernel = launch.kernel
@@ -148,7 +153,7 @@ def report_of(name: str, capability: int) -> dict[str, Any]:
         "shared": compiled.metadata.shared,
         "stores": ptx.count("st.global"),
         "dependent_launches": ptx.count("griddepcontrol.wait"),
-        "narrow_copies": ptx.count("cp.async.ca.shared.global"),
+        "too_early": len(EARLY.findall(ptx.partition("griddepcontrol.wait")[0])),
     }
 
 

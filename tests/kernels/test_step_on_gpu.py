@@ -1,4 +1,3 @@
-# ruff: noqa: PLR0917 — a case has as many parts as it has
 """The kernels between the matmuls on a real GPU: the interpreter's checks, larger shapes, and CUDA graphs."""
 
 import importlib
