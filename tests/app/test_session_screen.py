@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from textual import events
 from textual.geometry import Offset
 from textual.selection import Selection
 from textual.widgets import Input
@@ -76,6 +77,14 @@ async def test_while_an_answer_is_written_enter_sends_nothing(on_stage):
         await driver.keys("enter")
         assert len(driver.stage.first.sends) == 1
         assert driver.prompt == "another"
+
+
+async def test_enter_right_behind_the_last_letter_sends_all_of_them(on_stage):
+    async with on_stage(prompt="") as driver:
+        for key in (*"abc", "enter"):
+            driver.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await driver.settle()
+        assert [send.prompt for send in driver.stage.first.sends] == ["abc"]
 
 
 async def test_f5_answers_again_and_f6_edits_the_last(on_stage):

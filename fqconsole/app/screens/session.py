@@ -244,11 +244,14 @@ class SessionScreen(ComparingScreen):
 
     # what the operator does
 
-    async def action_send(self) -> None:
-        if self._choice is None:
-            if self._latest is not None:
-                self.post_message(SessionWanted(self._latest))
-            return
+    def action_send(self) -> None:
+        if self._choice is not None:
+            # Enter comes here at once, while letters typed just before may still wait for the field.
+            self._prompt.call_later(self._send)
+        elif self._latest is not None:
+            self.post_message(SessionWanted(self._latest))
+
+    def _send(self) -> None:
         text = self._prompt.text
         if not text.strip():
             self._prompt.focus()
