@@ -28,6 +28,7 @@ from fqconsole.cli import (
     runs,
     serve,
     serve_command,
+    serve_command,
     shot,
     verify,
 )
@@ -47,6 +48,7 @@ ORDER = (
     "export",
     "generate",
     "api",
+    "serve-command",
     "serve-command",
     "runs",
     "gpus",
@@ -89,6 +91,7 @@ application.command("evaluate")(evaluate.evaluate)
 application.command("export")(export.export)
 application.command("generate")(generate.generate)
 application.command("api")(api.api)
+application.command("serve-command")(serve_command.serve_command)
 application.command("serve-command")(serve_command.serve_command)
 application.add_typer(runs.application, name="runs")
 application.command("gpus")(gpus.gpus)
