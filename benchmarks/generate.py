@@ -1,15 +1,20 @@
-"""Tokens per second of the built-in models, or of random weights at real shapes, at each precision.
+"""Tokens per second against the limit that memory sets, at each precision.
 
-    python -m benchmarks.generate [--models demo demo-moe] [--device auto] [--json]
-    python -m benchmarks.generate --synthetic llama-8b          # needs a GPU
+    python -m benchmarks.generate [--models demo demo-moe] [--device auto]   # the built-in models
+    python -m benchmarks.generate --shape llama-3-8b --device cuda           # random weights, made in place
+    python -m benchmarks.generate --shape llama-3-8b --tiny --device cpu     # the same path, small
 
-Prompt 128 tokens, 128 new tokens, greedy, batch 1; the middle of five runs after a warm-up.
+Prompt 128 tokens, 128 new tokens, greedy; the middle of five runs after a warm-up. Limit: bytes that one token
+must read (packed weights, scales, 16-bit parts, chosen experts, keys and values) over the
+bandwidth of a streaming read measured in the same run. `transformers` is its own `generate` on the same
+16-bit weights.
 """
 
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -17,24 +22,47 @@ from typing import Any
 
 import torch
 
-from benchmarks._synthetic import SHAPES, synthetic_inputs
+from benchmarks._shapes import SHAPES, config_of
 from benchmarks._table import hardware, table
 from fqconsole.demo import heldout_text
-from fqconsole.generation import open_session
-from fqconsole.generation.decoding import DecodeInputs, Generation, generate_tokens
+from fqconsole.generation import Generation, Session, open_session
+from fqconsole.generation.assembly import assemble
+from fqconsole.generation.batch import BatchSteps, generate_together
+from fqconsole.generation.decoder import Decoder
+from fqconsole.generation.decoding import DecodeInputs, generate_tokens, warm_up
+from fqconsole.generation.experts import Experts
+from fqconsole.generation.modules import PackedExperts, PackedLinear
 from fqconsole.generation.options import Sampling
+from fqconsole.generation.static_cache import StaticCache, cache_bytes
+from fqconsole.generation.steps import DecoderSteps
 from fqconsole.models import describe, resolve_model
 from quantizer.device import resolve_device
 from quantizer.engine import analyse, quantize
 
-PROMPT, NEW, RUNS = 128, 128, 5
-BITS = (8, 4, 3)
-GREEDY = Sampling(temperature=0, max_new_tokens=NEW)
+RUNS = 5
+BITS = (16, 8, 4, 3)
+READ_BYTES = 512 << 20
+NEVER: Callable[[], bool] = lambda: False  # noqa: E731 - a constant of that type
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What every row of a table has in common."""
+
+    device: torch.device
+    prompt: int
+    new: int
+    batch: int
+    kv_bits: int
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(temperature=0, max_new_tokens=self.new)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the table: medians."""
+    """One row of the table: medians. Speeds are of all texts of a batch together."""
 
     model: str
     precision: str
@@ -43,63 +71,213 @@ class Line:
     ttft_ms: float
     prefill_tok_s: float
     decode_tok_s: float
-    peak_bytes: int
+    limit_tok_s: float | None = None
+    peak_bytes: int | None = None
+    joules_per_token: float | None = None
 
 
-def measure_builtin(model: str, device: str) -> Iterator[Line]:
+def measure_builtin(model: str, asked: Asked, bandwidth: float) -> Iterator[Line]:
     """The model in 16 bits and quantized, each opened as any user's would be."""
     description = describe(resolve_model(model))
     if description.path is None:
         raise SystemExit(f"{model} is not on this machine")
-    text = heldout_text(20)
+    text = heldout_text(40)
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(description.path)]
-        for bits in BITS:
+        for bits in BITS[1:]:
             out = Path(folder) / f"int{bits}"
-            quantize(description, analyse(description, bits=bits, device=device), out, device=device)
+            plan = analyse(description, bits=bits, device=str(asked.device))
+            quantize(description, plan, out, device=str(asked.device))
             places.append(out)
         for place in places:
-            with open_session(place, device=device) as session:
+            with open_session(place, device=str(asked.device), kv_bits=asked.kv_bits) as session:
                 _, ids = session.render(text)
                 # No end token, so that every run makes the same number of tokens.
                 session.end_tokens = frozenset()
-                answers = [session.generate(ids[:PROMPT], GREEDY) for _ in range(RUNS)]
-                yield _line(model, session.precision, session.matmul_path, session.weights_bytes, answers)
+                answers = [_answer(session, ids[: asked.prompt], asked) for _ in range(RUNS)]
+                limit = _limit(session._model, session._decoder, asked, bandwidth)
+                path, held = session.matmul_path, session.weights_bytes
+                yield _line(model, session.precision, path, held, answers, limit)
 
 
-def measure_synthetic(shape: str, device: torch.device) -> Iterator[Line]:
-    """Random weights made on the GPU, at every precision."""
-    ids = [(7 * i) % 1000 + 3 for i in range(PROMPT)]
-    for bits in (None, *BITS):
-        inputs, weights_bytes, path = synthetic_inputs(SHAPES[shape], bits, device, PROMPT + NEW)
-        for _ in range(2):
-            _generate(inputs, ids)
-        answers = [_generate(inputs, ids) for _ in range(RUNS)]
-        yield _line(shape, f"int{bits}" if bits else "bf16", path, weights_bytes, answers)
-        del inputs
-        torch.cuda.empty_cache()
+def _answer(session: Session, ids: list[int], asked: Asked) -> list[Generation]:
+    if asked.batch > 1:
+        return session.generate_batch([ids] * asked.batch, asked.sampling)
+    return [session.generate(ids, asked.sampling)]
 
 
-def _generate(inputs: DecodeInputs, ids: list[int]) -> Generation:
-    return generate_tokens(inputs, ids, GREEDY, lambda: False, lambda text, count, rate: None)
+def measure_shape(name: str, asked: Asked, bandwidth: float, *, tiny: bool, peers: bool) -> Iterator[Line]:
+    """Random weights made in place, at every precision."""
+    from transformers import CONFIG_MAPPING
+
+    from benchmarks._random_model import fill, model_of
+
+    fields = config_of(name, tiny)
+    config = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
+    ids = [(7 * i) % 900 + 3 for i in range(asked.prompt)]
+    for bits in BITS:
+        torch.manual_seed(0)
+        description, model = model_of(config)
+        held = fill(model, description, bits, asked.device)
+        dtype = next(p.dtype for p in model.parameters() if p.dim() > 1)
+        decoder = assemble(model, dtype, asked.device)
+        if decoder is None:
+            raise SystemExit(f"{name} has no forward of ours")
+        run = _runner(decoder, ids, asked)
+        run()
+        energy = _energy(asked.device)
+        answers = [run() for _ in range(RUNS)]
+        joules = _joules(asked.device, energy, RUNS * asked.batch * asked.new)
+        limit = _limit(model, decoder, asked, bandwidth)
+        path = next((m.matrix.path for m in model.modules() if isinstance(m, PackedLinear)), "16-bit")
+        yield _line(name, "16-bit" if bits == 16 else f"int{bits}", path, held, answers, limit, joules)
+        if bits == 16 and peers and asked.batch == 1:
+            yield _transformers(name, model, ids, held, asked)
+        del model, decoder, run
+        if asked.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
-def _line(model: str, precision: str, path: str, weights_bytes: int, answers: list[Generation]) -> Line:
+def _runner(decoder: Decoder, ids: list[int], asked: Asked) -> Callable[[], list[Generation]]:
+    """One run of `ids`, again and again."""
+    context = asked.prompt + asked.new
+    cache = StaticCache(decoder, asked.batch, context, bits=asked.kv_bits)
+    inputs = DecodeInputs(asked.device, context, frozenset(), lambda ids: "")
+    if asked.batch > 1:
+        together = BatchSteps(decoder, cache)
+
+        def run() -> list[Generation]:
+            with torch.inference_mode():
+                return generate_together(inputs, together, [ids] * asked.batch, asked.sampling, NEVER)
+
+        return run
+    steps = DecoderSteps(decoder, cache)
+    warm_up(steps, asked.device, [asked.prompt])
+    return lambda: [generate_tokens(inputs, steps, ids, asked.sampling)]
+
+
+def _transformers(name: str, model: Any, ids: list[int], held: int, asked: Asked) -> Line:
+    """transformers' own generate: the time of all tokens less that of the first."""
+    given = torch.tensor([ids], device=asked.device)
+
+    def seconds(count: int) -> float:
+        _wait(asked.device)
+        begin = time.perf_counter()
+        model.generate(
+            given, max_new_tokens=count, min_new_tokens=count, do_sample=False,
+            attention_mask=torch.ones_like(given), pad_token_id=0,
+        )  # fmt: skip
+        _wait(asked.device)
+        return time.perf_counter() - begin
+
+    seconds(asked.new)
+    first = median(seconds(1) for _ in range(RUNS))
+    whole = median(seconds(asked.new) for _ in range(RUNS))
+    decode = (asked.new - 1) / (whole - first)
+    return Line(name, "16-bit", "transformers", held, first * 1000, asked.prompt / first, decode)
+
+
+def _limit(model: Any, decoder: Decoder | None, asked: Asked, bandwidth: float) -> float | None:
+    """Tokens a second, of all texts together, if reading were all there is to do."""
+    if decoder is None:
+        return None
+    length = asked.prompt + asked.new // 2
+    width = 1 if asked.kv_bits == 8 else decoder.dtype.itemsize
+    cached = cache_bytes(decoder.cache_shapes, asked.batch, length, width, 8 if asked.kv_bits == 8 else 0)
+    return bandwidth / (read_bytes(model, decoder, asked.batch) + cached) * asked.batch
+
+
+def read_bytes(model: Any, decoder: Decoder, batch: int) -> float:
+    """Bytes of weights that a step of `batch` tokens reads at least; of experts as many as can be chosen."""
+    skipped: set[int] = set()
+    total = 0.0
+    for layer in decoder.layers:
+        if not isinstance(layer.feed, Experts):
+            continue
+        stacks: Any = layer.feed.experts
+        chosen = min(1.0, batch * layer.feed.routing.k / layer.feed.routing.weight.shape[0])
+        total += chosen * sum(p.nbytes for p in stacks.parameters())
+        skipped |= {id(p) for p in stacks.parameters()}
+        if isinstance(stacks, PackedExperts):
+            total += chosen * sum(stack.bytes for stack in (*stacks.rising, stacks.falling))
+    embedding = model.get_input_embeddings().weight
+    if model.get_output_embeddings().weight is not embedding:
+        skipped.add(id(embedding))
+    total += sum(p.nbytes for p in model.parameters() if id(p) not in skipped)
+    return total + sum(m.matrix.bytes for m in model.modules() if isinstance(m, PackedLinear))
+
+
+def bandwidth_of(device: torch.device) -> float:
+    """Bytes a second of a streaming read of half a GiB, by the fastest way known here."""
+    if device.type == "cuda":
+        from benchmarks.kernels.roof import DEPENDENT_CAPABILITY, read_curve
+
+        dependent = torch.cuda.get_device_capability(device) >= DEPENDENT_CAPABILITY
+        ((size, microseconds),) = read_curve((READ_BYTES,), dependent=dependent)
+        return size / microseconds * 1e6
+    numbers = torch.ones(READ_BYTES // 4)
+    best = float("inf")
+    for _ in range(RUNS):
+        begin = time.perf_counter()
+        numbers.sum()
+        best = min(best, time.perf_counter() - begin)
+    return READ_BYTES / best
+
+
+def _energy(device: torch.device) -> int | None:
+    """Millijoules that the GPU has used since its driver was loaded; None where it does not tell."""
+    if device.type != "cuda":
+        return None
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+        return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(uuid)))
+    except pynvml.NVMLError:
+        return None
+
+
+def _joules(device: torch.device, before: int | None, tokens: int) -> float | None:
+    """Per new token, the prompts' part included."""
+    after = _energy(device)
+    return None if before is None or after is None else (after - before) / 1000 / tokens
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _line(  # noqa: PLR0917 - one row
+    model: str,
+    precision: str,
+    path: str,
+    weights_bytes: int,
+    runs: list[list[Generation]],
+    limit: float | None = None,
+    joules: float | None = None,
+) -> Line:
     return Line(
         model=model,
         precision=precision,
         path=path,
         weights_bytes=weights_bytes,
-        ttft_ms=median(answer.ttft_ms for answer in answers),
-        prefill_tok_s=median(answer.prefill_tok_s for answer in answers),
-        decode_tok_s=median(answer.decode_tok_s or 0.0 for answer in answers),
-        peak_bytes=max(answer.peak_bytes for answer in answers),
+        ttft_ms=median(answers[0].ttft_ms for answers in runs),
+        prefill_tok_s=median(answers[0].prefill_tok_s for answers in runs),
+        decode_tok_s=median(sum(answer.decode_tok_s or 0.0 for answer in answers) for answers in runs),
+        limit_tok_s=limit,
+        peak_bytes=max(answers[0].peak_bytes for answers in runs),
+        joules_per_token=joules,
     )
 
 
 def show(lines: list[Line]) -> str:
     """The table for people."""
-    header = ("model", "precision", "path", "weights", "TTFT", "prefill tok/s", "decode tok/s", "peak")
+    header = (
+        "model", "precision", "path", "weights", "TTFT", "prefill tok/s", "decode tok/s", "limit tok/s",
+        "of the limit", "peak", "J/token",
+    )  # fmt: skip
     rows = [
         (
             line.model,
@@ -109,7 +287,10 @@ def show(lines: list[Line]) -> str:
             f"{line.ttft_ms:.1f} ms",
             f"{line.prefill_tok_s:.0f}",
             f"{line.decode_tok_s:.1f}",
-            _gib(line.peak_bytes),
+            "" if line.limit_tok_s is None else f"{line.limit_tok_s:.0f}",
+            "" if line.limit_tok_s is None else f"{line.decode_tok_s / line.limit_tok_s:.0%}",
+            "" if line.peak_bytes is None else _gib(line.peak_bytes),
+            "" if line.joules_per_token is None else f"{line.joules_per_token:.3f}",
         )
         for line in lines
     ]
@@ -121,27 +302,41 @@ def _gib(count: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Tokens per second at each precision.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", nargs="+", default=["demo", "demo-moe"])
-    parser.add_argument("--synthetic", choices=sorted(SHAPES), help="random weights at real shapes, on a GPU")
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="random weights at a real model's shape")
+    parser.add_argument("--tiny", action="store_true", help="keep the kind of the shape, not its size")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--prompt", type=int, default=128)
+    parser.add_argument("--new", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--kv-bits", type=int, choices=(16, 8), default=16)
+    parser.add_argument("--no-peers", action="store_true", help="leave out transformers' own generate")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     options = parser.parse_args()
-    device = resolve_device(options.device)
+    asked = Asked(resolve_device(options.device), options.prompt, options.new, options.batch, options.kv_bits)
+    bandwidth = bandwidth_of(asked.device)
     lines: list[Line] = []
-    if options.synthetic:
-        if device.type != "cuda":
-            raise SystemExit("--synthetic needs a GPU: the weights are made on it.")
-        lines.extend(measure_synthetic(options.synthetic, device))
+    if options.shape:
+        peers = not options.no_peers
+        lines.extend(measure_shape(options.shape, asked, bandwidth, tiny=options.tiny, peers=peers))
     else:
         for model in options.models:
-            lines.extend(measure_builtin(model, options.device))
-    report: dict[str, Any] = {"hardware": hardware(device), "prompt": PROMPT, "new": NEW, "runs": RUNS}
+            lines.extend(measure_builtin(model, asked, bandwidth))
+    report: dict[str, Any] = {
+        "hardware": hardware(asked.device), "prompt": asked.prompt, "new": asked.new, "batch": asked.batch,
+        "runs": RUNS, "bytes_per_second": bandwidth,
+    }  # fmt: skip
     if options.json:
         print(json.dumps({**report, "lines": [asdict(line) for line in lines]}))
         return
     print(report["hardware"])
-    print(f"prompt {PROMPT}, {NEW} new tokens, batch 1, greedy, median of {RUNS}")
+    print(
+        f"prompt {asked.prompt}, {asked.new} new tokens, batch {asked.batch}, greedy, median of {RUNS}; "
+        f"streaming read {bandwidth / 1e9:.1f} GB/s"
+    )
     print(show(lines))
 
 
