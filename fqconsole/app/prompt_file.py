@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fqconsole.errors import OperatorError
 
-LARGEST = 2**20  # bytes
+LARGEST = 2**18  # bytes: what the prompt field takes in at once
 
 
 def read_prompt(typed: str) -> str:

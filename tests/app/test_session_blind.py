@@ -41,7 +41,7 @@ async def test_what_differs_is_marked_and_the_numbers_stand_side_by_side(on_stag
 async def test_blind_answers_come_together_without_any_name_and_the_vote_is_kept(on_stage, original_is_x):
     first = RecordedSession(hold_answer=4)
     async with on_stage(size=(120, 40), first=first) as driver:
-        await driver.keys("f9", "enter")
+        await driver.keys("f12", "enter")
         assert "Answers written: 1 of 2" in driver.words("a") and STORY not in driver.text("a")
         first.release()
         await driver.settle()
@@ -62,14 +62,14 @@ async def test_blind_answers_come_together_without_any_name_and_the_vote_is_kept
     assert driver.run("r0002").row.bits in (16, None) and driver.run("r0002").generation.output
 
 
-async def test_the_next_prompt_waits_for_the_vote_and_f9_shows_names_without_one(on_stage):
+async def test_the_next_prompt_waits_for_the_vote_and_f12_shows_names_without_one(on_stage):
     async with on_stage() as driver:
-        await driver.keys("f9", "enter")
+        await driver.keys("f12", "enter")
         driver.screen.query_one(PromptField).write("more")
         driver.screen.query_one(PromptField).focus()
         await driver.keys("enter")
         assert len(driver.stage.first.sends) == 1 and driver.prompt == "more"
-        await driver.keys("f9")
+        await driver.keys("f12")
         assert "demo int4" in everything(driver)
         await driver.keys("enter")
         assert len(driver.stage.first.sends) == 2
@@ -84,20 +84,20 @@ async def test_without_two_whole_answers_there_is_no_vote(on_stage, broken):
         RecordedSession(SIXTEEN, answers=[[error]]) if broken else RecordedSession(SIXTEEN, hold_answer=3)
     )
     async with on_stage(second=second) as driver:
-        await driver.keys("f9", "enter", *([] if broken else ["escape"]), "x")
+        await driver.keys("f12", "enter", *([] if broken else ["escape"]), "x")
         assert "session.vote_x" not in driver.footer
         assert "demo" in everything(driver).splitlines()[1]
     assert driver.run("r0002").votes == ()
 
 
-async def test_f9_on_two_open_answers_hides_only_the_next(on_stage):
+async def test_f12_on_two_open_answers_hides_only_the_next(on_stage):
     async with on_stage() as driver:
-        await driver.keys("enter", "f2", "f9")
+        await driver.keys("enter", "f2", "f12")
         assert "tok/s" in driver.meters("a")
         assert "without names" in str(driver.screen.query_one(SessionPanel)._border_subtitle)
         await driver.keys("f5")
         assert "session.vote_tie" in driver.footer
-        await driver.keys("t", "f9", "f2")
+        await driver.keys("t", "f12", "f2")
         assert not driver.screen.query_one("#session-b").display
         assert driver.words("a").count(STORY) == 1
 

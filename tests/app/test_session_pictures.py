@@ -90,16 +90,16 @@ def int4_is_x(monkeypatch):
 
 @BLIND
 def test_blind_answers_wait_for_a_vote(picture, int4_is_x, size):
-    assert picture("f9", "enter", size=size, measurement=measured())
+    assert picture("f12", "enter", size=size, measurement=measured())
 
 
 @BLIND
 def test_after_the_vote_the_names_are_known(picture, int4_is_x, size):
-    assert picture("f9", "enter", "y", size=size, measurement=measured())
+    assert picture("f12", "enter", "y", size=size, measurement=measured())
 
 
 def test_blind_answers_are_written(picture, int4_is_x):
-    assert picture("f9", "enter", second=RecordedSession(SIXTEEN, hold_answer=5))
+    assert picture("f12", "enter", second=RecordedSession(SIXTEEN, hold_answer=5))
 
 
 @BLIND

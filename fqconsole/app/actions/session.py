@@ -23,7 +23,7 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action(
         "session.blind",
-        ("f9",),
+        ("f12",),
         "blind",
         "blind A/B",
         "Compare blindly: answers come without names until you vote; or show the names",

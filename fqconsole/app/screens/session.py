@@ -50,7 +50,7 @@ class SessionScreen(ComparingScreen):
         "Write a prompt and press Enter. The model stays loaded between prompts; every answer is a run. "
         "TTFT is the time to the first token, prefill the speed of reading the prompt, decode that of "
         "writing. F2 puts the 16-bit model beside it: the same prompt and seed, one after the other, so that "
-        "both speeds are honest; what differs is underlined. F9 does it without names until you have voted. "
+        "both speeds are honest; what differs is underlined. F12 does it without names until you have voted. "
         "Below stands what quantizing lost and won; measuring gives way to answers."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("session")]
@@ -259,7 +259,7 @@ class SessionScreen(ComparingScreen):
         elif self._talk.busy:
             self.notify("The answer before is not written yet; esc stops it.")
         elif self._talk.hidden:
-            self.notify("Vote first: x, y, t tie, n neither. F9 shows the names without a vote.")
+            self.notify("Vote first: x, y, t tie, n neither. F12 shows the names without a vote.")
         else:
             self._prompt.write("")
             self._history.add(text)
