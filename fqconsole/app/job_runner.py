@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from textual.message_pump import MessagePump
 
+from fqconsole.app.job_log import JobLog
 from fqconsole.app.messages import JobChanged, JobEvents
 from fqconsole.app.services import EventRecorder, RunningJob, Services
 from fqconsole.app.store_thread import StoreThread, sentence
@@ -16,7 +17,6 @@ from fqconsole.jobs.messages import (
     GenerationStarted,
     JobDone,
     JobFailed,
-    LogLine,
     Pause,
     Paused,
     Progress,
@@ -28,6 +28,7 @@ from fqconsole.jobs.messages import (
 
 JobStatus = Literal["starting", "running", "paused", "done", "cancelled", "failed"]
 PERIOD = 0.1  # seconds between two batches of events on the screen
+MOST = 500  # events in a batch: a flood is taken in pieces, and keys come between
 END_WAIT = 3.0  # seconds a job gets to end in order when the console quits
 
 
@@ -118,6 +119,7 @@ class JobRunner:
         self._recorder: EventRecorder | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.handles: list[JobHandle] = []
+        self.log = JobLog()
         self.record_problem = ""  # why events can't be recorded; empty while they can
 
     def latest(self, kind: str) -> JobHandle | None:
@@ -185,17 +187,20 @@ class JobRunner:
 
     async def flush(self, handle: JobHandle) -> None:
         """Take what has arrived: into the handle, to the screens, to the recorder, in this order."""
-        if not handle.pending:
-            return
-        events = tuple(handle.pending)
-        handle.pending.clear()
+        while handle.pending:
+            await self._take(
+                handle, [handle.pending.popleft() for _ in range(min(MOST, len(handle.pending)))]
+            )
+
+    async def _take(self, handle: JobHandle, events: list[AnyEvent]) -> None:
         before = handle.status
         for event in events:
             handle.take(event)
-        self._tell(JobEvents, handle, events)
+            self.log.take(event)
+        self._tell(JobEvents, handle, tuple(events))
         if handle.status != before:
             self._tell(JobChanged, handle)
-        await self._record(events)
+        await self._record(tuple(events))
 
     async def _record(self, events: tuple[AnyEvent, ...]) -> None:
         try:
@@ -232,18 +237,6 @@ class JobRunner:
     def _tell(self, message: type[JobEvents] | type[JobChanged], *arguments: Any) -> None:
         for target in self._targets():
             target.post_message(message(*arguments))
-
-    def log_lines(self) -> list[tuple[float, str, str]]:
-        """What jobs have said: (time, level, text), oldest first, for the log drawer."""
-        lines: list[tuple[float, str, str]] = []
-        for handle in self.handles:
-            for event in handle.history:
-                if isinstance(event, LogLine):
-                    lines.append((event.t, event.level, event.text))
-                elif isinstance(event, JobFailed):
-                    lines.append((event.t, "error", f"{event.what} {event.next_step}".strip()))
-                    lines.extend((event.t, "error", line) for line in event.details.splitlines())
-        return sorted(lines, key=lambda line: line[0])
 
     async def settle(self) -> None:
         """Wait until every job has ended and everything is recorded (tests use this)."""

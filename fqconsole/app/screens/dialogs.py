@@ -1,5 +1,6 @@
 """Small modal screens: a question, the help, the log drawer, the jump list."""
 
+import functools
 import textwrap
 import time
 from typing import ClassVar
@@ -13,9 +14,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Log, OptionList, Static
 
 from fqconsole.app.actions import Action
+from fqconsole.app.job_log import KEPT
 from fqconsole.app.job_runner import JobRunner
-
-LOG_LINES = 2000
 
 
 class Dialog(ModalScreen[str]):
@@ -135,29 +135,31 @@ class LogDrawer(Dialog):
         with Vertical() as box:
             box.border_title = "Log"
             box.border_subtitle = f"full logs in {self._place} · esc close"
-            yield Log(max_lines=LOG_LINES)
+            yield Log(max_lines=KEPT)
 
     def on_mount(self) -> None:
         self._read()
         self.set_interval(0.25, self._read)
 
     def _read(self) -> None:
-        lines = self._jobs.log_lines()
-        new = lines[self._shown :]
-        self._shown = len(lines)
+        log, said = self.query_one(Log), self._jobs.log
+        new = said.since(self._shown)
+        self._shown = said.count
         if new:
-            log = self.query_one(Log)
             log.write_lines([part for line in new for part in wrapped(log_line(*line), log.size.width)])
-        elif not lines:
-            self._shown = 0
-            if not self.query_one(Log).lines:
-                self.query_one(Log).write_line("Nothing has been logged yet. Jobs write here while they run.")
+        elif not said.count and not log.lines:
+            log.write_line("Nothing has been logged yet. Jobs write here while they run.")
 
 
 def log_line(t: float, level: str, text: str) -> str:
     """One line of a log, readable aloud: time of day, the level where it is not information, the text."""
     word = "" if level == "info" else f"{level}: "
-    return f"{time.strftime('%H:%M:%S', time.localtime(t))} {word}{text}"
+    return f"{_time_of_day(int(t))} {word}{text}"
+
+
+@functools.lru_cache(maxsize=8)
+def _time_of_day(second: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(second))
 
 
 def wrapped(line: str, width: int) -> list[str]:
