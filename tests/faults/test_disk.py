@@ -14,7 +14,6 @@ WRITING = [
     *(("os.posix_fallocate", at) for at in (1, 2, 4)),
     *(("os.fsync", at) for at in (1, 2, 3, 5, 8, 12)),
     *(("os.fdatasync", at) for at in (1, 2)),
-    *(("os.write", at) for at in (1, 3)),
 ]
 FULL = [(how, call, at) for call, at in WRITING for how in ("ENOSPC", "EIO")]
 READING = [("os.preadv", at) for at in (1, 2, 4, 7, 11, 16, 22, 29)]
