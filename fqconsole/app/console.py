@@ -12,6 +12,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.events import DescendantFocus
 from textual.message_pump import MessagePump
+from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
 from fqconsole import paths
@@ -20,6 +21,7 @@ from fqconsole.app.actions import Action, actions_of, bindings_of
 from fqconsole.app.appearance import dress, hold_still, next_theme
 from fqconsole.app.director import Director
 from fqconsole.app.gpu_history import GpuHistory
+from fqconsole.app.gpu_view import worker_names
 from fqconsole.app.job_runner import PERIOD, JobHandle, JobRunner
 from fqconsole.app.keymap import keymap, with_keys
 from fqconsole.app.messages import (
@@ -116,6 +118,8 @@ class FqConsole(App[None], inherit_bindings=False):
         self.store = StoreThread(self.services.open_store)
         self.jobs = JobRunner(self.services, self.store, lambda: [self, *self.screens_alive()])
         self.gpus = GpuHistory()
+        self._gpu_timer: Timer | None = None
+        self._gpu_interval = self.settings.screen.gpu_interval
         self._visited: list[str] = []
 
     # start and end
@@ -167,7 +171,19 @@ class FqConsole(App[None], inherit_bindings=False):
     def watch_gpus(self) -> None:
         self._read_gpus()
         if self.services.gpu_interval > 0:
-            self.set_interval(self.settings.screen.gpu_interval, self._read_gpus)
+            self.set_gpu_interval(self.settings.screen.gpu_interval)
+
+    @property
+    def gpu_interval(self) -> float:
+        """Seconds between two readings of the GPUs."""
+        return self._gpu_interval
+
+    def set_gpu_interval(self, seconds: float) -> None:
+        """Read the GPUs this often from now on; what is recorded with runs follows."""
+        self._gpu_interval = seconds
+        if self._gpu_timer is not None:
+            self._gpu_timer.stop()
+        self._gpu_timer = self.set_interval(seconds, self._read_gpus)
 
     @work(group="gpus", thread=True, exclusive=True, exit_on_error=False)
     def _read_gpus(self) -> None:
@@ -179,7 +195,7 @@ class FqConsole(App[None], inherit_bindings=False):
     async def _take_readings(self, source: Any, snapshots: tuple[Any, ...], host: Any) -> None:
         self.gpus.source = source
         self.gpus.problem = source.problem
-        self.gpus.take(snapshots, host)
+        self.gpus.take(snapshots, host, worker_names(self.jobs.handles))
         for screen in self.screens_alive():
             screen.post_message(GpuReadings())
         await self.jobs.note_gpus(snapshots)

@@ -144,7 +144,7 @@ def host_memory() -> HostMemory:
     import psutil
 
     reading = psutil.virtual_memory()
-    return HostMemory(used=reading.total - reading.available, total=reading.total)
+    return HostMemory(reading.total - reading.available, reading.total, psutil.cpu_percent(None))
 
 
 def disk_free(folder: Path) -> int:

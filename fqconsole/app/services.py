@@ -48,10 +48,11 @@ class GpuSource(Protocol):
 
 @dataclass(frozen=True)
 class HostMemory:
-    """Memory of this machine, bytes."""
+    """Memory of this machine, bytes, and how busy its processors were since the last reading, percent."""
 
     used: int
     total: int
+    cpu: float | None = None
 
 
 @dataclass(frozen=True)

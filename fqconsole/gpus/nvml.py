@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from fqconsole.gpus.snapshot import MigSlice
+
 # Why clocks are held down, by the bits of NVML's clocks event reasons. Idle (0x1), clocks set by the operator
 # (0x2), sync boost (0x10) and display settings (0x100) are no trouble and are left out.
 THROTTLE_REASONS: Mapping[int, str] = {
@@ -131,6 +133,29 @@ class Nvml:
         if not isinstance(mask, int):
             return ()
         return tuple(word for bit, word in THROTTLE_REASONS.items() if mask & bit)
+
+    def mig(self, handle: Any) -> tuple[MigSlice, ...]:
+        """The slices of a GPU that MIG divides; empty where it is whole, or does not say."""
+        match self._ask("nvmlDeviceGetMigMode", handle):
+            case [1, _pending]:
+                pass
+            case _:
+                return ()
+        found = []
+        for index in range(int(self._ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0)):
+            piece = self._ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
+            if piece is not None:
+                memory = self.memory(piece)
+                name = (self.name(piece) or "slice").rpartition("MIG ")[2]
+                found.append(
+                    MigSlice(
+                        name,
+                        self.uuid(piece) or "",
+                        memory.total if memory else None,
+                        memory.used if memory else None,
+                    )
+                )
+        return tuple(found)
 
     def processes(self, handle: Any) -> tuple[HeldMemory, ...]:
         """Every process that computes or draws on the GPU."""

@@ -15,6 +15,15 @@ class GpuProcess(msgspec.Struct, frozen=True):
     ours: bool  # a worker of fqconsole
 
 
+class MigSlice(msgspec.Struct, frozen=True):
+    """A part of a GPU that is divided by MIG; bytes."""
+
+    name: str  # "1g.10gb"
+    uuid: str
+    memory_total: int | None = None
+    memory_used: int | None = None
+
+
 class GpuSnapshot(msgspec.Struct, frozen=True):
     """One GPU at time `t` (seconds since the epoch), in bytes, percent (0-100), watts, °C, MHz."""
 
@@ -36,3 +45,4 @@ class GpuSnapshot(msgspec.Struct, frozen=True):
     unified_memory: bool = False
     capability: int | None = None  # 80 is compute capability 8.0
     driver: str = ""
+    mig: tuple[MigSlice, ...] = ()  # empty where the GPU is whole

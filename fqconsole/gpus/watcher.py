@@ -72,6 +72,7 @@ class GpuWatcher:
             unified_memory=unified,
             capability=capability,
             driver=self._driver,
+            mig=nvml.mig(handle),
         )
 
     def _identity(self, index: int, handle: object) -> tuple[str, str, int | None]:

@@ -144,6 +144,7 @@ class FakeGpu:
     throttle: tuple[str, ...] = ()
     processes: tuple[Any, ...] = ()
     t: float = NOW
+    mig: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -291,7 +292,7 @@ def fake_services(
         named_capacities=fake_fit.named_capacities,
         base_plan=fake_plan.base_plan,
         open_gpus=lambda: gpus or FakeGpus(problem="no NVIDIA driver"),
-        host_memory=lambda: HostMemory(used=int(3.1 * GIB), total=int(23.4 * GIB)),
+        host_memory=lambda: HostMemory(used=int(3.1 * GIB), total=int(23.4 * GIB), cpu=37.0),
         disk_free=lambda _path: 180 * GIB,
         open_store=FakeStore,
         sweep=lambda _store: [],

@@ -111,7 +111,10 @@ def test_no_gpu_is_a_normal_state(fq, monkeypatch):
 
     monkeypatch.setattr("fqconsole.gpus.open_gpus", Nothing)
     assert "No NVIDIA driver" in fq("gpus").out
-    assert fq("gpus", "--json").json == {"gpus": [], "problem": "No NVIDIA driver on this machine."}
+    assert "CPU" in fq("gpus", "--once").out
+    found = fq("gpus", "--json").json
+    assert (found["gpus"], found["problem"]) == ([], "No NVIDIA driver on this machine.")
+    assert 0 < found["host"]["memory_used"] < found["host"]["memory_total"]
     assert fq("gpus", "--watch").code == 0
 
 

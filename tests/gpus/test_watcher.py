@@ -268,3 +268,38 @@ def test_a_real_gpu_reads():
         assert snapshot.memory_free is not None
         assert snapshot.memory_free <= snapshot.memory_total
         assert snapshot.temperature is None or 0 < snapshot.temperature < 120
+
+
+def mig_nvml(**changes):
+    def piece(_handle, index):
+        if index == 1:
+            raise NVMLError_NotSupported
+        return f"slice {index}"
+
+    def name(handle):
+        return (
+            "NVIDIA H100 80GB HBM3 MIG 1g.10gb"
+            if str(handle).startswith("slice")
+            else "NVIDIA H100 80GB HBM3"
+        )
+
+    readings = {
+        "nvmlDeviceGetMigMode": [1, 1],
+        "nvmlDeviceGetMaxMigDeviceCount": 3,
+        "nvmlDeviceGetMigDeviceHandleByIndex": piece,
+        "nvmlDeviceGetName": name,
+    }
+    return FakeNvml(**(readings | changes))
+
+
+def test_a_gpu_that_mig_divides_tells_its_slices():
+    (gpu, _second) = GpuWatcher(Nvml(mig_nvml())).sample()
+    assert [piece.name for piece in gpu.mig] == ["1g.10gb", "1g.10gb"]
+    assert gpu.mig[0].memory_total == 81559 * MIB
+    assert gpu.mig[0].uuid
+
+
+@pytest.mark.parametrize("mode", [[0, 0], [0, 1], NVMLError_NotSupported(), None])
+def test_a_whole_gpu_has_no_slices(mode):
+    (gpu, _second) = GpuWatcher(Nvml(mig_nvml(nvmlDeviceGetMigMode=mode))).sample()
+    assert gpu.mig == ()

@@ -5,11 +5,13 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import ItemGrid, VerticalScroll
+from textual.containers import Grid, VerticalScroll
+from textual.events import Resize
 from textual.widgets import Static
 
 from fqconsole.app import gpu_view
 from fqconsole.app.actions import Action, bindings_of
+from fqconsole.app.gpu_layout import gpu_layout
 from fqconsole.app.gpu_view import PROCESS_ORDERS, ProcessOrder
 from fqconsole.app.messages import GpuReadings
 from fqconsole.app.screens.dialogs import log_line
@@ -26,6 +28,7 @@ COLUMNS = (
     ColumnSpec("command", "  command", 20, flexible=True),
 )
 EVENTS_SHOWN = 100
+INTERVALS = (0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
 
 
 class GpusScreen(ModeScreen):
@@ -35,6 +38,7 @@ class GpusScreen(ModeScreen):
     FOOTER = (
         "everywhere.help",
         "gpus.pause",
+        "gpus.interval",
         "gpus.sort",
         "gpus.copy",
         "everywhere.maximize",
@@ -42,9 +46,9 @@ class GpusScreen(ModeScreen):
         "everywhere.palette",
     )
     HELP = (
-        "Read twice a second through NVML. N/A is a reading that this GPU, or this container, does not "
-        "give; the processes of other containers are not visible. Nothing on this screen changes "
-        "anything."
+        "Read through NVML; i changes how often. N/A is a reading that this GPU, or this container, does not "
+        "give; the processes of other containers are not visible. ! on a card names what holds the clocks "
+        "down, the events say what it means. Nothing on this screen changes a GPU."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("gpus")]
 
@@ -54,10 +58,10 @@ class GpusScreen(ModeScreen):
         self._paused = False
 
     def compose_body(self) -> ComposeResult:
-        with Panel(title="No GPU", id="gpus-none"):
+        with Panel(title="This machine", id="gpus-none"):
             yield Static(id="gpus-why", markup=False)
         with VerticalScroll(id="gpus-cards", can_focus=False):
-            yield ItemGrid(min_column_width=38, id="gpus-grid")
+            yield Grid(id="gpus-grid")
         with Panel(title="Processes", id="gpus-processes"):
             yield RecordTable(COLUMNS, id="gpus-table")
             yield Static("No process holds GPU memory.", id="gpus-idle", classes="quiet")
@@ -71,6 +75,10 @@ class GpusScreen(ModeScreen):
         if what == "shown":
             self._show()
 
+    @on(Resize)
+    def _sized(self) -> None:
+        self._show()
+
     @on(GpuReadings)
     def _new_readings(self) -> None:
         if self.is_current and not self._paused:
@@ -78,31 +86,44 @@ class GpusScreen(ModeScreen):
 
     def _show(self) -> None:
         gpus = self.console.gpus
-        self.query_one("#gpus-none").display = not gpus.latest
+        without, why = self.query_one("#gpus-none"), self.query_one("#gpus-why", Static)
+        without.display = not gpus.latest
         self.query_one("#gpus-cards").display = bool(gpus.latest)
-        why = gpu_view.without_gpu_lines(gpus.problem, gpus.host)
-        self.query_one("#gpus-why", Static).update("\n".join(why))
+        if without.display:
+            width, height = max(20, self.size.width - 4), max(6, self.size.height * 2 // 5 - 2)
+            without.styles.height = height + 2
+            why.update("\n".join(gpu_view.without_gpu_lines(gpus, width, height)))
         self._show_cards(gpus.latest)
-        rows = gpu_view.process_rows(gpus.latest, self._order)
+        rows = self._rows()
         table = self.query_one(RecordTable)
         table.show_records(rows)
         table.display = bool(rows)
         self.query_one("#gpus-idle").display = not rows
         by = "" if self._order == "memory" else f" · by {self._order}"
         paused = " · held still" if self._paused else ""
-        self.query_one("#gpus-processes", Panel).border_title = f"Processes{by}{paused}"
+        panel = self.query_one("#gpus-processes", Panel)
+        panel.border_title = f"Processes{by}{paused}"
+        panel.border_subtitle = f"read every {self.console.gpu_interval:g} s"
         events = list(gpus.events)[-EVENTS_SHOWN:]
         lines = [log_line(t, "info", text) for t, text in reversed(events)]
         self.query_one("#gpus-log", Static).update("\n".join(lines) or "Nothing has happened yet.")
 
+    def _rows(self) -> list[tuple[str, list[str]]]:
+        workers = gpu_view.worker_names(self.console.jobs.handles)
+        return gpu_view.process_rows(self.console.gpus.latest, self._order, workers)
+
     def _show_cards(self, snapshots: tuple[Any, ...]) -> None:
+        layout = gpu_layout(len(snapshots), *self.size)
+        grid = self.query_one("#gpus-grid", Grid)
+        grid.styles.grid_size_columns = layout.columns
+        grid.styles.grid_rows = str(layout.height)
         cards = {card.id: card for card in self.query(GpuCard)}
         for snapshot in snapshots:
             card = cards.pop(f"gpu-{snapshot.index}", None)
             if card is None:
                 card = GpuCard(snapshot.index)
-                self.query_one("#gpus-grid").mount(card)
-            card.show(snapshot, self.console.gpus)
+                grid.mount(card)
+            card.show(snapshot, self.console.gpus, layout)
         for gone in cards.values():
             gone.remove()
 
@@ -123,12 +144,17 @@ class GpusScreen(ModeScreen):
         self._order = PROCESS_ORDERS[(PROCESS_ORDERS.index(self._order) + 1) % len(PROCESS_ORDERS)]
         self._show()
 
+    def action_interval(self) -> None:
+        """The next longer interval, behind the longest the shortest again."""
+        now = self.console.gpu_interval
+        self.console.set_gpu_interval(next((each for each in INTERVALS if each > now), INTERVALS[0]))
+        self._show()
+
     def action_copy(self) -> None:
-        rows = gpu_view.process_rows(self.console.gpus.latest, self._order)
-        if not rows:
-            self.notify("There is no process to copy.")
+        snapshots = self.console.gpus.latest
+        if not snapshots:
+            self.notify("There is no GPU to copy from.")
             return
-        self.console.copy_to_clipboard(
-            "\n".join("\t".join(cell.strip() for cell in cells) for _key, cells in rows)
-        )
-        self.notify(f"{len(rows)} processes were copied.")
+        rows = self._rows()
+        self.console.copy_to_clipboard(gpu_view.copied_text(snapshots, rows))
+        self.notify(f"Copied: {len(snapshots)} GPUs, {len(rows)} processes.")
