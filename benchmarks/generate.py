@@ -4,7 +4,7 @@
     python -m benchmarks.generate --shape llama-3-8b --device cuda           # random weights, made in place
     python -m benchmarks.generate --shape llama-3-8b --tiny --device cpu     # the same path, small
 
-Prompt 128 tokens, 128 new tokens, greedy; the middle of five runs after a warm-up. Limit: bytes that one token
+Prompt 128 tokens, 128 new tokens, greedy; the middle of five runs after a warm-up. Limit: bytes that a token
 must read (packed weights, scales, 16-bit parts, chosen experts, keys and values) over the
 bandwidth of a streaming read measured in the same run. `transformers` is its own `generate` on the same
 16-bit weights.
@@ -30,8 +30,8 @@ from fqconsole.generation.assembly import assemble
 from fqconsole.generation.batch import BatchSteps, generate_together
 from fqconsole.generation.decoder import Decoder
 from fqconsole.generation.decoding import DecodeInputs, generate_tokens, warm_up
-from fqconsole.generation.experts import Experts
-from fqconsole.generation.modules import PackedExperts, PackedLinear
+from fqconsole.generation.experts import Experts, PackedStacks
+from fqconsole.generation.modules import PackedLinear
 from fqconsole.generation.options import Sampling
 from fqconsole.generation.static_cache import StaticCache, cache_bytes
 from fqconsole.generation.steps import DecoderSteps
@@ -194,12 +194,13 @@ def read_bytes(model: Any, decoder: Decoder, batch: int) -> float:
     for layer in decoder.layers:
         if not isinstance(layer.feed, Experts):
             continue
-        stacks: Any = layer.feed.experts
+        stacks = layer.feed.stacks
         chosen = min(1.0, batch * layer.feed.routing.k / layer.feed.routing.weight.shape[0])
-        total += chosen * sum(p.nbytes for p in stacks.parameters())
-        skipped |= {id(p) for p in stacks.parameters()}
-        if isinstance(stacks, PackedExperts):
-            total += chosen * sum(stack.bytes for stack in (*stacks.rising, stacks.falling))
+        if isinstance(stacks, PackedStacks):
+            total += chosen * (stacks.rising.bytes + stacks.falling.bytes)
+        else:
+            total += chosen * sum(p.nbytes for p in stacks.module.parameters())
+            skipped |= {id(p) for p in stacks.module.parameters()}
     embedding = model.get_input_embeddings().weight
     if model.get_output_embeddings().weight is not embedding:
         skipped.add(id(embedding))

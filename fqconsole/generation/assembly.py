@@ -6,12 +6,16 @@ import torch
 
 from fqconsole.generation.attention import HeadAttention, LatentAttention
 from fqconsole.generation.decoder import CacheShape, Decoder, learned_positions
-from fqconsole.generation.experts import Experts, routing_of
+from fqconsole.generation.experts import Experts, ModuleStacks, PackedStacks, Routing
 from fqconsole.generation.families import Family, family_of
 from fqconsole.generation.layers import Layer
 from fqconsole.generation.mlp import Mlp
+from fqconsole.generation.modules import PackedExperts
 from fqconsole.generation.projections import Projection, fused_activation, pointwise, projection_of
 from fqconsole.generation.stream import RowNorm
+from kernels.routing import SWIGLU_SLOPE, GateKind
+
+SWIGLU_LIMIT = 7.0  # of gpt-oss, where its config doesn't say
 
 
 def assemble(model: Any, dtype: torch.dtype, device: torch.device) -> Decoder | None:
@@ -153,10 +157,47 @@ class _Builder:
         shared = getattr(module, family.shared, None) if family.shared else None
         gate = getattr(module, family.shared_gate, None) if family.shared_gate else None
         return Experts(
-            routing=routing_of(router, family.routing, self.config, normalized=family.normalized),
-            experts=module.experts,
+            routing=self.routing(router),
+            stacks=self.stacks(module.experts),
             shared=None if shared is None else self.mlp(shared),
             shared_gate=None if gate is None else projection_of([gate]),
+        )
+
+    def routing(self, router: Any) -> Routing:
+        kind, config = self.family.routing, self.config
+        deepseek = kind in ("softmax in groups", "sigmoid in groups")
+        grouped = kind == "sigmoid in groups" or getattr(config, "topk_method", "") == "group_limited_greedy"
+        stated = bool(getattr(config, "norm_topk_prob", False)) and kind != "softmax in groups"
+        return Routing(
+            kind="sigmoid" if kind == "sigmoid in groups" else "softmax",
+            weight=router.weight,
+            bias=getattr(router, "bias", None),
+            wide=deepseek,
+            k=int(config.num_experts_per_tok),
+            normalized=stated or self.family.normalized or kind == "softmax of the chosen",
+            scale=float(config.routed_scaling_factor) if deepseek else 1.0,
+            groups=int(config.n_group or 1) if deepseek and grouped else 1,
+            kept_groups=int(config.topk_group or 1) if deepseek and grouped else 1,
+            correction=getattr(router, "e_score_correction_bias", None),
+        )
+
+    def stacks(self, experts: Any) -> PackedStacks | ModuleStacks:
+        """The kernels' own way where they know the gate and gate and up are one stack."""
+        clamped = self.config.model_type == "gpt_oss"
+        gate: GateKind | None = "clamped_swiglu" if clamped else fused_activation(self.activation)
+        slope = float(getattr(self.config, "swiglu_alpha", SWIGLU_SLOPE))
+        known = gate is not None and isinstance(experts, PackedExperts) and len(experts.rising) == 1
+        if not known or gate is None or slope != SWIGLU_SLOPE:
+            return ModuleStacks(experts)
+        return PackedStacks(
+            rising=experts.rising[0],
+            falling=experts.falling,
+            rising_bias=experts.gate_up_proj_bias,
+            falling_bias=experts.down_proj_bias,
+            work_dtype=experts.work_dtype,
+            gate=gate,
+            interleaved=clamped,
+            limit=float(getattr(self.config, "swiglu_limit", SWIGLU_LIMIT)) if clamped else None,
         )
 
     def cache_shape(self, attention: Any) -> CacheShape:

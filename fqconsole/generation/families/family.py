@@ -9,7 +9,7 @@ from typing import Literal
 
 NormKind = Literal["rms", "rms_once", "rms_from_one", "layer"]  # as in kernels.norms; from one: weight 1 + w
 Rotary = Literal["halves", "pairs", "none"]  # which two of a head's dimensions turn together
-RoutingKind = Literal["softmax", "softmax of the chosen", "softmax in groups", "sigmoid in groups"]
+Routing = Literal["softmax", "softmax of the chosen", "softmax in groups", "sigmoid in groups"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Family:
     falling: str = "down_proj"
     gated: bool = True
     router: str = "gate"
-    routing: RoutingKind = "softmax"
+    routing: Routing = "softmax"
     normalized: bool = False  # the chosen experts' weights sum to one whatever the config says
     shared: str = ""
     shared_gate: str = ""
