@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,16 @@ class Database:
         """One statement for each of `rows`, in one transaction."""
         with self.writing() as connection:
             connection.executemany(sql, rows)
+
+    def size(self) -> int:
+        """Bytes of the database, what is free in it included."""
+        pages, page = (self.row(f"PRAGMA {name}") for name in ("page_count", "page_size"))
+        return int(pages[0]) * int(page[0]) if pages and page else 0
+
+    def give_back(self) -> None:
+        """Return free pages to the disk; while another program uses the file they stay for later rows."""
+        with self._lock, suppress(sqlite3.OperationalError):
+            self._connection.execute("VACUUM")
 
     def copy_to(self, path: Path) -> None:
         """A whole copy of the file, also while others write. Raises StoreError where `path` exists."""

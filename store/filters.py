@@ -203,11 +203,20 @@ def _run(column: Column, op: str, value: str, now: float) -> Where:
     return _number(column, op, value.lower().removeprefix("r"), now)
 
 
-def _age(column: Column, op: str, value: str, now: float) -> Where:
+def age_seconds(value: str) -> float | None:
+    """`12h`, `7d`, `2w` in seconds; None for what is no age."""
     match = _AGE.fullmatch(value)
-    if match is None:
+    try:
+        return float(match[1]) * _AGE_SECONDS[match[2].lower()] if match else None
+    except ValueError:  # 1.2.3d
+        return None
+
+
+def _age(column: Column, op: str, value: str, now: float) -> Where:
+    seconds = age_seconds(value)
+    if seconds is None:
         raise FilterError(f"“{value}” is no age.", "Write age<12h, age<7d or age<2w.")
-    since = now - _float(column, match[1]) * _AGE_SECONDS[match[2].lower()]
+    since = now - seconds
     turned = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(op)
     if turned is None:
         raise FilterError(f"age{op} makes no sense.", "Write age<7d or age>7d.")

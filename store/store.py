@@ -15,6 +15,7 @@ from store.filter_hints import Hint, hint
 from store.listing import count_runs, find_rows, list_page, list_runs
 from store.points import Point, points
 from store.reading import read_gpu_samples, read_memory_history, read_run
+from store.retention import Pruned, prune, thin_samples
 from store.rows import GpuSampleRow, MemoryPair, Run, RunRow
 from store.run_ids import to_number, to_word, unknown
 from store.texts import drop_unused, keep_text, recent_prompts
@@ -121,6 +122,7 @@ class Store:
                    WHERE id = ? AND status IN ('running', 'interrupted')""",
                 (status, time.time() if ended is None else ended, _error(error), number),
             )
+            thin_samples(connection, number)
 
     def update_run(self, run_id: str, **columns: Any) -> None:
         """Set columns of a run: model, revision, path, bits, group_size, granularity, plan, options, host,
@@ -149,6 +151,8 @@ class Store:
                 "UPDATE runs SET status = 'interrupted', ended = ? WHERE id = ? AND status = 'running'",
                 [(time.time(), number) for number in lost],
             )
+            for number in lost:
+                thin_samples(connection, number)
         return [to_word(number) for number in lost]
 
     def delete_run(self, run_id: str) -> None:
@@ -343,6 +347,19 @@ class Store:
     def tally(self, first: str, second: str) -> Tally:
         """Blind votes between two models, each named by its folder (or its id where it has none)."""
         return tally(self._database, first, second)
+
+    def prune(
+        self,
+        keep_samples: str | None = None,
+        keep_texts: str | None = None,
+        *,
+        now: float | None = None,
+        dry: bool = False,
+    ) -> Pruned:
+        """Let go of GPU readings, or prompts and answers, of runs older than an age ("30d"); see
+        `store.retention`. `dry` only counts. Raises FilterError for what is no age.
+        """
+        return prune(self._database, keep_samples, keep_texts, now=now, dry=dry)
 
     def backup(self, path: Path) -> None:
         """A whole copy of the runs file, also while a job records. Raises StoreError where `path` exists."""
