@@ -13,10 +13,21 @@ from fqconsole.private_files import write_private
 if TYPE_CHECKING:
     from store import RunRow
 
+MOST_EXPORTED = 1000  # runs that a filter brings into one file
+
 application = typer.Typer(rich_markup_mode=None, help="List, show, compare and export runs.")
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run, such as r0012.")]
-RunIds = Annotated[list[str], typer.Argument(metavar="RUN", help="Runs, such as r0012 r0015.")]
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run, such as r0012.")
+]
+RunIds = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN", help="Runs, such as r0012 r0015."),
+]
+SomeRuns = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RUN]...", help="Runs, such as r0012 r0015."),
+]
 Filter = Annotated[
     list[str] | None,
     typer.Argument(
@@ -108,7 +119,8 @@ def compare(
     baseline: Annotated[
         str | None,
         typer.Option(
-            metavar="RUN", help="Compare with this run; else the one marked as baseline, else the first."
+            metavar="RUN",
+            help="Compare with this run; else the one marked as baseline, else the first.",
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Show lines that are equal too.")] = False,
@@ -129,8 +141,12 @@ def compare(
 
 @application.command("export")
 def export(
-    run: RunIds,
+    run: SomeRuns = None,
     *,
+    where: Annotated[
+        str,
+        typer.Option(metavar="FILTER", help='Also every run that matches: "tag:demo bits<=4", as for list.'),
+    ] = "",
     form: Annotated[
         str,
         typer.Option(
@@ -158,7 +174,12 @@ def export(
     if out is not None and out.exists() and not force:
         raise UsageError(f"{out} exists already.", "Name another file, or give --force.")
     with open_store() as store:
-        text = writers[form](store, run)
+        matching = [row.run_id for row in store.list_runs(where, limit=MOST_EXPORTED)] if where else []
+        chosen = list(dict.fromkeys([*(run or ()), *matching]))
+        if not chosen:
+            what = "No run matches." if where else "There is nothing to export."
+            raise UsageError(what, 'Name runs, such as r0012, or give --where "tag:demo".')
+        text = writers[form](store, chosen)
     if out is None:
         Output().stream(text if text.endswith("\n") else text + "\n")
     else:
@@ -200,23 +221,66 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete runs from the list. The checkpoints that they wrote stay on disk."""
-    import sys
-
     from fqconsole.cli.run_store import open_store
 
     output = Output()
     with open_store() as store:
         rows = [store.run(one).row for one in run]
         if not yes:
-            if not sys.stdin.isatty():
-                raise UsageError("Deleting asks, and stdin is no terminal.", "Give --yes.")
             named = ", ".join(f"{row.run_id} ({row.kind} of {row.model})" for row in rows)
-            typer.confirm(f"Delete {named}?", abort=True, err=True)
+            _ask(f"Delete {named}?")
         for row in rows:
             store.delete_run(row.run_id)
             output.say(
                 f"{row.run_id} is deleted." + (f" Its checkpoint stays in {row.path}." if row.path else "")
             )
+
+
+@application.command("prune")
+def prune(
+    *,
+    keep_samples: Annotated[
+        str,
+        typer.Option(metavar="AGE", help="Keep GPU readings of runs younger than this, such as 30d; or all."),
+    ] = "30d",
+    keep_texts: Annotated[
+        str,
+        typer.Option(metavar="AGE", help="Keep prompts and answers of runs younger than this; or all."),
+    ] = "all",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Make the runs file smaller: GPU readings and texts of old runs go, their numbers stay.
+
+    Runs with a note, a tag or the baseline mark keep everything.
+    """
+    from fqconsole.cli.quantities import size
+    from fqconsole.cli.run_store import open_store
+
+    output = Output(json=json)
+    ages = tuple(None if age == "all" else age for age in (keep_samples, keep_texts))
+    with open_store() as store:
+        found = store.prune(*ages, dry=True)
+        if (found.samples or found.texts) and not dry_run:
+            if not yes:
+                _ask(f"Delete {found.samples:,} GPU readings and the texts of {found.texts:,} runs?")
+            found = store.prune(*ages)
+    if json:
+        output.result(found)
+        return
+    words = "would go" if dry_run else "are gone"
+    output.line(f"{found.samples:,} GPU readings and the texts of {found.texts:,} runs {words}")
+    output.line(f"runs file: {size(found.bytes_before)} before, {size(found.bytes_after)} now")
+
+
+def _ask(question: str) -> None:
+    """Go on only after a yes."""
+    import sys
+
+    if not sys.stdin.isatty():
+        raise UsageError("Deleting asks, and stdin is no terminal.", "Give --yes.")
+    typer.confirm(question, abort=True, err=True)
 
 
 @application.command("backup")

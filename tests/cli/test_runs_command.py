@@ -170,3 +170,24 @@ def test_a_run_whose_console_died_is_interrupted(fq, home):
     with Store.open(paths.store_file()) as store:
         store.begin_run("quantize", "demo", options={}, host={}, pid=2**22 - 1, pid_started=1.0)
     assert fq("runs", "list", "--json").json["runs"][0]["status"] == "interrupted"
+
+
+def test_a_filter_chooses_what_is_exported(fq, recorded):
+    rows = list(csv.DictReader(io.StringIO(fq("runs", "export", "--format", "csv", "--where", "ppl>=3").out)))
+    assert [row["run_id"] for row in rows] == ["r0002", "r0001"]
+    result = fq("runs", "export", "--where", "ppl>99")
+    assert result.code == 2 and "No run matches." in result.err
+    assert "There is nothing to export." in fq("runs", "export").err
+
+
+def test_pruning_says_what_goes_and_asks(fq, recorded):
+    with Store.open(paths.store_file()) as store:
+        store.add_gpu_samples("r0003", [{"t": 1.0, "gpu": 0, "util": 5.0}])
+    assert "0 GPU readings" in fq("runs", "prune", "--dry-run").out
+    result = fq("runs", "prune", "--keep-samples", "0h", "--keep-texts", "0h")
+    assert result.code == 2 and "Give --yes." in result.err
+    result = fq("runs", "prune", "--keep-samples", "0h", "--keep-texts", "0h", "--yes")
+    assert result.out.startswith("1 GPU readings and the texts of 1 runs are gone")
+    found = fq("runs", "prune", "--keep-samples", "0h", "--json").json
+    assert (found["samples"], found["texts"]) == (0, 0)
+    assert fq("runs", "prune", "--keep-samples", "soon").code == 2
