@@ -13,7 +13,7 @@ FAMILIES = (*DENSE, *ROUTED)
 
 def family_of(config: Any) -> Family | None:
     """The family of a transformers config, or None where ours would not compute what that model does."""
-    if _position_dependent(config):
+    if _position_dependent(config.get_text_config()):
         return None
     return next((family for family in FAMILIES if config.model_type in family.model_types), None)
 

@@ -1,8 +1,13 @@
 """Families without experts."""
 
+from dataclasses import replace
+
 from fqconsole.generation.families.family import Family
 
-LLAMA = Family(("llama", "mistral", "qwen2", "qwen3"))
+LLAMA = Family(("llama", "mistral", "qwen2", "qwen3", "seed_oss"))
+LLAMA_WITH_IMAGES = replace(LLAMA, model_types=("llava", "mistral3"), body="model.language_model")
+ERNIE = Family(("ernie4_5",), rotary="pairs")
+STARCODER_2 = Family(("starcoder2",), norm="layer", rising=("c_fc",), falling="c_proj", gated=False)
 GEMMA = Family(("gemma",), norm="rms_from_one", scaled_embedding=True)
 GEMMA_2 = Family(
     ("gemma2", "gemma3_text"),
@@ -12,6 +17,7 @@ GEMMA_2 = Family(
     before_mlp="pre_feedforward_layernorm",
     after_mlp="post_feedforward_layernorm",
 )
+GEMMA_3_WITH_IMAGES = replace(GEMMA_2, model_types=("gemma3",), body="model.language_model")
 PHI_3 = Family(("phi3",), qkv=("qkv_proj",), rising=("gate_up_proj",))
 OLMO = Family(("olmo",), norm="layer")
 OLMO_2 = Family(
@@ -67,4 +73,7 @@ GPT_2 = Family(
     gated=False,
 )
 
-DENSE = (LLAMA, GEMMA, GEMMA_2, PHI_3, OLMO, OLMO_2, GLM, GLM_4, OPT, GPT_2)
+DENSE = (
+    LLAMA, LLAMA_WITH_IMAGES, ERNIE, STARCODER_2, GEMMA, GEMMA_2, GEMMA_3_WITH_IMAGES, PHI_3, OLMO, OLMO_2,
+    GLM, GLM_4, OPT, GPT_2,
+)  # fmt: skip

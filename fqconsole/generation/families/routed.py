@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from fqconsole.generation.families.dense import OLMO_2
 from fqconsole.generation.families.family import Family
 
 MIXTRAL = Family(("mixtral",), routing="softmax", normalized=True)
@@ -13,6 +14,8 @@ GPT_OSS = Family(("gpt_oss",), norm="rms_once", router="router", routing="softma
 DEEPSEEK_V2 = Family(
     ("deepseek_v2",), rotary="pairs", latent=True, routing="softmax in groups", shared="shared_experts"
 )
-DEEPSEEK_V3 = replace(DEEPSEEK_V2, model_types=("deepseek_v3",), routing="sigmoid in groups")
+DEEPSEEK_V3 = replace(DEEPSEEK_V2, model_types=("deepseek_v3", "glm4_moe_lite"), routing="sigmoid in groups")
+GLM_4_MOE = replace(DEEPSEEK_V3, model_types=("glm4_moe", "dots1"), latent=False, rotary="halves")
+FLEX_OLMO = replace(OLMO_2, model_types=("flex_olmo",))
 
-ROUTED = (MIXTRAL, QWEN_MOE, QWEN_2_MOE, GPT_OSS, DEEPSEEK_V2, DEEPSEEK_V3)
+ROUTED = (MIXTRAL, QWEN_MOE, QWEN_2_MOE, GPT_OSS, DEEPSEEK_V2, DEEPSEEK_V3, GLM_4_MOE, FLEX_OLMO)
