@@ -28,13 +28,13 @@ from fqconsole.cli import (
     runs,
     serve,
     serve_command,
-    serve_command,
     shot,
     verify,
 )
 from fqconsole.cli.ending import EndedBySignal, listen
 from fqconsole.cli.faults import report
 from fqconsole.cli.flags import defaults_of_commands, environment_kept, keep
+from fqconsole.cli.manual import below_options
 from fqconsole.cli.output import ReaderGone, complain, write
 
 READER_GONE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
@@ -49,7 +49,6 @@ ORDER = (
     "generate",
     "api",
     "serve-command",
-    "serve-command",
     "runs",
     "gpus",
     "demo",
@@ -59,6 +58,7 @@ ORDER = (
     "replay",
     "serve",
     "shot",
+    "help",
 )
 EXIT_CODES = (
     "Exit codes: 0 ok, 1 the job failed, 2 usage, 3 predicted not to fit, 4 out of memory or device lost, "
@@ -72,6 +72,14 @@ class InOrder(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """The names in the order of ORDER."""
         return sorted(super().list_commands(ctx), key=ORDER.index)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command with what its page in the manual says below its options."""
+        command = super().get_command(ctx, cmd_name)
+        for name, one in getattr(command, "commands", {"": command}).items():
+            if one is not None:
+                one.epilog = below_options(f"{cmd_name} {name}".strip())
+        return command
 
 
 application = typer.Typer(
@@ -92,7 +100,6 @@ application.command("export")(export.export)
 application.command("generate")(generate.generate)
 application.command("api")(api.api)
 application.command("serve-command")(serve_command.serve_command)
-application.command("serve-command")(serve_command.serve_command)
 application.add_typer(runs.application, name="runs")
 application.command("gpus")(gpus.gpus)
 application.command("demo")(demo.demo)
@@ -102,6 +109,16 @@ application.command("paths")(paths.paths)
 application.command("replay")(replay.replay)
 application.command("serve")(serve.serve)
 application.command("shot")(shot.shot)
+
+
+@application.command("help")
+def help_(
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND", help="quantize, runs export …")
+    ] = None,
+) -> None:
+    """Explain a command: the same as --help after it."""
+    application(args=[*(command or ()), "--help"], prog_name="fqconsole", standalone_mode=False)
 
 
 def _print_version(asked: bool) -> None:

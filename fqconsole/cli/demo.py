@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fqconsole.cli import completions
 from fqconsole.cli.options import Device, Json, Quiet
 from fqconsole.cli.output import Output
 
@@ -16,7 +17,11 @@ SEED = 7  # the same text every time
 def demo(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="A built-in model or any other 16-bit one on this machine."),
+        typer.Argument(
+            metavar="MODEL",
+            autocompletion=completions.models,
+            help="A built-in model or any other 16-bit one on this machine.",
+        ),
     ] = "demo",
     *,
     bits: Annotated[int, typer.Option(metavar="BITS", help="Width of a stored weight: 8, 4 or 3.")] = 4,

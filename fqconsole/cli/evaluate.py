@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fqconsole.cli import completions
 from fqconsole.cli.options import Checkpoint, Device, Events, Json, Quiet
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
@@ -22,6 +23,7 @@ def evaluate(
             "--reference",
             "-r",
             metavar="MODEL",
+            autocompletion=completions.models,
             help="The 16-bit model to compare with. [default: the one that the checkpoint was made from]",
         ),
     ] = None,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fqconsole.cli import completions
 from fqconsole.cli.options import Device, Force, GroupSize, Json
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
@@ -20,6 +21,7 @@ def fit(
         str | None,
         typer.Argument(
             metavar="MODEL",
+            autocompletion=completions.models,
             help="A built-in model (demo), a folder with config.json, or a model id of the Hugging Face hub.",
         ),
     ] = None,

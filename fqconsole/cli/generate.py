@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fqconsole.cli import completions
 from fqconsole.cli.options import Device, Events, Force, Json, Quiet
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
@@ -15,6 +16,7 @@ def generate(
         str | None,
         typer.Argument(
             metavar="[CHECKPOINT]",
+            autocompletion=completions.checkpoints,
             help="A quantized model's folder or name, the run that made it (r0012), or any model.",
         ),
     ] = None,
@@ -59,6 +61,7 @@ def generate(
         str | None,
         typer.Option(
             metavar="MODEL",
+            autocompletion=completions.checkpoints,
             help="Then the same prompt and seed on this model, or a server's (http://…), side by side.",
         ),
     ] = None,

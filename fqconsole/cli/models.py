@@ -145,7 +145,7 @@ def _shown(model: "ModelDescription") -> str:
 
 @application.command("download")
 def download(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model id of the Hugging Face hub.")],
+    model: Annotated[str, typer.Argument(metavar="ID", help="A model id of the Hugging Face hub.")],
     revision: Annotated[
         str | None,
         typer.Option(metavar="REVISION", help="A branch, tag or commit; the default branch when not given."),

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from fqconsole.cli import completions
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
 Events = Annotated[
     bool, typer.Option("--events", help="Stream the worker's events as JSON lines on stdout instead of text.")
@@ -21,6 +23,7 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
+        autocompletion=completions.models,
         help="A built-in model (demo), a folder with config.json, or a model id of the Hugging Face hub.",
     ),
 ]
@@ -28,6 +31,7 @@ Checkpoint = Annotated[
     str,
     typer.Argument(
         metavar="CHECKPOINT",
+        autocompletion=completions.checkpoints,
         help="A quantized model's folder or name, the run that made it (r0012), or any model.",
     ),
 ]

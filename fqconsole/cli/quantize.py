@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fqconsole.cli import completions
 from fqconsole.cli.options import (
     Batch,
     Context,
@@ -37,6 +38,7 @@ def quantize(
         str,
         typer.Argument(
             metavar="MODEL",
+            autocompletion=completions.models,
             help="A built-in model (demo), a folder with config.json, or a model id of the Hugging Face hub. "
             "Not needed with --resume.",
         ),
@@ -86,6 +88,7 @@ def quantize(
         str | None,
         typer.Option(
             metavar="RUN",
+            autocompletion=completions.runs,
             help="Go on with an unfinished run (r0012, or the folder it was writing), with its own options.",
         ),
     ] = None,
