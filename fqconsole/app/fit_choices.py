@@ -132,9 +132,14 @@ def goal_sentence(choice: FitChoice) -> str:
 
 
 def _next(values: Any, now: Any, step: int) -> Any:
+    """The neighbour of `now`; a number that is not among them goes to the nearest in that direction."""
     values = list(values)
-    index = values.index(now) if now in values else 0
-    return values[min(max(index + step, 0), len(values) - 1)]
+    if now in values:
+        return values[min(max(values.index(now) + step, 0), len(values) - 1)]
+    if isinstance(now, int | float):
+        beyond = [value for value in values if (value > now) == (step > 0)]
+        return min(beyond, key=lambda value: abs(value - now), default=now)
+    return values[0]
 
 
 def shown(

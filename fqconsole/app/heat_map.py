@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 View = Literal["bits", "error"]
-GAP = 2  # cells between two blocks
+GAP = 1  # cells between two blocks
 WAITING = "·"
 NONE = " "
 # One letter a group, in its legend beside its number.
@@ -19,6 +19,18 @@ GROUP_LETTERS = {None: "c", 256: "d", 128: "h", 64: "s", 32: "t", 16: "x"}
 OTHER_GROUP = "o"
 KEPT_BITS = 16
 LEVELS = 10
+# The order in which a layer uses its matrices; others follow as they come.
+USUAL_ORDER = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "qkv_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "gate_up_proj",
+    "down_proj",
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ class Layout:
 def layout(cells: Sequence[MapCell], width: int, height: int) -> Layout:
     """As many blocks as show all layers; narrower cells before fewer layers. `height` holds the head, too."""
     layers = tuple(sorted({cell.layer for cell in cells}))
-    kinds = tuple(dict.fromkeys(cell.kind for cell in cells))
+    kinds = tuple(sorted(dict.fromkeys(cell.kind for cell in cells), key=_rank))
     label = len(str(max(layers, default=0))) + 1
     lines = max(1, height - 1)
     for wide in (3, 2):
@@ -77,6 +89,11 @@ def layout(cells: Sequence[MapCell], width: int, height: int) -> Layout:
     # Where the layers are too many, blocks get as long as they must, and the rest is reached by scrolling.
     shown = max(1, math.ceil(len(layers) / blocks))
     return Layout(layers, kinds, wide, label, shown, blocks)
+
+
+def _rank(kind: str) -> int:
+    name = kind.rpartition(".")[2]
+    return USUAL_ORDER.index(name) if name in USUAL_ORDER else len(USUAL_ORDER)
 
 
 def glyph(cell: MapCell | None, view: View, low: float, high: float) -> str:
@@ -121,23 +138,33 @@ def heads(kinds: Sequence[str], cell: int) -> list[str]:
     return words
 
 
-def legend(cells: Sequence[MapCell], view: View) -> list[str]:
-    """What the signs mean, only those that occur."""
+def legend(cells: Sequence[MapCell], view: View, width: int) -> str:
+    """What the signs mean, only those that occur, as many as `width` cells hold."""
+    return _joined(_phrases(cells, view), width)
+
+
+def _phrases(cells: Sequence[MapCell], view: View) -> list[str]:
     if view == "error":
         low, high = error_range(cells)
-        if not high:
-            return ["error of each matrix, 0 least to 9 largest"]
-        return [f"error 0 = {low:.3g}", f"9 = {high:.3g}", "+ finer groups"]
+        return [f"0 = {low:.3g}", f"9 = {high:.3g}", "+ finer"] if high else ["errors: 0 least, 9 largest"]
+    if all(cell.bits is None for cell in cells):
+        return ["bits and group of each matrix"]
     groups = {cell.group for cell in cells if cell.bits is not None and cell.bits != KEPT_BITS}
     words = [
         f"{GROUP_LETTERS.get(group, OTHER_GROUP)} {'channel' if group is None else group}"
         for group in sorted(groups, key=lambda group: -(group or 1 << 30))
     ]
-    bits = sorted({cell.bits for cell in cells if cell.bits is not None}, reverse=True)
-    if not bits:
-        return ["bits and group of each matrix"]
-    kept = ["16 kept"] if KEPT_BITS in bits else []
-    return [" ".join(f"int{b}" for b in bits if b != KEPT_BITS), *words, *kept]
+    return [*words, *(["16 kept"] if any(cell.bits == KEPT_BITS for cell in cells) else [])]
+
+
+def _joined(phrases: Sequence[str], width: int) -> str:
+    line = ""
+    for phrase in phrases:
+        longer = f"{line} · {phrase}" if line else phrase
+        if len(longer) > width:
+            break
+        line = longer
+    return line
 
 
 def colour(cell: MapCell, view: View, low: float, high: float) -> str:

@@ -1,6 +1,6 @@
 """What the run database knows of a model: the best that was measured of it at each width."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,22 +50,24 @@ def records(rows: Sequence[Any]) -> list[WidthRecord]:
     for row in rows:
         if row.kind in ("quantize", "generate", "evaluate") and row.bits is not None:
             widths.setdefault(row.bits, []).append(row)
-    return [_record(bits, widths[bits]) for bits in sorted(widths, reverse=True)]
+    sizes = {row.run_id: row.bits_per_weight for row in rows}
+    return [_record(bits, widths[bits], sizes) for bits in sorted(widths, reverse=True)]
 
 
-def _record(bits: int, rows: Sequence[Any]) -> WidthRecord:
+def _record(bits: int, rows: Sequence[Any], sizes: Mapping[str, float | None]) -> WidthRecord:
     judged = [row for row in rows if row.perplexity is not None]
     timed = [row for row in rows if row.decode_tok_s is not None]
     best = min(judged, key=lambda row: row.perplexity, default=None)
     fastest = max(timed, key=lambda row: row.decode_tok_s, default=None)
-    sized = next((row for row in (best, *rows) if row is not None and row.bits_per_weight is not None), None)
+    told = best or fastest or rows[0]
     return WidthRecord(
         bits=bits,
         runs=len(rows),
         perplexity=None if best is None else best.perplexity,
         decode_tok_s=None if fastest is None else fastest.decode_tok_s,
-        bits_per_weight=None if sized is None else sized.bits_per_weight,
-        run_id=(best or fastest or rows[0]).run_id,
+        # An answer or an evaluation is as large as the checkpoint that its parent made.
+        bits_per_weight=told.bits_per_weight or sizes.get(told.parent or ""),
+        run_id=told.run_id,
     )
 
 

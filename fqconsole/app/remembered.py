@@ -3,6 +3,9 @@
 import contextlib
 import json
 from pathlib import Path
+from typing import TypeVar
+
+Word = TypeVar("Word", bound=str)
 
 
 class Remembered:
@@ -12,10 +15,10 @@ class Remembered:
         self._place = place
         self._words: dict[str, str] | None = None
 
-    def word(self, name: str, usual: str, known: tuple[str, ...]) -> str:
+    def word(self, name: str, usual: Word, known: tuple[Word, ...]) -> Word:
         """What was kept under `name`, if it is one of `known`; else `usual`."""
-        found = self._read().get(name, usual)
-        return found if found in known else usual
+        found = self._read().get(name)
+        return next((word for word in known if word == found), usual)
 
     def keep(self, name: str, word: str) -> None:
         words = self._read()

@@ -34,13 +34,14 @@ def next_step(services: Services, run: Any, present: FitChoice) -> NextStep:
     if not made or row.bits is None:
         return NextStep(entry=entry, description=about)
     granularity = run.options.get("granularity", "adaptive")
-    choice = replace(
-        present,
-        bits=row.bits,
-        # A planned run is gone on with from the command line; here its bits are offered again.
-        granularity="adaptive" if granularity == "planned" else granularity,
-        group_size=run.options.get("group_size", "default"),
-    )
+    choice = replace(present, bits=row.bits, goal="rule", mode=run.options.get("mode", present.mode))
+    if granularity == "planned":
+        # Whatever the plan was made for, its size is what it came to.
+        size = round(row.bits_per_weight or float(row.bits), 2)
+        choice = replace(choice, goal="size", target_bits=size)
+    else:
+        group_size = run.options.get("group_size", "default")
+        choice = replace(choice, granularity=granularity, group_size=group_size)
     return NextStep(entry=entry, description=about, choice=choice)
 
 

@@ -79,3 +79,11 @@ def test_sixteen_bits_have_no_mode():
     assert stepped(sixteen, "mode", 1, QWEN) == sixteen
     assert shown(sixteen, "mode", QWEN, host=False, devices=1) == ("—", "")
     assert stepped(FitChoice(), "mode", 1, QWEN).mode == "fast"
+
+
+def test_a_target_between_two_stops_goes_to_the_next_one_in_its_direction():
+    between = FitChoice(goal="size", target_bits=3.83)
+    assert stepped(between, "target", 1, QWEN).target_bits == 4.0
+    assert stepped(between, "target", -1, QWEN).target_bits == 3.8
+    beyond = FitChoice(goal="size", target_bits=9.5)
+    assert stepped(beyond, "target", 1, QWEN) == beyond

@@ -80,11 +80,21 @@ def test_planned_and_done_look_different_and_so_do_widths():
     assert heat_map.colour(ONE, "error", 0.01, 1.0) == "waiting"
 
 
-def test_the_legend_names_only_what_occurs():
+def test_the_legend_names_only_what_occurs_and_cuts_no_word():
     cells = [ONE, replace(ONE, group=None, bits=8), replace(ONE, bits=16, group=None)]
-    assert heat_map.legend(cells, "bits") == ["int8 int4", "c channel", "t 32", "16 kept"]
-    assert heat_map.legend([replace(ONE, bits=None)], "bits") == ["bits and group of each matrix"]
-    assert heat_map.legend([replace(ONE, error=0.04)], "error")[0] == "error 0 = 0.04"
+    assert heat_map.legend(cells, "bits", 40) == "c channel · t 32 · 16 kept"
+    assert heat_map.legend(cells, "bits", 18) == "c channel · t 32"
+    assert heat_map.legend([replace(ONE, bits=None)], "bits", 40) == "bits and group of each matrix"
+    assert heat_map.legend([replace(ONE, error=0.04)], "error", 40) == "0 = 0.04 · 9 = 0.04 · + finer"
+    assert heat_map.legend(cells, "error", 40) == "errors: 0 least, 9 largest"
+
+
+def test_columns_stand_in_the_order_in_which_a_layer_uses_them():
+    names = ("mlp.down_proj", "mlp.gate_proj", "self_attn.o_proj", "self_attn.q_proj", "mixer.in_proj")
+    cells = [MapCell(name, 0, name) for name in names]
+    assert layout(cells, 60, 10).kinds == (
+        "self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj", "mixer.in_proj",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("cell", [2, 3])

@@ -1,9 +1,12 @@
 """What becomes of a goal: a plan, a measurement that is missing, or a sentence."""
 
+from types import SimpleNamespace
+
 import msgspec
 
 from fqconsole.app import fit_view, planned, quantize_view
 from fqconsole.app.fit_choices import goal_sentence
+from fqconsole.app.run_again import next_step
 from fqconsole.app.workspace import FitChoice
 from fqconsole.errors import OperatorError
 from fqconsole.models.description import QuantizationInfo
@@ -87,3 +90,14 @@ def test_rows_of_a_plan_begin_with_what_loses_most():
     losses = dict(made.losses)
     assert [name for name, _cells in rows] == sorted(losses, key=lambda name: -losses[name])
     assert rows[0][1][-1].endswith("%")
+
+
+def test_a_planned_run_is_planned_again_by_the_size_it_came_to():
+    row = SimpleNamespace(kind="quantize", status="failed", model="demo", path=None, revision=None, bits=4,
+                          bits_per_weight=3.801)  # fmt: skip
+    run = SimpleNamespace(row=row, options={"granularity": "planned", "mode": "fast"})
+    step = next_step(fake_services(), run, FitChoice())
+    assert (step.choice.goal, step.choice.target_bits, step.choice.mode) == ("size", 3.8, "fast")
+    run.options = {"granularity": "fixed", "group_size": 64, "mode": "best"}
+    step = next_step(fake_services(), run, SIZE)
+    assert (step.choice.goal, step.choice.granularity, step.choice.group_size) == ("rule", "fixed", 64)

@@ -251,9 +251,9 @@ class FitScreen(ModeScreen):
 
     def footer_entries(self) -> list[tuple[Action, str]]:
         space = self.console.workspace
-        word = fit_view.go_word(space.choice, space.planned)
-        entries = super().footer_entries()
-        return [(item, word if item.id == "fit.go" else label) for item, label in entries]
+        word = "" if self._measuring() else fit_view.go_word(space.choice, space.planned)
+        entries = [(item, word if item.id == "fit.go" else label) for item, label in super().footer_entries()]
+        return [(item, word) for item, word in entries if word]
 
     @on(ChoiceList.Stepped)
     def _step(self, message: ChoiceList.Stepped) -> None:

@@ -29,6 +29,7 @@ from fqconsole.app.widgets.record_table import RecordTable
 from fqconsole.app.workspace import FitChoice
 from fqconsole.jobs.messages import Request, StartQuantize
 from fqconsole.models.description import ModelDescription, ModelEntry
+from quantizer.plan import Plan
 
 ORDERS: tuple[WorstOrder, ...] = ("error", "layer", "bytes")
 
@@ -210,10 +211,18 @@ class QuantizeScreen(ModeScreen):
         board, about = self.query_one(QuantizeBoard), self.console.workspace.description
         layers = about.layers if about else None
         if self._shows_job():
-            board.show_job(self._state, layers)
+            board.show_job(self._state, layers, self._draft())
         else:
             board.show_plan(self._guess, self.console.workspace.planned, layers)
         self.refresh_footer()
+
+    def _draft(self) -> Plan | None:
+        """The plan that the job on the screen began from, as far as it is known here."""
+        job, guess = self._job, self._guess
+        mine = (
+            job is not None and guess is not None and guess.plan.model == getattr(job.request, "model_id", "")
+        )
+        return guess.plan if mine and guess is not None else None
 
     def _show_head(self) -> None:
         panel, bar = self.query_one("#quantize-head", Panel), self.query_one(JobBar)

@@ -19,6 +19,7 @@ from fqconsole.app.widgets.frontier_plot import FrontierPlot
 from fqconsole.app.widgets.matrix_map import MatrixMap
 from fqconsole.app.widgets.panel import Panel
 from fqconsole.app.widgets.record_table import ColumnSpec, RecordTable, Value
+from quantizer.plan import Plan
 
 COLUMNS: tuple[ColumnSpec, ...] = (
     ColumnSpec("layer", "layer", 5, right=True),
@@ -108,11 +109,13 @@ class QuantizeBoard(Vertical):
         self._logged = 0
         self.query_one(Log).clear()
 
-    def show_job(self, state: QuantizeProgress, layers: int | None) -> None:
-        """A job that runs or has ended; `layers` is how many the model has."""
+    def show_job(self, state: QuantizeProgress, layers: int | None, draft: Plan | None) -> None:
+        """A job that runs or has ended; `layers` is how many the model has. `draft` gives the map its places
+        until the plan is decided.
+        """
         self._state = state
         plan = state.plan.plan if state.plan else None
-        self._cells = map_cells(plan, state.matrices)
+        self._cells = map_cells(plan or draft, state.matrices, planned=plan is not None)
         self._reasons = {event.name: event.reason for event in state.matrices}
         self._planning = False
         self._arrange()
@@ -161,7 +164,7 @@ class QuantizeBoard(Vertical):
         drawn.display = bool(self._cells)
         self.query_one("#quantize-no-map").display = not self._cells
         panel.border_title = "Errors by matrix" if view == "error" else "Bits and groups"
-        panel.border_subtitle = " · ".join(heat_map.legend(self._cells, view)) if self._cells else ""
+        panel.border_subtitle = heat_map.legend(self._cells, view, panel.size.width) if self._cells else ""
 
     def _show_rows(
         self, columns: tuple[ColumnSpec, ...], rows: list[tuple[str, list[Value]]], title: str
