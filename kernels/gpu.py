@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kernels.epilogue import NOTHING, Epilogue, multiply_with
+from kernels.epilogue import NOTHING, Activation, Epilogue, multiply_with
 from kernels.lane_layout import LaneMatrix
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix
@@ -62,7 +62,7 @@ class TritonMatrix(PreparedMatrix):
         self.k = lanes.k
         self.plans: dict[tuple[int, bool], DecodePlan] = {}  # of each `row_bucket` met so far
         self.prefills: dict[torch.dtype, Prefill] = {}
-        self.expert_plans: dict[int, ExpertsPlan] = {}
+        self.expert_plans: dict[tuple[int, Activation | None], ExpertsPlan] = {}
         self.wide_plans: dict[int, WidePlan] = {}
 
     @property
@@ -164,17 +164,25 @@ class TritonMatrix(PreparedMatrix):
     def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:
         if x.dtype not in FUSED_DTYPES:
             return self.dequantized().multiply_by_expert(x, expert)
-        bucket = row_bucket(x.shape[0])
-        plan = self.expert_plans.get(bucket) or self.expert_plan_for(bucket)
         with on_device(x.device):
-            return plan.multiply(x, expert)
+            return self.expert_plan_for(expert.shape[0], None).multiply(x, expert)
 
-    def expert_plan_for(self, bucket: int) -> ExpertsPlan:
-        """The plan for so many routed rows, made once."""
-        from kernels.experts import ExpertsPlan
+    def gate_by_expert(self, x: Tensor, expert: Tensor, activation: Activation) -> Tensor:
+        if x.dtype not in FUSED_DTYPES or self.n % (2 * ROW_TILE):
+            return super().gate_by_expert(x, expert, activation)
+        with on_device(x.device):
+            return self.expert_plan_for(expert.shape[0], activation).multiply(x, expert)
 
-        self.expert_plans[bucket] = ExpertsPlan(self.lanes, bucket, self.gpu)
-        return self.expert_plans[bucket]
+    def expert_plan_for(self, rows: int, activation: Activation | None) -> ExpertsPlan:
+        """The plan for so many routed rows, made once for all that share a bucket."""
+        key = (row_bucket(rows), activation)
+        plan = self.expert_plans.get(key)
+        if plan is None:
+            from kernels.experts import ExpertsPlan
+
+            plan = ExpertsPlan(self.lanes, key[0], self.gpu, activation=activation)
+            self.expert_plans[key] = plan
+        return plan
 
 
 def prepare_for_gpu(w: PackedMatrix, dtype: torch.dtype) -> PreparedMatrix:

@@ -73,21 +73,36 @@ def linear(
     return matrix.multiply_with(rows, Epilogue(bias, residual, activation, norm)).view(shape)
 
 
-def expert_linear(x: Tensor, w: PackedMatrix | PreparedMatrix, expert: Tensor) -> Tensor:
+def expert_linear(
+    x: Tensor,
+    w: PackedMatrix | PreparedMatrix,
+    expert: Tensor,
+    *,
+    activation: Activation | None = None,
+) -> Tensor:
     """x `[T, K]`, `w` a stack `[E, N, K]`, expert int `[T]` → `[T, N]`: row t meets matrix `expert[t]`.
 
-    Ids are not negative; a row with an id of E or more is zero. On CUDA nothing waits for the device.
+    expert `[T, k]`: each row meets k of them, `[T k, N]`. An `activation` gives activation(first half of the
+    N) * second half, `[T, N / 2]`. Ids are not negative; a row with an id of E or more is zero. On CUDA
+    nothing waits for the device.
     """
     matrix = w if isinstance(w, PreparedMatrix) else as_it_lies(w, x)
-    if x.dim() != 2 or expert.shape != x.shape[:1]:
-        raise ValueError(f"x {list(x.shape)} and expert {list(expert.shape)} must be [T, K] and [T]")
+    if x.dim() != 2 or expert.dim() not in (1, 2) or expert.shape[:1] != x.shape[:1]:
+        raise ValueError(
+            f"x {list(x.shape)} and expert {list(expert.shape)} must be [T, K] and [T] or [T, k]"
+        )
     if x.shape[-1] != matrix.k:
         raise ValueError(f"x has {x.shape[-1]} features, the matrices take {matrix.k}")
+    outputs = Epilogue(activation=activation).outputs(matrix.n)
     if torch.compiler.is_compiling() and matrix.number:
-        out: Tensor = torch.ops.fqconsole.expert_linear(x, matrix.number, matrix.n, expert)
+        out: Tensor = torch.ops.fqconsole.expert_linear(x, matrix.number, outputs, expert, activation or "")
         return out
-    rows = rows_of(x, matrix)
-    return matrix.multiply_by_expert(rows, expert) if rows.shape[0] else x.new_empty((0, matrix.n))
+    rows, expert = rows_of(x, matrix), expert.reshape(-1)
+    if not rows.shape[0]:
+        return x.new_empty((0, outputs))
+    if activation is None:
+        return matrix.multiply_by_expert(rows, expert)
+    return matrix.gate_by_expert(rows, expert, activation)
 
 
 def path_name(device: torch.device | str, bits: int, dtype: torch.dtype = CPU_DTYPE) -> str:

@@ -66,11 +66,14 @@ def fake_linear(
 
 
 @torch.library.custom_op(f"{NAMESPACE}::expert_linear", mutates_args=())
-def expert_linear_operator(x: Tensor, matrix: int, outputs: int, expert: Tensor) -> Tensor:
+def expert_linear_operator(
+    x: Tensor, matrix: int, outputs: int, expert: Tensor, activation: str = ""
+) -> Tensor:
     """`kernels.expert_linear`; `outputs` are the result's columns, for the fake form alone."""
-    return expert_linear(x, matrix_of(matrix), expert)
+    known = next((name for name in ACTIVATIONS if name == activation), None)
+    return expert_linear(x, matrix_of(matrix), expert, activation=known)
 
 
 @expert_linear_operator.register_fake
-def fake_expert_linear(x: Tensor, matrix: int, outputs: int, expert: Tensor) -> Tensor:
-    return x.new_empty((x.shape[0], outputs))
+def fake_expert_linear(x: Tensor, matrix: int, outputs: int, expert: Tensor, activation: str = "") -> Tensor:
+    return x.new_empty((expert.numel(), outputs))

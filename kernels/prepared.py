@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from kernels.epilogue import Epilogue, multiply_with
+from kernels.epilogue import ACTIVATIONS, Activation, Epilogue, multiply_with
 from kernels.packed_matrix import PackedMatrix
 
 # Dequantized weights never exist whole: so many bytes of them at a time stay in the CPU's cache or the GPU's
@@ -60,7 +60,15 @@ class PreparedMatrix(ABC):
 
     @abstractmethod
     def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:
-        """x `[T, k]`, expert int `[T]` → `[T, n]`; a row whose expert is outside the stack is zero."""
+        """x `[T / share, k]`, expert int `[T]` → `[T, n]`: row t is of row t // share of x.
+
+        A row whose expert is outside the stack is zero.
+        """
+
+    def gate_by_expert(self, x: Tensor, expert: Tensor, activation: Activation) -> Tensor:
+        """As `multiply_by_expert`, then activation(gate) * up `[T, n / 2]`; plain torch after the product."""
+        gate, up = self.multiply_by_expert(x, expert).chunk(2, -1)
+        return ACTIVATIONS[activation](gate) * up
 
 
 class DequantizedMatrix(PreparedMatrix):
@@ -99,12 +107,13 @@ class DequantizedMatrix(PreparedMatrix):
 
 def multiply_each(matrices: Sequence[PreparedMatrix], x: Tensor, expert: Tensor, n: int) -> Tensor:
     """Rows grouped by expert on the host, one multiplication an expert that has rows."""
-    out = x.new_zeros((x.shape[0], n))
+    out = x.new_zeros((len(expert), n))
+    share = len(expert) // max(1, len(x))
     rows_of: dict[int, list[int]] = {}
     for row, number in enumerate(expert.tolist()):
         if 0 <= number < len(matrices):
             rows_of.setdefault(number, []).append(row)
     for number, rows in rows_of.items():
         place = torch.tensor(rows, device=x.device)
-        out[place] = matrices[number].multiply(x[place], None)
+        out[place] = matrices[number].multiply(x[place // share], None)
     return out

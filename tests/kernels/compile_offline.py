@@ -83,7 +83,7 @@ def launch_of(case: Case) -> tuple[Launch, set[str]]:
     gpu = Gpu(case.capability)
     given = None if case.tile is None else Tile(*case.tile)
     if case.experts:
-        plan = ExpertsPlan(w, case.m, gpu, tile=given)
+        plan = ExpertsPlan(w, case.m, gpu, tile=given, activation=case.activation or None)
         return plan.launch, {"order_ptr", "start_ptr", "end_ptr"} if not plan.sorted else set()
     paired = case.activation != ""
     chosen = given or choose_tile(case.bits, case.group_size, case.m, case.n, case.k, gpu=gpu, paired=paired)

@@ -85,11 +85,15 @@ def test_every_weight(bits, group_size, dtype):
     bits=BITS, group_size=st.sampled_from([None, 16, 64]), dtype=DTYPES, n=st.integers(16, 40),
     expert=st.lists(st.integers(0, 6), min_size=1, max_size=14), sort=st.booleans(),
     tile=st.sampled_from([Tile(1, 1, 1, 1, 0), Tile(1, 1, 2, 2, 0), Tile(1, 2, 1, 1, 0)]),
-    seed=st.integers(0, 99),
+    activation=st.sampled_from([None, "silu"]), seed=st.integers(0, 99),
 )  # fmt: skip
-def test_experts(bits, group_size, dtype, n, expert, sort, tile, seed):
+def test_experts(bits, group_size, dtype, n, expert, sort, tile, activation, seed):
     """Five experts; ids 5 and 6 stand for none."""
-    check_experts(bits, group_size, dtype, expert, 5, n, 192, sort=sort, tile=tile, seed=seed)
+    n = 64 if activation else n
+    check_experts(
+        bits, group_size, dtype, expert, 5, n, 192, sort=sort, tile=tile, activation=activation,
+        share=2 - len(expert) % 2, seed=seed,
+    )  # fmt: skip
 
 
 @settings(deadline=None, max_examples=25, derandomize=True)

@@ -88,13 +88,14 @@ def check_every_weight(
 
 def check_experts(
     bits: int, group_size: int | None, dtype: torch.dtype, expert: list[int], experts: int, n: int, k: int, *,
-    sort: bool | None = None, tile: Tile | None = None, seed: int = 0, device: str = "cpu", gpu: Gpu = GPU,
+    sort: bool | None = None, tile: Tile | None = None, activation: Activation | None = None, share: int = 1,
+    seed: int = 0, device: str = "cpu", gpu: Gpu = GPU,
 ) -> None:  # fmt: skip
     """Each row meets its expert's matrix; a row without an expert is zero."""
     w = random_matrix((experts, n, k), bits, group_size, dtype, seed, device)
-    x = random_rows((len(expert), k), dtype, seed + 1, device)
+    x = random_rows((len(expert) // share, k), dtype, seed + 1, device)
     ids = torch.tensor(expert, device=device)
-    plan = ExpertsPlan(to_lanes(w, dtype), len(expert), gpu, tile=tile, sort=sort)
+    plan = ExpertsPlan(to_lanes(w, dtype), len(expert), gpu, tile=tile, sort=sort, activation=activation)
     with poisoned_memory():
         out = plan.multiply(x, ids)
         again = plan.multiply(x, ids)
@@ -102,5 +103,5 @@ def check_experts(
     assert torch.count_nonzero(out[~known]) == 0
     assert torch.equal(out, again)
     if known.any():
-        error = relative_error(out, expert_matmul_reference(x, w, ids))
+        error = relative_error(out, expert_matmul_reference(x, w, ids, activation))
         assert error <= TOLERANCE[dtype], f"relative error {error:.2e} with {plan.tile}"

@@ -103,7 +103,12 @@ def test_epilogues_and_prologues():
 
 def test_experts():
     """Few routed rows of many experts, several for each, and so many that they are sorted."""
-    shapes = ({"experts": 128, "m": 8}, {"experts": 8, "m": 64}, {"experts": 8, "m": 1024})
+    shapes = (
+        {"experts": 128, "m": 8, "activation": "silu"},
+        {"experts": 128, "m": 8},
+        {"experts": 8, "m": 64},
+        {"experts": 8, "m": 1024},
+    )
     check(
         compile_all(
             {"capability": capability, "bits": bits, "n": 1536, "k": 2048} | shape

@@ -55,6 +55,18 @@ def test_experts_against_float64(bits, group_size, prepared):
     assert torch.count_nonzero(out[expert > 3]) == 0
 
 
+@pytest.mark.parametrize("prepared", [False, True])
+def test_several_experts_a_row_with_a_gate(prepared):
+    w = random_matrix((4, 64, 128), 4, 32)
+    x = random_rows((3, 128), torch.bfloat16)
+    expert = torch.tensor([[3, 0], [0, 4], [1, 3]])
+    out = expert_linear(x, prepare(w) if prepared else w, expert, activation="silu")
+    reference = expert_matmul_reference(x, w, expert.flatten(), "silu")
+    assert relative_error(out, reference) <= 2 * CPU_TOLERANCE[torch.bfloat16]
+    assert out.shape == (6, 32)
+    assert torch.count_nonzero(out[3]) == 0
+
+
 def test_many_rows_take_the_other_int8_way():
     w = random_matrix((48, 96), 8, None)
     x = random_rows((33, 96), torch.bfloat16)

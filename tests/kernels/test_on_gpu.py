@@ -102,6 +102,11 @@ def test_experts(bits, group_size, dtype):
         assert torch.count_nonzero(out[expert > 7]) == 0
         assert torch.equal(out, expert_linear(x, stack, expert))
         assert relative_error(out, expert_matmul_reference(x, packed, expert)) <= TOLERANCE[dtype]
+        pairs = torch.stack((expert, expert.flip(0)), 1)
+        gated = expert_linear(x, stack, pairs, activation="silu")
+        reference = expert_matmul_reference(x, packed, pairs.flatten(), "silu")
+        # n 100 has no halves of whole tiles: gate and up are rounded before they meet.
+        assert relative_error(gated, reference) <= TOLERANCE[dtype] * (1 if n % 32 == 0 else 3)
 
 
 @pytest.mark.parametrize("rows", [1, 16, 17, 64, 700])

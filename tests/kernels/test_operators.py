@@ -1,6 +1,7 @@
 """Under torch.compile a matmul is one operator: whole graphs, the right shape, the eager result."""
 
 import gc
+from functools import partial
 
 import pytest
 import torch
@@ -76,6 +77,9 @@ def test_experts_compile():
     x = random_rows((6, 64), torch.bfloat16, device=DEVICE)
     expert = torch.tensor([3, 0, 0, 2, 9, 3], device=DEVICE)
     assert torch.equal(routed(x, expert), expert_linear(x, stack, expert) * 2)
+    pairs = expert.view(6, 1).expand(6, 2)
+    gated = torch.compile(partial(expert_linear, activation="silu"), fullgraph=True, backend="aot_eager")
+    assert torch.equal(gated(x, stack, pairs), expert_linear(x, stack, pairs, activation="silu"))
 
 
 def test_operators_hold_what_torch_asks_of_them():
