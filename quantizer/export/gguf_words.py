@@ -76,7 +76,7 @@ class Words:
         writer.add_layer_norm_rms_eps(c.get("rms_norm_eps") or 1e-6)
         writer.add_vocab_size(c["vocab_size"])
         if self.architecture == "qwen3moe":
-            writer.add_expert_count(c["num_experts"])
+            writer.add_expert_count(c.get("num_experts") or c["num_local_experts"])
             writer.add_expert_used_count(c["num_experts_per_tok"])
             writer.add_expert_feed_forward_length(c["moe_intermediate_size"])
         architecture = next(k for k, word in gguf.MODEL_ARCH_NAMES.items() if word == self.architecture)
