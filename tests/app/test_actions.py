@@ -1,14 +1,19 @@
 """The registry of actions: ids, keys and words that the footer, palette, help and docs share."""
 
+from pathlib import Path
+
 import pytest
 from rich.cells import cell_len
+from textual.widgets import Static
 
-from fqconsole.app.actions import ACTIONS
+from fqconsole.app.actions import ACTIONS, actions_of
 from fqconsole.app.console import FqConsole
+from fqconsole.app.palette import ActionCommands
 from fqconsole.app.widgets.key_footer import MOST, KeyFooter
 from tests.app.conftest import settled
 from tests.app.fakes import fake_services
 
+PAGE = (Path(__file__).parents[2] / "docs" / "console.md").read_text()
 FORBIDDEN = {"ctrl+b", "ctrl+s", "ctrl+a", "ctrl+t", "ctrl+i", "ctrl+m", "ctrl+h"}
 
 
@@ -48,3 +53,30 @@ async def test_footer_fits_eighty_cells(mode):
         footer = app.screen.query_one(KeyFooter)
         assert len(app.screen.footer_entries()) <= MOST
         assert 0 < cell_len(footer.text) <= 80
+
+
+@pytest.mark.parametrize("mode", list(FqConsole.MODES))
+async def test_every_action_is_in_palette_help_and_docs(mode):
+    """But the palette itself, and quitting by a second key, need no line in the palette."""
+    app = FqConsole(fake_services())
+    async with app.run_test(size=(100, 40)) as pilot:
+        await settled(pilot)
+        app.show(mode)
+        await settled(pilot)
+        offered = {str(hit.help): str(hit.text) async for hit in ActionCommands(app.screen).discover()}
+        await pilot.press("f1")
+        await settled(pilot)
+        explained = "\n".join(str(part.render()) for part in app.screen.query(Static))
+    for item in (*actions_of(mode), *actions_of("everywhere")):
+        if item.id not in ("everywhere.palette", "everywhere.quit_now"):
+            assert item.palette and item.description in offered.values(), item.id
+        assert item.description in " ".join(explained.split()), item.id
+        assert f"`{item.id}`" in PAGE, item.id
+
+
+def test_every_action_that_the_console_promises_exists():
+    """What a footer, a key or the palette starts is a method of the console or of its screen."""
+    for item in ACTIONS:
+        place, _, name = item.call.rpartition(".")
+        owner = FqConsole if place == "app" else FqConsole.MODES[item.where]
+        assert hasattr(owner, f"action_{name.partition('(')[0]}"), item.id

@@ -17,6 +17,8 @@ from fqconsole.app.actions import Action
 from fqconsole.app.job_log import KEPT
 from fqconsole.app.job_runner import JobRunner
 
+PALETTE = "^p"  # where an action without a key is found
+
 
 class Dialog(ModalScreen[str]):
     """Closes with Esc, answering the empty string."""
@@ -113,9 +115,8 @@ class HelpDialog(Dialog):
     def _lines(actions: tuple[Action, ...]) -> Content:
         return Content("\n").join(
             [
-                Content.assemble((f"{item.all_keys:>12}", "bold $accent"), f"  {item.description}")
+                Content.assemble((f"{item.all_keys or PALETTE:>12}", "bold $accent"), f"  {item.description}")
                 for item in actions
-                if item.keys
             ]
         )
 
