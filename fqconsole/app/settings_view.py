@@ -14,7 +14,7 @@ def settings_lines() -> list[str]:
     return [
         *lines,
         "",
-        f"{how} {place}, then open the console again.",
+        f"{how} {place}; the next console heeds what changed.",
         "ctrl+p, theme: try another theme now.",
     ]
 
