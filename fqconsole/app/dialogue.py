@@ -239,12 +239,12 @@ class Dialogue:
         await self._before_send()
         if answer.over:
             return
-        choice, ready = session.choice, session.ready
+        choice = session.choice
         make = generate_request(
             self._begin,
             choice,
             answer,
-            template=ready is not None and ready.has_chat_template,
+            template=session.has_template,
             predicted=self._predicted(choice),
             preset=self.preset,
             shown_as=self._shown_as(answer),

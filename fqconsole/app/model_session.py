@@ -39,6 +39,11 @@ class ModelSession:
         return formatting.precision(self.choice.bits)
 
     @property
+    def has_template(self) -> bool:
+        """It is ready and takes a conversation, with a system prompt."""
+        return self.ready is not None and self.ready.has_chat_template
+
+    @property
     def loading_line(self) -> str:
         """What the worker does before it is ready."""
         if not self._phase:

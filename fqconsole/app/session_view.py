@@ -14,6 +14,7 @@ from fqconsole.generation.options import Sampling
 from fqconsole.jobs.messages import GenerationStarted, SessionReady
 
 METER = 8  # cells of the context meter
+NEARLY_FULL = 0.9  # part of the context
 VOTE_WORDS = "x X is better · y Y is better · t tie · n neither"
 ENDS = {
     "end": "ended by itself",
@@ -66,7 +67,7 @@ def meters(answer: Answer, context: int | None, *, narrow: bool = False, bar: bo
         f"{formatting.tokens(count)} tokens",
         context_meter(answer.context_used, context, bar=bar and not narrow),
         f"{formatting.tokens(reused)} of them kept from before" if reused and not narrow else "",
-        f"peak {formatting.memory(result.peak_bytes)}" if result and not narrow else "",
+        f"peak {formatting.memory(result.peak_bytes)}" if result and result.peak_bytes and not narrow else "",
         "" if narrow and end == ENDS["end"] else end,
         "" if narrow else answer.run_id,
     ]
@@ -125,7 +126,8 @@ def context_meter(used: int | None, context: int | None, *, bar: bool) -> str:
     if used is None or not context:
         return ""
     meter = f"{steps(used / context, METER)} " if bar else ""
-    return f"ctx {meter}{formatting.tokens(used)}/{formatting.tokens(context)}"
+    full = " ! nearly full" if used >= NEARLY_FULL * context else ""
+    return f"ctx {meter}{formatting.tokens(used)}/{formatting.tokens(context)}{full}"
 
 
 def passages(

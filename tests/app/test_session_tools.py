@@ -16,6 +16,7 @@ from fqconsole.app.sampling_presets import (
 from fqconsole.app.special_tokens import marked, special_tokens
 from fqconsole.app.widgets.prompt_field import PromptField
 from fqconsole.app.widgets.session_panel import SessionPanel
+from fqconsole.app.widgets.transcript import Transcript
 from fqconsole.errors import OperatorError
 from fqconsole.generation.options import Sampling
 from fqconsole.jobs import runs
@@ -213,3 +214,25 @@ async def test_earlier_answers_keep_their_speed(on_stage):
         driver.screen.query_one(PromptField).write("more")
         await driver.keys("enter")
         assert "TTFT 4.3 ms · 290 tok/s · 120 tokens · cut at max tokens · r0002" in driver.words()
+
+
+async def test_the_system_prompt_has_a_key_and_is_shown_where_there_is_a_template(on_stage):
+    async with on_stage(first=RecordedSession(has_chat_template=True)) as driver:
+        await driver.keys("escape", "s", *"Be", "ctrl+j", *"brief", "enter")
+        assert driver.screen._talk.system == "Be\nbrief"
+        assert driver.words().startswith("system Be brief")
+        await driver.keys("enter")
+        assert driver.stage.first.sends[0].messages[0] == ("system", "Be\nbrief")
+
+
+async def test_two_answers_scroll_together(on_stage):
+    async with on_stage() as driver:
+        await driver.keys("enter", "f2")
+        first, second = driver.screen.query(Transcript)
+        first.focus()
+        await driver.keys("g")
+        assert first.scroll_offset.y == second.scroll_offset.y == 0
+        await driver.keys("j", "j")
+        assert first.scroll_offset.y == second.scroll_offset.y == 2
+        await driver.keys("tab", "G")
+        assert second.near_end and first.near_end

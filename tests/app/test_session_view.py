@@ -78,6 +78,7 @@ def test_numbers():
     assert [milliseconds(value) for value in (None, 8.13, 38.2, 1240)] == ["—", "8.1 ms", "38 ms", "1.24 s"]
     assert context_meter(512, 1024, bar=True) == "ctx ▇▇▇▇▁▁▁▁ 512/1,024"
     assert context_meter(None, 1024, bar=True) == ""
+    assert context_meter(922, 1024, bar=False) == "ctx 922/1,024 ! nearly full"
 
 
 def quality(perplexity):

@@ -38,6 +38,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "session.sampling", ("f4",), "sampling", "sampling", "Change sampling, presets and the system prompt"
     ),
+    Action("session.system", ("s",), "system", "system", "Write the system prompt"),
     Action("session.again", ("f5",), "again", "again", "Answer the last prompt once more"),
     Action("session.edit", ("f6",), "edit", "edit", "Edit the last prompt; its answer is replaced"),
     Action(

@@ -46,11 +46,19 @@ class SamplingDialog(Dialog):
     ]
 
     def __init__(
-        self, sampling: Sampling, system: str | None, use: Callable[[Sampling, str, str], None]
+        self,
+        sampling: Sampling,
+        system: str | None,
+        use: Callable[[Sampling, str, str], None],
+        *,
+        at_system: bool = False,
     ) -> None:
-        """`system` None: the model has no chat template, so that there is no system prompt."""
+        """`system` None: the model has no chat template, so that there is no system prompt; `at_system`: the
+        dialog begins there.
+        """
         super().__init__()
         self._sampling, self._system, self._use = sampling, system, use
+        self._at_system = at_system and system is not None
         self._presets: dict[str, Sampling] = dict(BUILT_IN)
 
     def compose(self) -> ComposeResult:
@@ -87,7 +95,7 @@ class SamplingDialog(Dialog):
             field.placeholder = "no system prompt"
             field.write(self._system)
         self._show_preset()
-        self.query_one("#sampling-temperature", Input).focus()
+        self.query_one(f"#sampling-{SYSTEM if self._at_system else 'temperature'}").focus()
 
     def _complain(self, problem: str) -> None:
         self.query_one("#sampling-problem", Static).update(problem)

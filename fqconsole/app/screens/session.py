@@ -4,6 +4,7 @@ import asyncio
 from typing import ClassVar
 
 import msgspec
+from msgspec.structs import asdict
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -78,6 +79,7 @@ class SessionScreen(ComparingScreen):
             predicted=lambda choice: predicted_memory(console.workspace, choice),
         )
         self._talk.sampling = msgspec.convert(msgspec.to_builtins(console.settings.session), Sampling)
+        self._talk.sampling = Sampling(**asdict(self.console.settings.session))
         self._talk.preset = preset_name(self._talk.sampling, BUILT_IN)
         self._recall_earlier()
         self.show_all()
@@ -323,15 +325,19 @@ class SessionScreen(ComparingScreen):
         self.show_all()
         return True
 
-    def action_sampling(self) -> None:
+    def action_system(self) -> None:
+        self.action_sampling(system=True)
+
+    def action_sampling(self, *, system: bool = False) -> None:
         talk = self._talk
-        template = talk.main is not None and talk.main.ready is not None and talk.main.ready.has_chat_template
+        template = talk.main is not None and talk.main.has_template
 
         def use(sampling: Sampling, system: str, preset: str) -> None:
             talk.sampling, talk.system, talk.preset = sampling, system, preset
             self.show_all()
 
-        self.console.push_screen(SamplingDialog(talk.sampling, talk.system if template else None, use))
+        prompt = talk.system if template else None
+        self.console.push_screen(SamplingDialog(talk.sampling, prompt, use, at_system=system))
 
     def action_from_file(self) -> None:
         if self._choice is not None:

@@ -1,5 +1,6 @@
 """A dialogue on the screen: one pane with all that was said, or two with the answers to the last question."""
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
@@ -21,6 +22,7 @@ class SessionPanel(Panel):
 
     markdown = True  # answers are drawn as Markdown, else as they are written
     _question = ""
+    _beside = False  # two answers are shown
 
     def compose(self) -> ComposeResult:
         yield Static(id="session-question", markup=False)
@@ -54,7 +56,16 @@ class SessionPanel(Panel):
             self._show_alone(talk)
         self.name_it(session_view.title(talk), session_view.subtitle(talk))
 
+    @on(Transcript.Scrolled)
+    def _scroll_together(self, message: Transcript.Scrolled) -> None:
+        """Two answers to one question are read side by side."""
+        if self._beside:
+            for transcript in self.query(Transcript):
+                if transcript is not message.transcript:
+                    transcript.go_along(message.transcript)
+
     def _show_parts(self, *, empty: bool, comparing: bool) -> None:
+        self._beside = comparing
         self.query_one("#session-empty").display = empty
         self.query_one("#session-panes").display = not empty
         self.query_one("#session-b").display = comparing
@@ -66,7 +77,8 @@ class SessionPanel(Panel):
         session = talk.main
         if session is None:
             return
-        passages = [Passage("system", visible(talk.system), "quiet")] if talk.system else []
+        system = talk.system if session.has_template else ""
+        passages = [Passage("system", visible(system), "quiet")] if system else []
         answer = None
         for turn in talk.turns:
             passages.append(Passage("you", visible(turn.prompt), "said"))
@@ -80,7 +92,7 @@ class SessionPanel(Panel):
             passages += session_view.state_passages(session)
         context = session.ready.context if session.ready else None
         meters = session_view.meters(answer, context) if answer else []
-        labels = bool(talk.turns or talk.system)
+        labels = bool(talk.turns or system)
         self.query_one("#session-a", AnswerPane).show("", passages, meters, labels=labels)
 
     def _show_beside(self, talk: Dialogue, place: Side, side: Side) -> None:

@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.geometry import Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
@@ -30,7 +31,9 @@ class Transcript(ScrollView, can_focus=True):
     ALLOW_SELECT = True
     HELP: ClassVar[str] = (
         "What was asked and answered. j and k or the arrow keys scroll, g and G go to the ends. The view "
-        "follows a growing answer as long as its end is in sight; y copies the last answer."
+        "follows a growing answer as long as its end is in sight. c copies the last answer, r shows answers "
+        "as they are written, w saves the dialogue, s writes a system prompt. Of two answers side by side "
+        "what differs is underlined; they scroll together."
     )
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "transcript--label",
@@ -48,6 +51,13 @@ class Transcript(ScrollView, can_focus=True):
         Binding("pagedown", "page_down", "page down", show=False),
         Binding("pageup", "page_up", "page up", show=False),
     ]
+
+    class Scrolled(Message):
+        """The reader moved the text."""
+
+        def __init__(self, transcript: "Transcript") -> None:
+            super().__init__()
+            self.transcript = transcript
 
     def __init__(self, *, labels: bool = True, follow: bool = True, id: str | None = None) -> None:
         """`follow` False: the text is whole and read from its beginning."""
@@ -103,16 +113,22 @@ class Transcript(ScrollView, can_focus=True):
     def read_from_top(self) -> None:
         """The text came as a whole: begin at its beginning."""
         self._follow = False
-        self.scroll_home(animate=False, immediate=True, x_axis=False)
+        self.scroll_home(animate=False, immediate=True, force=True, x_axis=False)
 
     def _keep_end_in_view(self) -> None:
         if self._follow and self._growing:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+            self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
 
     # Only the reader's own scrolling decides whether the view follows: layouts move it too.
 
     def _reader_moved(self) -> None:
         self._follow = self.scroll_target_y >= self.max_scroll_y - NEAR
+        self.post_message(self.Scrolled(self))
+
+    def go_along(self, other: "Transcript") -> None:
+        """Show the place that a reader has gone to in another text, as many lines from its beginning."""
+        self._follow = other._follow
+        self.scroll_to(y=min(other.scroll_target_y, self.max_scroll_y), animate=False, immediate=True)
 
     def action_scroll_down(self) -> None:
         super().action_scroll_down()
@@ -129,6 +145,7 @@ class Transcript(ScrollView, can_focus=True):
     def action_scroll_end(self) -> None:
         super().action_scroll_end()
         self._follow = True
+        self.post_message(self.Scrolled(self))
 
     def action_page_down(self) -> None:
         super().action_page_down()
