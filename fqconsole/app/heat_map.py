@@ -12,6 +12,7 @@ from typing import Literal
 
 View = Literal["bits", "error"]
 GAP = 1  # cells between two blocks
+SIGNS = 2  # cells of what is told of one matrix
 WAITING = "·"
 NONE = " "
 # One letter a group, in its legend beside its number.
@@ -99,7 +100,7 @@ def _rank(kind: str) -> int:
 def glyph(cell: MapCell | None, view: View, low: float, high: float) -> str:
     """Two signs of one matrix."""
     if cell is None:
-        return NONE * 2
+        return NONE * SIGNS
     if view == "error":
         return (
             WAITING + NONE
@@ -168,14 +169,14 @@ def _joined(phrases: Sequence[str], width: int) -> str:
 
 
 def colour(cell: MapCell, view: View, low: float, high: float) -> str:
-    """The name of the component class of a cell: more bits or more error, warmer."""
+    """The name of the component class of a cell: more bits or more error, warmer; finer groups stand out."""
     if view == "error":
         if cell.error is None:
             return "waiting"
         return ("cool", "mild", "warm", "hot")[min(3, level(cell.error, low, high) * 4 // LEVELS)]
     if cell.bits is None:
         return "waiting"
-    word = {3: "cool", 4: "mild", 8: "warm"}.get(cell.bits, "hot")
+    word = "finer" if cell.finer else {3: "cool", 4: "mild", 8: "warm"}.get(cell.bits, "hot")
     return word if cell.done or cell.bits == KEPT_BITS else f"{word}-planned"
 
 

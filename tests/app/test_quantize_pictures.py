@@ -68,10 +68,8 @@ def test_a_goal_before_its_measurement(snapshot):
 
 
 def test_a_goal_while_it_is_measured(snapshot):
-    job = FakeJob(
-        (Progress(NOW, "measure", 5e6, 12e6, 2e6, 4.0, note="model.layers.2.mlp.down_proj"),), hold=1
-    )
-    app = app_with(planner=None, jobs=JobScripts(plan=job))
+    now = Progress(NOW, "measure", 5e6, 12e6, 2e6, 4.0, note="model.layers.2.mlp.down_proj")
+    app = app_with(planner=None, jobs=JobScripts(plan=FakeJob((now, JobDone(NOW, "", "done")), hold=1)))
     assert snapshot(app, terminal_size=SMALL, run_before=keys("enter", "up", "right", "enter"))
 
 

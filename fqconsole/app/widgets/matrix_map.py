@@ -15,7 +15,7 @@ from textual.strip import Strip
 from fqconsole.app import heat_map
 from fqconsole.app.heat_map import Layout, MapCell, View
 
-COLOURS = ("cool", "mild", "warm", "hot")
+COLOURS = ("cool", "mild", "warm", "hot", "finer")
 
 
 class MatrixMap(ScrollView, can_focus=True, inherit_bindings=False):
@@ -23,8 +23,8 @@ class MatrixMap(ScrollView, can_focus=True, inherit_bindings=False):
 
     HELP: ClassVar[str] = (
         "A cell a matrix: rows are layers, columns its matrices. The digit is the bits, the letter the "
-        "group: c channel, h 128, s 64, t 32, x 16; a background means that it is done. Arrows look at one matrix, "
-        "w turns to the errors as digits, 0 least to 9 largest."
+        "group: c channel, h 128, s 64, t 32, x 16; a background means that it is done. Arrows look at one "
+        "matrix, w turns to the errors as digits, 0 least to 9 largest."
     )
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "matrix-map--head",
@@ -129,39 +129,38 @@ class MatrixMap(ScrollView, can_focus=True, inherit_bindings=False):
     # drawing
 
     def render_line(self, y: int) -> Strip:
-        width, found = self.scrollable_content_region.width, self._layout
+        width, found, plain = self.scrollable_content_region.width, self._layout, self.rich_style
         if found is None:
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, plain)
         row = y - 1 + self.scroll_offset.y
         if y and row >= found.lines:
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, plain)
         segments: list[Segment] = []
         for block in range(found.blocks):
             index = block * found.lines + row
             if block:
-                segments.append(Segment(" " * heat_map.GAP, self.rich_style))
+                segments.append(Segment(" " * heat_map.GAP, plain))
             if not y:
                 words = " " * found.label + "".join(heat_map.heads(found.kinds, found.cell))
                 segments.append(Segment(words, self._style("head")))
             elif index < len(found.layers):
-                segments += self._row(found, index)
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+                segments += self._row(found, index, plain)
+        return Strip(segments).adjust_cell_length(width, plain)
 
-    def _row(self, found: Layout, index: int) -> list[Segment]:
+    def _row(self, found: Layout, index: int, plain: Style) -> list[Segment]:
         layer = found.layers[index]
         segments = [Segment(f"{layer:>{found.label - 1}} ", self._style("head"))]
+        gap = Segment(" " * (found.cell - heat_map.SIGNS), plain)
         for column, kind in enumerate(found.kinds):
             cell = self._at.get((layer, kind))
-            text = heat_map.glyph(cell, self._view, *self._range)
-            here = self._cursor == (index, column) and self.has_focus
-            style = self.rich_style
-            if here:
+            style = plain
+            if self._cursor == (index, column) and self.has_focus:
                 style = self._style("cursor")
             elif cell is not None:
                 style = self._style(heat_map.colour(cell, self._view, *self._range))
-            segments.append(Segment(text, style))
-            if found.cell > len(text):
-                segments.append(Segment(" " * (found.cell - len(text)), self.rich_style))
+            segments.append(Segment(heat_map.glyph(cell, self._view, *self._range), style))
+            if gap.text:
+                segments.append(gap)
         return segments
 
     def _style(self, word: str) -> Style:
