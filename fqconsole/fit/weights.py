@@ -162,7 +162,13 @@ def _scheme_of(words: int, groups: int, quantization: QuantizationInfo) -> tuple
 
 
 def _held(place: Place, name: str, shape: tuple[int, ...], scheme: Scheme) -> int:
-    """Bytes on the device. An expert's gate and up become one matrix there: each counts as half of it."""
+    """Bytes on the device. An expert's gate and up become one matrix there: each counts as half of it.
+
+    The matrix that makes keys and values of a latent is held in 16 bits: decoding multiplies with it from
+    either side.
+    """
+    if name.endswith(".kv_b_proj"):
+        return math.prod(shape) * place.width
     if JOINED.search(name):
         *stack, rows, k = shape
         return place.layout((*stack, 2 * rows, k), scheme) // 2

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 from fqconsole.errors import OperatorError, UsageError
 from fqconsole.generation.options import Sampling
 from fqconsole.generation.session import open_session
+from tests.generation.architectures import save_architecture
 from tests.generation.conftest import SAVERS
 from tests.generation.tiny_models import edit_tensors, save_llama, write_tokenizer
 
@@ -175,16 +176,74 @@ def test_nan_is_named_and_the_session_lives_on(tiny, tmp_path):
 
     edit_tensors(copy, change)
     with open_session(copy) as session:
-        with pytest.raises(OperatorError, match=r"not a number \(NaN\) at token 1"):
+        with pytest.raises(OperatorError, match=r"not a number \(NaN\) at token 1, first in the embedding"):
             session.generate([5, 7], GREEDY)
         assert session.generate([5, 6], Sampling(temperature=0, max_new_tokens=1)).token_ids
+
+
+@pytest.mark.parametrize(
+    ("tensor", "where"),
+    [("model.layers.1.mlp.down_proj.weight", "layer 1"), ("lm_head.weight", "the head")],
+)
+def test_the_part_that_gives_the_first_nan_is_named(tiny, tmp_path, tensor, where):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny("llama")[0], copy)
+    edit_tensors(copy, lambda tensors: tensors[tensor].fill_(float("nan")))
+    with open_session(copy) as session, pytest.raises(OperatorError, match=f"first in {where}"):
+        session.generate([5, 7], GREEDY)
+
+
+def test_a_nan_that_comes_while_decoding_is_named_too(tiny, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny("llama")[0], copy)
+    with open_session(copy) as session:
+        second = session.generate([5, 6], GREEDY).token_ids[1]
+        session._model.get_input_embeddings().weight[second] = float("nan")
+        with pytest.raises(OperatorError, match=r"at token 3, first in the embedding"):
+            session.generate([5, 6], GREEDY)
+
+
+def test_keys_and_values_in_int8_change_little(tmp_path):
+    save_llama(tmp_path, dtype=torch.float32)
+    write_tokenizer(tmp_path)
+    ids = [3 + (7 * i) % 300 for i in range(60)]
+    with open_session(tmp_path, kv_bits=8) as session:
+        found = session.generate(ids, GREEDY)
+        logits = session.logits(torch.tensor([[*ids, *found.token_ids]]))[0, len(ids) - 1 : -1]
+    for row, token in zip(logits, found.token_ids, strict=True):
+        assert row.max() - row[token] < 3e-2 * row.abs().max()
+    with open_session(tmp_path) as session:
+        whole = session.generate(ids, GREEDY)
+    assert found.cache_bytes < whole.cache_bytes / 2  # of float32: a byte and a part of a scale for four
+
+
+def test_a_width_of_keys_and_values_that_can_not_be_had_is_refused(tiny, tmp_path):
+    with pytest.raises(UsageError, match="4 bits"):
+        open_session(tiny("llama")[0], kv_bits=4)
+    save_architecture("granite", tmp_path, torch.float32)
+    write_tokenizer(tmp_path)
+    with pytest.raises(UsageError, match="transformers' forward"):
+        open_session(tmp_path, kv_bits=8)
+
+
+def test_a_session_says_whose_forward_runs(packed, tmp_path):
+    assert packed.forward == "fqconsole"
+    assert "forward" not in packed.matmul_path
+    save_architecture("granite", tmp_path, torch.float32)
+    write_tokenizer(tmp_path)
+    with open_session(tmp_path) as session:
+        assert session.forward == "transformers"
+        assert session.matmul_path == "16-bit, transformers' forward"
+        assert session.generate([5, 6], GREEDY).token_ids
 
 
 def test_a_long_prompt_in_pieces_gives_the_same_tokens(packed, monkeypatch):
     ids = [3 + (7 * i) % 300 for i in range(60)]
     whole = packed.generate(ids, GREEDY)
     monkeypatch.setattr("fqconsole.generation.decoding.PREFILL_CHUNK", 16)
-    assert packed.generate(ids, GREEDY).token_ids == whole.token_ids
+    again = packed.generate(ids, GREEDY)
+    assert again.reused_tokens == 0
+    assert again.token_ids == whole.token_ids
 
 
 def test_what_a_session_tells_of_itself(packed, tiny):

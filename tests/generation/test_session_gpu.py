@@ -1,14 +1,20 @@
 """The same session on a real GPU: the CPU's answers, the device's clock and memory."""
 
+import copy
+
 import pytest
 import torch
 
-from fqconsole.errors import OperatorError
+from fqconsole.errors import DeviceError, OperatorError
 from fqconsole.evaluation import evaluate
+from fqconsole.generation.assembly import assemble
+from fqconsole.generation.batch import BatchSteps
 from fqconsole.generation.loading import load_model
 from fqconsole.generation.options import Sampling
 from fqconsole.generation.session import open_session
+from fqconsole.generation.static_cache import StaticCache
 from quantizer.watch import SilentWatch
+from tests.generation.test_families import CASES, IDS, tiny_model
 from tests.generation.tiny_models import TEXT, quantize, save_llama, write_tokenizer
 
 pytestmark = [
@@ -83,7 +89,7 @@ def test_a_seed_gives_the_same_answer(tiny):
 def test_nan_is_named_on_the_device_too(tiny):
     with open_session(tiny("llama")[0], device="cuda") as session:
         session._model.model.embed_tokens.weight[7] = float("nan")
-        with pytest.raises(OperatorError, match="NaN"):
+        with pytest.raises(OperatorError, match=r"NaN.*first in the embedding"):
             session.generate([5, 7], GREEDY)
         assert session.generate([5, 6], Sampling(temperature=0, max_new_tokens=1)).token_ids
 
@@ -101,6 +107,67 @@ def test_out_of_memory_leaves_the_session_usable(tmp_path):
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
         assert session.generate([5] * 10, GREEDY).token_ids
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_captured_steps_give_the_logits_of_transformers(case):
+    """Of every family, in bf16, on texts of several lengths: a graph is captured once and replayed."""
+    device = torch.device("cuda", 0)
+    model = copy.deepcopy(tiny_model(case)).to(device, torch.bfloat16)
+    texts = [IDS[:9].tolist(), IDS[4:36].tolist(), IDS[1:4].tolist()]
+    with torch.inference_mode():
+        decoder = assemble(model, torch.bfloat16, device)
+        steps = BatchSteps(decoder, StaticCache(decoder, 3, 64))
+        logits = steps.prompts(texts, lambda: False)
+        for _ in range(6):
+            for text, row in zip(texts, logits.float().cpu(), strict=True):
+                given = torch.tensor([text], device=device)
+                expected = model(given, use_cache=False).logits[0, -1].float().cpu()
+                assert (row - expected).abs().max() < 6e-2 * expected.abs().max()
+            tokens = logits.argmax(-1)
+            for text, token in zip(texts, tokens.tolist(), strict=True):
+                text.append(token)
+            logits = steps.step(tokens, [True] * 3)
+        assert list(steps._graphs._captured) == [3]
+
+
+def test_a_step_is_captured_once_and_its_replays_go_on(tiny):
+    with open_session(tiny("llama")[1], device="cuda") as session:
+        _, ids = session.render("Otto")
+        first = session.generate(ids, GREEDY)
+        graphs = session._steps._graphs._captured
+        assert list(graphs) == [1]  # since the warm-up
+        graph = graphs[1].graph
+        turn = [*ids, *first.token_ids, 7, 8]
+        second = session.generate(turn, GREEDY)
+        assert second.reused_tokens == len(ids) + len(first.token_ids) - 1
+        assert graphs[1].graph is graph
+
+
+@pytest.mark.parametrize("kv_bits", [16, 8])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_answers_as_each_alone(tiny, name, kv_bits):
+    prompts = [[5, 9, 17, 30], [7], list(range(3, 40))]
+    with open_session(tiny(name)[1], device="cuda", kv_bits=kv_bits) as session:
+        together = session.generate_batch(prompts, GREEDY)
+        for ids, found in zip(prompts, together, strict=True):
+            logits = session.logits(torch.tensor([[*ids, *found.token_ids]]))[0, len(ids) - 1 : -1].cpu()
+            for row, token in zip(logits, found.token_ids, strict=True):
+                assert row.max() - row[token] < 5e-2 * row.abs().max()
+
+
+def test_a_context_without_room_is_refused_with_one_that_fits(tmp_path):
+    save_llama(tmp_path, max_position_embeddings=1 << 24)
+    write_tokenizer(tmp_path)
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (64 << 20)) / total)
+    try:
+        with pytest.raises(DeviceError, match="keys and values"):
+            open_session(tmp_path, device="cuda", context=1 << 22)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    with open_session(tmp_path, device="cuda", context=512) as session:
+        assert session.generate([5, 6], GREEDY).token_ids
 
 
 def test_evaluation_gives_the_cpus_numbers(tmp_path):

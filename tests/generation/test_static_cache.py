@@ -4,13 +4,18 @@ import pytest
 import torch
 
 from fqconsole.errors import DeviceError
+from fqconsole.fit import Capacity, preview
 from fqconsole.fit.kv import layer_bytes
 from fqconsole.generation import static_cache
 from fqconsole.generation.assembly import assemble
+from fqconsole.generation.loading import load_model
 from fqconsole.generation.static_cache import SCALES, StaticCache, cache_bytes, reserve
 from fqconsole.jobs.tasks.describe import plain, tensors_of
+from fqconsole.models import describe_folder
 from fqconsole.models.bare_config import ClassShapes, describe_bare
 from fqconsole.models.config import Config
+from quantizer.engine import analyse, quantize
+from tests.generation.architectures import save_architecture
 from tests.generation.test_families import CASES, CPU, tiny_model
 
 
@@ -24,6 +29,18 @@ def test_the_cache_takes_what_the_preview_says(case):
         expected = sum(layer_bytes(layer, context, batch, 4) for layer in described.attention)
         assert cache_bytes(decoder.cache_shapes, batch, context, 4) == expected
         assert StaticCache(decoder, batch, context).bytes == expected
+
+
+def test_the_weights_of_latent_attention_take_what_the_preview_says(tmp_path):
+    """The matrix that makes keys and values is held in 16 bits: decoding multiplies with it on both sides."""
+    source = save_architecture("deepseek_v3", tmp_path / "source", torch.bfloat16)
+    description = describe_folder(source, id="tiny", source="folder")
+    quantize(description, analyse(description, bits=4, device="cpu"), tmp_path / "packed", device="cpu")
+    packed = describe_folder(tmp_path / "packed", id="tiny", source="folder")
+    room = Capacity("host", 1 << 40, 1 << 40, "host")
+    (option,) = preview(packed, room, bits=(16,), gpu_counts=(1,), context=64).options
+    held = load_model(tmp_path / "packed", CPU).weights_bytes
+    assert option.weights_bytes <= held <= option.weights_bytes + 1024  # rotary frequencies
 
 
 @pytest.mark.parametrize("case", ["qwen3", "deepseek_v3", "gemma3, window"])
