@@ -8,14 +8,19 @@ over the positions p of the sequence up to the query's own, the last `window` of
 Query heads h share key heads in equal groups, in order: H / KVH heads each.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kernels.device import runs_triton
 from kernels.key_values import KeyValueCache
 
 SCORE_ELEMENTS = 1 << 24  # float32 scores that plain torch holds at once: 64 MiB
+# Without cuDNN's, which plans anew for each length, tens of milliseconds each time.
+BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 def attend(
@@ -131,10 +136,11 @@ def attend_rows(
             q, cache, 0, first, scale=scale, window=window, softcap=softcap, sinks=sinks
         )
     if softcap is None and sinks is None and window is None and first == 0:
-        out = functional.scaled_dot_product_attention(
-            by_head[None], keys[None], values[None], is_causal=rows > 1, scale=scale,
-            enable_gqa=keys.shape[0] != q.shape[1],
-        )  # fmt: skip
+        with sdpa_kernel(BACKENDS) if q.is_cuda else nullcontext():
+            out = functional.scaled_dot_product_attention(
+                by_head[None], keys[None], values[None], is_causal=rows > 1, scale=scale,
+                enable_gqa=keys.shape[0] != q.shape[1],
+            )  # fmt: skip
         return out[0].transpose(0, 1)
     chunk = max(1, SCORE_ELEMENTS // (q.shape[1] * length))
     parts = []
