@@ -73,9 +73,9 @@ def _refusals(model: Servable, kernels: tuple[KernelUse, ...], engine: Engine) -
         reasons.append(
             "SGLang takes 4 and 8 bits only, not int3"
             if engine == "sglang"
-            else "int3 is stored densely, as compressed-tensors has it since 0.18, and vLLM 0.33.0 pins 0.17.0; "
-            "engines of that time expect 10 codes a word and fail on the shapes (that its own loader takes "
-            "int3 to Humming is read in its code, and not tried)"
+            else "int3 is stored densely, as compressed-tensors has it since 0.18, and vLLM 0.33.0 pins "
+            "0.17.0; engines of that time expect 10 codes a word and fail on the shapes (that its own loader "
+            "takes int3 to Humming is read in its code, and not tried)"
         )
     for use in kernels:
         if use.scheme.bits != 3 and "" in use.kernels.values():

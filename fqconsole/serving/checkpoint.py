@@ -79,7 +79,8 @@ def read_servable(description: ModelDescription) -> Servable:
 def _joined(manifest: Manifest) -> tuple[Joined, ...]:
     sets: dict[str, list[MatrixPlan]] = defaultdict(list)
     for matrix in manifest.plan.matrices:
-        sets[matrix.fused_set].append(matrix)
+        place = matrix.name.rpartition(".")[0]
+        sets[place if len(matrix.shape) == 3 else matrix.fused_set].append(matrix)
     return tuple(_join(word, matrices) for word, matrices in sets.items())
 
 

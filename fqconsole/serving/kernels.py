@@ -11,11 +11,18 @@ from fqconsole.serving.layout import Layout
 from quantizer.scheme import Scheme
 
 GENERATIONS = {"ampere": 80, "ada": 89, "hopper": 90, "blackwell": 100}  # compute capability × 10
-FAST = ("Machete", "Marlin")
+# What vLLM tries first on each generation: on Hopper it has Humming before Marlin.
+FAST = {
+    "ampere": ("Marlin",),
+    "ada": ("Marlin",),
+    "hopper": ("Machete", "Humming", "Marlin"),
+    "blackwell": ("Marlin", "FlashInfer"),
+}
 MARLIN_BITS, MARLIN_GROUPS = (4, 8), (None, 32, 64, 128)
 MACHETE_GROUPS, MACHETE_TILE = (None, 64, 128), (128, 64)  # rows, columns of a GPU's piece
 TRITON_GROUPS = (None, 32, 64, 128, 256)
 MARLIN_EXPERT_HIDDEN = 128
+FLASHINFER_EXPERTS = (4, 32)  # bits, group
 
 
 @dataclass(frozen=True)
@@ -29,21 +36,23 @@ class KernelUse:
 
     @property
     def fast(self) -> bool:
-        """Whether each generation has it on a kernel made for it."""
-        return all(kernel in FAST for kernel in self.kernels.values())
+        """Whether each generation has it on a kernel that is tried first there."""
+        return all(kernel in FAST[name] for name, kernel in self.kernels.items())
 
 
 def vllm_kernel(part: Joined, layout: Layout, capability: int, *, half: bool = False) -> str:
     """The kernel vLLM takes for one GPU's piece; `half`: activations in float16, not bfloat16."""
     bits, group = part.scheme.bits, part.scheme.group_size
     if part.experts:
-        return _vllm_experts(part, layout)
+        return _vllm_experts(part, layout, capability)
     rows, columns = _piece(part, layout)
     whole_groups = group is None or columns % group == 0
     if bits in MARLIN_BITS:
         tiles = rows % MACHETE_TILE[0] == 0 and columns % MACHETE_TILE[1] == 0
         if capability == GENERATIONS["hopper"] and group in MACHETE_GROUPS and tiles:
             return "Machete"
+        if capability == GENERATIONS["hopper"]:
+            return "Humming"
         if group in MARLIN_GROUPS and whole_groups:
             return "Marlin"
         if half and group is not None and rows % (32 // bits) == 0:
@@ -53,13 +62,19 @@ def vllm_kernel(part: Joined, layout: Layout, capability: int, *, half: bool = F
     return "Humming"
 
 
-def _vllm_experts(part: Joined, layout: Layout) -> str:
-    group = part.scheme.group_size
+def _vllm_experts(part: Joined, layout: Layout, capability: int) -> str:
+    """Channel-wise experts run on Marlin alone, and that has to be asked for on Hopper: see `commands`."""
+    bits, group = part.scheme.bits, part.scheme.group_size
+    if capability == GENERATIONS["hopper"] and group is not None:
+        return "Humming"
     inner = part.rows if layout.expert_parallel else part.rows // layout.tensor
     marlin = part.columns % MARLIN_EXPERT_HIDDEN == 0 and (group is None or inner % group == 0)
-    if part.scheme.bits in MARLIN_BITS and group in MARLIN_GROUPS and marlin:
-        return "Marlin"
-    return "Triton" if part.scheme.bits in MARLIN_BITS and group is not None else ""
+    if bits in MARLIN_BITS and group in MARLIN_GROUPS and marlin:
+        flash = capability == GENERATIONS["blackwell"] and (bits, group) == FLASHINFER_EXPERTS
+        return "FlashInfer" if flash else "Marlin"
+    if group is None:
+        return ""
+    return "Triton" if bits in MARLIN_BITS else "Humming"
 
 
 def sglang_kernel(part: Joined, _layout: Layout, _capability: int, *, half: bool = False) -> str:

@@ -1,7 +1,8 @@
 """An OpenAI-compatible server that says the prompt's words back, and misbehaves on request; for tests only.
 
 `python stand_in_server.py PORT [ready_after=N] [deaf]` runs it as an engine would: `/health` says 503 for the
-first N times; a deaf one heeds no SIGTERM. `die=N` ends it with that exit code at once.
+first N times; a deaf one heeds no SIGTERM. `die=N` ends it with that exit code at once, `model=NAME` names
+the model.
 """
 
 import json
@@ -138,4 +139,5 @@ if __name__ == "__main__":
     if "die" in options:
         print("no GPU here", flush=True)
         sys.exit(int(options["die"]))
-    StandIn(int(sys.argv[1]), ready_after=int(options.get("ready_after", 0))).serve_forever()
+    models = [{"id": options.get("model", "words")}]
+    StandIn(int(sys.argv[1]), models=models, ready_after=int(options.get("ready_after", 0))).serve_forever()
