@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from fqconsole.generation.answer import Answer, Generation, StopReason
+from fqconsole.generation.chooser import Chooser
 from fqconsole.generation.decoder import Decoder
 from fqconsole.generation.decoding import PREFILL_CHUNK, DecodeInputs, not_a_number
 from fqconsole.generation.device import Stopwatch, peak_bytes, reset_peak
 from fqconsole.generation.graphs import StepGraphs
 from fqconsole.generation.options import Sampling
 from fqconsole.generation.passes import Chunk, Pass
-from fqconsole.generation.sampling import Chooser
 from fqconsole.generation.static_cache import StaticCache
 
 LARGEST_BATCH = 64

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from fqconsole.errors import OperatorError
 from fqconsole.generation.answer import Answer, Generation, StopReason
+from fqconsole.generation.chooser import Chooser
 from fqconsole.generation.device import Stopwatch, peak_bytes, release, reset_peak
 from fqconsole.generation.options import Sampling
-from fqconsole.generation.sampling import Chooser
 from fqconsole.generation.steps import Steps
 
 OnTokens = Callable[[str, int, float | None], None]

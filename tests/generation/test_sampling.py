@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fqconsole.generation.chooser import Chooser
 from fqconsole.generation.options import Sampling
 from fqconsole.generation.sampling import (
     choose_token,
@@ -113,3 +114,35 @@ def test_the_same_seed_draws_the_same(seed):
         return [choose_token(logits, sampling, seen, generator).item() for _ in range(10)]
 
     assert draw() == draw()
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0),
+        Sampling(temperature=0, repetition_penalty=1.3),
+        Sampling(temperature=0.9, top_p=0.9, seed=3),
+        Sampling(temperature=1.2, top_k=7, min_p=0.02, repetition_penalty=1.1, seed=3),
+    ],
+)
+def test_texts_side_by_side_get_the_tokens_of_one_row_after_the_other(sampling):
+    prompts = [[1, 2, 3], [30], [5, 5, 9, 11]]
+    logits = torch.randn(6, 3, 50, generator=torch.Generator().manual_seed(1)) * 3
+    chooser = Chooser(sampling, prompts, 50, torch.device("cpu"))
+    generators = [torch.Generator().manual_seed(sampling.seed or 0) for _ in prompts]
+    seen = [torch.tensor(ids) for ids in prompts]
+    for step in logits:
+        tokens = chooser.choose(step)
+        expected = [
+            choose_token(row, sampling, before, generator)
+            for row, before, generator in zip(step, seen, generators, strict=True)
+        ]
+        assert tokens.tolist() == torch.cat(expected).tolist()
+        assert chooser.take() == [(token.item(), False) for token in expected]
+        seen = [torch.cat(pair) for pair in zip(seen, expected, strict=True)]
+
+
+def test_a_nan_is_told_of_its_own_text_alone():
+    chooser = Chooser(Sampling(temperature=0), [[1], [1]], 4, torch.device("cpu"))
+    chooser.choose(torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, float("nan"), 0.0, 0.0]]))
+    assert [bad for _, bad in chooser.take()] == [False, True]
