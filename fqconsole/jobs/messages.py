@@ -220,6 +220,7 @@ class GenerationDone(Event, frozen=True):
     peak_bytes: int | None  # CUDA: torch's peak; CPU: resident memory peak of the worker
     stop_reason: Literal["end", "length", "stop_string", "stopped", "context"]
     new_tokens: int | None = None  # of a server, which tells no ids
+    reused_tokens: int = 0  # of the prompt: their keys and values were left by an earlier turn
 
     @property
     def tokens(self) -> int | None:

@@ -122,6 +122,7 @@ def _generate(session: Session, memory: AnswerMemory, send: Send, number: int, d
             decode_tok_s=result.decode_tok_s,
             peak_bytes=result.peak_bytes,
             stop_reason=result.stop_reason,
+            reused_tokens=result.reused_tokens,
         )
     )
     for event in memory.events(send.run_id, result):
