@@ -11,10 +11,12 @@ from torch import Tensor
 
 from fqconsole.errors import OperatorError
 from fqconsole.evaluation.measures import log_probabilities
+from fqconsole.generation.batch import LARGEST_BATCH
 from fqconsole.generation.options import Sampling
 from fqconsole.generation.session import Session
 
 BATCH_BYTES = 64 << 20  # float32 logits of one forward, as in `scoring`
+ANSWERS_AT_A_TIME = 16
 
 Told = Callable[[int], None]  # told how many are finished
 
@@ -86,12 +88,34 @@ def _of_targets(session: Session, logits: Tensor, targets: Tensor) -> Continuati
     return Continuation(float(likely), bool((logp.argmax(dim=-1) == targets).all()))
 
 
-def go_on(session: Session, text: str, *, until: Sequence[str], most_tokens: int) -> str:
-    """The greedy continuation of `text`, up to the first of `until`; the start of a long text is left out."""
-    ids = list(session.tokenizer(text)["input_ids"])
+def go_on(
+    session: Session,
+    texts: Sequence[str],
+    *,
+    until: Sequence[str],
+    most_tokens: int,
+    batch: int | None = None,
+    told: Told = lambda count: None,
+) -> list[str]:
+    """The greedy continuation of each text, up to the first of `until`; in the order given.
+
+    A text that is too long for the session's context loses its start. `batch`: most texts at a time.
+    """
     room = max(1, session.context - most_tokens)
+    prompts = [list(session.tokenizer(text)["input_ids"])[-room:] for text in texts]
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))  # alike lengths together
     sampling = Sampling(temperature=0.0, max_new_tokens=most_tokens, stop=tuple(filter(None, until)))
-    made = session.generate(ids[-room:], sampling).text
-    for stop in sampling.stop:
-        made = made.split(stop)[0]
-    return made
+    made: dict[int, str] = {}
+    size = min(batch or ANSWERS_AT_A_TIME, LARGEST_BATCH)
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        answers = session.generate_batch([prompts[index] for index in chosen], sampling)
+        made |= {index: answer.text for index, answer in zip(chosen, answers, strict=True)}
+        told(len(made))
+    return [_until(made[index], sampling.stop) for index in range(len(prompts))]
+
+
+def _until(text: str, stops: Sequence[str]) -> str:
+    for stop in stops:
+        text = text.split(stop, maxsplit=1)[0]
+    return text

@@ -174,15 +174,26 @@ def _subject(session: Session, watch: Watch, batch: int | None) -> Any:
 
         def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
             watch.phase("answer", len(requests), "questions")
-            answers = []
-            for request in requests:
-                text, options = request.args
-                until = options.get("until") or []
+            alike: dict[tuple[tuple[str, ...], int], list[int]] = {}
+            for place, request in enumerate(requests):
+                options = request.args[1]
+                until = options.get("until") or ()
                 most = options.get("max_gen_toks") or options.get("max_new_tokens") or MOST_TOKENS
-                stops = [until] if isinstance(until, str) else list(until)
-                answers.append(go_on(session, text, until=stops, most_tokens=int(most)))
-                self.tell(len(answers))
-            return answers
+                stops = (until,) if isinstance(until, str) else tuple(until)
+                alike.setdefault((stops, int(most)), []).append(place)
+            answers: dict[int, str] = {}
+            for (stops, most), places in alike.items():
+                before = len(answers)
+                made = go_on(
+                    session,
+                    [requests[place].args[0] for place in places],
+                    until=stops,
+                    most_tokens=most,
+                    batch=batch,
+                    told=lambda count, before=before: self.tell(before + count),  # type: ignore[misc]
+                )
+                answers |= dict(zip(places, made, strict=True))
+            return [answers[place] for place in range(len(requests))]
 
         def tell(self, done: int) -> None:
             watch.checkpoint()

@@ -60,10 +60,16 @@ def test_a_context_that_is_too_long_loses_its_start(session):
     assert long.log_likelihood == pytest.approx(short.log_likelihood, abs=1e-4)
 
 
-def test_an_answer_ends_before_the_first_of_the_given_words(session):
-    whole = go_on(session, "Mara gave", until=[], most_tokens=12)
-    stop = whole[len(whole) // 2]
-    assert go_on(session, "Mara gave", until=[stop, "never"], most_tokens=12) == whole.split(stop)[0]
+def test_answers_come_in_order_and_end_before_the_first_of_the_given_words(session):
+    texts = ["Mara gave", "Otto thanked her and climbed", "Where"]
+    told = []
+    whole = go_on(session, texts, until=[], most_tokens=12, batch=2, told=told.append)
+    assert told == [2, 3]
+    assert [go_on(session, [text], until=[], most_tokens=12)[0] for text in texts] == whole
+    stop = whole[0][len(whole[0]) // 2]
+    assert go_on(session, texts, until=[stop, "never"], most_tokens=12) == [
+        text.split(stop)[0] for text in whole
+    ]
 
 
 def test_numbers_that_are_none_are_told(session, monkeypatch):
