@@ -147,14 +147,16 @@ class ModelsScreen(ModeScreen):
         if message.asked:
             self._take_up(message)
             return
+        table = self.query_one(RecordTable)
         if self._order == "listed":
-            table = self.query_one(RecordTable)
             for spec, value in zip(COLUMNS, model_rows.cells(message.row), strict=True):
                 table.change(message.row.key, spec.key, value)
             self._show_details()
         else:
             self._show()
-        if message.row.key == self._awaited == self.query_one(RecordTable).current and self.is_current:
+        if message.row.key == table.current:
+            self._read_history()
+        if message.row.key == self._awaited == table.current and self.is_current:
             self._awaited = None
             self.action_open()
 
@@ -165,6 +167,7 @@ class ModelsScreen(ModeScreen):
                 self.query_one("#models-filter", Input).value = ""
             self.query_one(RecordTable).focus()
         self._show(select=message.row.key)
+        self._read_history()
 
     # what was typed: a hub id, a folder, a config
 
