@@ -73,6 +73,11 @@ def warm_up(steps: Steps, device: torch.device, lengths: Sequence[int]) -> None:
     release(device)
 
 
+def runs_ahead(device: torch.device) -> bool:
+    """Whether the device takes work without making the host wait: the next step before the token is read."""
+    return device.type == "cuda"
+
+
 def not_a_number(token: int, where: str) -> OperatorError:
     """The failure of a model whose logits hold a NaN; `where`: the part that gave the first, "" unknown."""
     named = f", first in {where}" if where else ""
@@ -99,7 +104,7 @@ class _Decoder:
         self.prompt = ids
         self.answer = Answer(len(ids), inputs.context, sampling, inputs.end_tokens, inputs.decode_ids)
         self.steps = steps
-        self.overlaps = inputs.device.type == "cuda"
+        self.overlaps = runs_ahead(inputs.device)
         self.reused = 0
         self.fed: list[int] = []  # tokens whose keys and values were computed
 

@@ -157,6 +157,24 @@ def test_a_context_past_the_model_is_refused(tiny):
         open_session(tiny("llama")[1], context=4096)
 
 
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=1.0, seed=5, repetition_penalty=1.2)])
+def test_steps_that_run_ahead_change_no_answer(tiny, monkeypatch, sampling):
+    """As on a GPU: a step is launched before the token is read, and of no interest where that was the last."""
+    ids = [5, 9, 17, 30]
+    with open_session(tiny("llama")[1], context=40) as session:
+        plain = session.generate(ids, sampling)
+        last = plain.token_ids[6]
+        monkeypatch.setattr("fqconsole.generation.decoding.runs_ahead", lambda device: True)
+        ahead = session.generate(ids, sampling)
+        assert (ahead.token_ids, ahead.stop_reason) == (plain.token_ids, plain.stop_reason)
+        session.end_tokens = frozenset({last})
+        cut = session.generate(ids, sampling)
+        assert cut.stop_reason == "end"
+        assert cut.token_ids == plain.token_ids[: plain.token_ids.index(last) + 1]
+        turn = [*ids, *cut.token_ids, 44, 45]
+        assert session.generate(turn, GREEDY).reused_tokens == len(ids) + len(cut.token_ids)
+
+
 def test_the_default_context_is_the_models(packed):
     assert packed.context == 128
     assert packed.max_context == 128

@@ -1,0 +1,52 @@
+"""What a GPU's layers leave to one launch, norm before a product and residual after it, in its plain form."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fqconsole.generation.loading import load_model
+from fqconsole.generation.passes import Chunk, Pass
+from fqconsole.generation.projections import Packed
+from fqconsole.generation.static_cache import StaticCache
+
+CPU = torch.device("cpu")
+IDS = torch.randint(3, 384, (20,), generator=torch.Generator().manual_seed(5))
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_moe", "opt"])
+def test_they_give_what_one_step_after_the_other_gives(tiny, name):
+    decoder = load_model(tiny(name)[1], CPU).decoder
+    assert all(isinstance(layer.attention.first, Packed) for layer in decoder.layers)  # q, k and v are one
+    fused = replace(decoder, layers=tuple(replace(layer, fused=True) for layer in decoder.layers))
+    with torch.inference_mode():
+        expected, found = (logits(each) for each in (decoder, fused))
+    assert (found - expected).abs().max() < 2e-2 * expected.abs().max()  # bf16 is rounded in other places
+
+
+def logits(decoder):
+    cache = StaticCache(decoder, 1, 32)
+    tokens = Pass.of_chunks((Chunk(0, 0, 16),), cache.rotary, CPU)
+    found = [decoder.logits(decoder.hidden(IDS[:16], tokens, cache.layers))]
+    for position in range(16, 20):
+        tokens = Pass.of_step(torch.tensor([position]), cache.rotary)
+        found.append(decoder.logits(decoder.hidden(IDS[position, None], tokens, cache.layers)))
+    return torch.cat(found).float()
+
+
+def test_a_product_takes_the_norm_and_the_residual_where_one_launch_does_it(tiny, monkeypatch):
+    asked = []
+    call = Packed.__call__
+
+    def record(self, x, *, residual=None, activation=None, norm=None):
+        asked.append((norm is not None, residual is not None, activation))
+        return call(self, x, residual=residual, activation=activation, norm=norm)
+
+    decoder = load_model(tiny("llama")[1], CPU).decoder
+    fused = replace(decoder, layers=tuple(replace(layer, fused=True) for layer in decoder.layers))
+    monkeypatch.setattr(Packed, "__call__", record)
+    with torch.inference_mode():
+        cache = StaticCache(fused, 1, 8)
+        fused.hidden(IDS[:1], Pass.of_step(torch.tensor([0]), cache.rotary), cache.layers)
+    layer = [(True, False, None), (False, True, None), (True, False, "silu"), (False, True, None)]
+    assert asked == layer * len(fused.layers)
