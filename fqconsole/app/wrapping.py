@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from rich.cells import cell_len, set_cell_size
 
 _WORDS = re.compile(r"\s+|\S+")
+_OTHER_BLANKS = re.compile(r"[^\S ]")
 GAP = "   "
 
 
@@ -15,6 +16,33 @@ def wrapped_paragraph(text: str, width: int) -> list[str]:
     Each line begins afresh, so a stream may wrap its last line with the new text and get the same lines.
     """
     width = max(2, width)  # a wide character needs two cells
+    plain = _wrapped_plain(text, width)
+    return _wrapped_words(text, width) if plain is None else plain
+
+
+def _wrapped_plain(text: str, width: int) -> list[str] | None:
+    """The same, looking only at the ends of lines; None where a letter is not one cell or a word too long."""
+    if not text.isascii() or text[:1].isspace() or _OTHER_BLANKS.search(text):
+        return None
+    lines: list[str] = []
+    start, end = 0, len(text)
+    while end - start > width:
+        cut = start + width
+        if text[cut] != " ":
+            cut = text.rfind(" ", start, cut) + 1
+            if not cut:
+                return None
+        while cut < end and text[cut] == " ":
+            cut += 1
+        lines.append(text[start:cut])
+        start = cut
+    if start < end or not lines:
+        lines.append(text[start:])
+    return lines
+
+
+def _wrapped_words(text: str, width: int) -> list[str]:
+    """Word by word, each measured in cells."""
     lines: list[str] = []
     line, used = "", 0
     for match in _WORDS.finditer(text):

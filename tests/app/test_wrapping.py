@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from fqconsole.app.visible_text import one_line, visible
-from fqconsole.app.wrapping import cut, flowed, wrapped_paragraph, wrapped_text
+from fqconsole.app.wrapping import _wrapped_words, cut, flowed, wrapped_paragraph, wrapped_text
 
 texts = st.text(alphabet="ab é千🙂 -", max_size=80)
 widths = st.integers(2, 30)
@@ -24,6 +24,11 @@ def test_more_text_needs_only_the_last_line_to_be_wrapped_again(first, more, wid
     assert [*lines[:-1], *wrapped_paragraph(lines[-1] + more, width)] == wrapped_paragraph(
         first + more, width
     )
+
+
+@given(st.text(alphabet="ab  c", max_size=80), widths)
+def test_plain_text_is_wrapped_like_any_other(text, width):
+    assert wrapped_paragraph(text, width) == _wrapped_words(text, width)
 
 
 def test_words_stay_whole_where_they_fit():
