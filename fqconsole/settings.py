@@ -137,7 +137,7 @@ def template() -> str:
         lines += ["", f"[{section.name}]"]
         for field in msgspec.structs.fields(section.type):
             lines += [f"# {_meaning(field.type)}", f"# {field.name} = {toml_value(field.default)}"]
-    example = '# "everywhere.quit" = "q,f12"'
+    example = '# "everywhere.quit" = "q,f11"'
     return "\n".join(
         [*lines, "", "[keys]", "# Other keys for an action, by its id (docs/console.md).", example, ""]
     )

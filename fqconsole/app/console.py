@@ -5,7 +5,7 @@ import functools
 import gc
 import signal
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on, work
 from textual.app import App
@@ -19,7 +19,6 @@ from fqconsole import paths
 from fqconsole.app import formatting
 from fqconsole.app.actions import Action, actions_of, bindings_of
 from fqconsole.app.appearance import dress, hold_still, next_theme
-from fqconsole.app.director import Director
 from fqconsole.app.gpu_history import GpuHistory
 from fqconsole.app.gpu_view import worker_names
 from fqconsole.app.job_runner import PERIOD, JobHandle, JobRunner
@@ -39,20 +38,18 @@ from fqconsole.app.modes import MODES
 from fqconsole.app.palette import ActionCommands
 from fqconsole.app.quantize_progress import overall_fraction, phases_of
 from fqconsole.app.screens.dialogs import Explanation, HelpDialog, JumpDialog, LogDrawer, Question
-from fqconsole.app.screens.fit import FitScreen
-from fqconsole.app.screens.gpus import GpusScreen
+from fqconsole.app.screens.loading import load_all, make_screen
 from fqconsole.app.screens.mode_screen import ModeScreen
-from fqconsole.app.screens.models import ModelsScreen
 from fqconsole.app.screens.presenter import PresenterScreen
-from fqconsole.app.screens.quantize import QuantizeScreen
-from fqconsole.app.screens.runs import RunsScreen
-from fqconsole.app.screens.session import SessionScreen
 from fqconsole.app.services import Services, real_services
 from fqconsole.app.settings_view import settings_lines
 from fqconsole.app.store_thread import StoreThread, sentence
 from fqconsole.app.workspace import FitChoice, Workspace
 from fqconsole.jobs.messages import Request
 from fqconsole.settings import Settings
+
+if TYPE_CHECKING:
+    from fqconsole.app.director import Director
 
 ENDED_BY = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
 
@@ -84,14 +81,7 @@ class FqConsole(App[None], inherit_bindings=False):
     TITLE = "fqconsole"
     CSS_PATH = "console.tcss"
     DEFAULT_MODE = "models"
-    MODES: ClassVar[dict[str, Any]] = {
-        "models": ModelsScreen,
-        "fit": FitScreen,
-        "quantize": QuantizeScreen,
-        "session": SessionScreen,
-        "runs": RunsScreen,
-        "gpus": GpusScreen,
-    }
+    MODES: ClassVar[dict[str, Any]] = {mode.name: functools.partial(make_screen, mode.name) for mode in MODES}
     COMMANDS: ClassVar[set[Any]] = {ActionCommands}
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings_of("everywhere"),
@@ -140,13 +130,22 @@ class FqConsole(App[None], inherit_bindings=False):
             loop.add_signal_handler(number, functools.partial(self.exit, return_code=code))
 
     def _after_first_paint(self) -> None:
-        if not self.is_headless:
-            # What start-up made lives to the end: to look through it at every collection costs 0.1 s each.
-            gc.freeze()
+        self._keep_what_is_there()
         self.open_store()
         self.watch_gpus()
+        self._load_screens()
         if self.director is not None:
             self.run_worker(self.director.lead(), group="director", exit_on_error=False)
+
+    def _keep_what_is_there(self) -> None:
+        """What start-up made lives to the end: to look through it at every collection costs 0.1 s each."""
+        if not self.is_headless:
+            gc.freeze()
+
+    @work(group="screens", thread=True, exit_on_error=False)
+    def _load_screens(self) -> None:
+        load_all()
+        self._keep_what_is_there()
 
     @work(group="store", exit_on_error=False)
     async def open_store(self) -> None:

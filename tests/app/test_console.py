@@ -1,9 +1,9 @@
 """The console as a whole: the way through with Enter alone, going back, quitting, help, palette, size."""
 
 import pytest
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
-from fqconsole.app.actions import ACTIONS, actions_of
+from fqconsole.app.actions import ACTIONS
 from fqconsole.app.console import FqConsole
 from fqconsole.app.palette import ActionCommands
 from fqconsole.app.screens.dialogs import HelpDialog, JumpDialog, LogDrawer, Question
@@ -136,30 +136,6 @@ async def test_a_job_that_fails_while_one_looks_elsewhere_says_why():
         await settled(pilot)
         notes = [note for note in app._notifications if note.severity == "error"]
         assert "The disk under /data/checkpoints is full" in notes[0].message
-
-
-async def test_every_action_of_a_screen_is_in_the_palette_and_in_the_help():
-    app = FqConsole(fake_services())
-    async with app.run_test() as pilot:
-        await settled(pilot)
-        for mode in app.MODES:
-            app.show(mode)
-            await settled(pilot)
-            provider = ActionCommands(app.screen)
-            hits = {
-                hit.help.partition(" · ")[0] + "." + hit.help
-                for hit in [hit async for hit in provider.discover()]
-            }
-            wanted = {item for where in (mode, "everywhere") for item in actions_of(where) if item.palette}
-            assert len(hits) == len(wanted)
-            await pilot.press("f1")
-            await pilot.pause()
-            assert isinstance(app.screen, HelpDialog)
-            text = "\n".join(str(widget.render()) for widget in app.screen.query(Static))
-            for item in [*actions_of(mode), *actions_of("everywhere")]:
-                assert not item.keys or item.description in text, item.id
-            await pilot.press("escape")
-            await pilot.pause()
 
 
 async def test_the_palette_finds_an_action_by_its_words_and_runs_it():

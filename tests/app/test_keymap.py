@@ -15,13 +15,13 @@ from tests.app.fakes import fake_services
 
 async def test_another_key_starts_the_action_and_stands_in_footer_help_and_palette():
     chosen = {"models.open": "o,enter", "everywhere.gpus": "g"}
-    app = FqConsole(fake_services(), Settings(keys={"models.open": "o", "everywhere.runs": "f12"}))
+    app = FqConsole(fake_services(), Settings(keys={"models.open": "o", "everywhere.runs": "f11"}))
     async with app.run_test(size=(100, 30)) as pilot:
         await settled(pilot)
         assert app.screen.query_one(KeyFooter).text.count("  o ") == 1
         commands = [hit async for hit in ActionCommands(app.screen).discover()]
-        assert any(str(hit.help).endswith("runs · F12") for hit in commands)
-        await pilot.press("f12")
+        assert any(str(hit.help).endswith("runs · F11") for hit in commands)
+        await pilot.press("f11")
         await settled(pilot)
         assert app.current_mode == "runs"
         await pilot.press("5", "1", "enter")

@@ -115,10 +115,17 @@ class HelpDialog(Dialog):
     def _lines(actions: tuple[Action, ...]) -> Content:
         return Content("\n").join(
             [
-                Content.assemble((f"{item.all_keys or PALETTE:>12}", "bold $accent"), f"  {item.description}")
+                Content.assemble(
+                    (f"{item.all_keys or PALETTE:>12}", "bold $accent"), _indented(item.description)
+                )
                 for item in actions
             ]
         )
+
+
+def _indented(description: str) -> str:
+    """Behind the keys, and further lines below the first."""
+    return "\n".join(textwrap.wrap(description, 56, initial_indent="  ", subsequent_indent=" " * 14))
 
 
 class LogDrawer(Dialog):
