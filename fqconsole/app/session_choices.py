@@ -7,6 +7,7 @@ from typing import Any
 from fqconsole.app import formatting
 from fqconsole.app.services import Services
 from fqconsole.app.workspace import SessionChoice
+from fqconsole.endpoints.address import Address
 from fqconsole.models.description import ModelEntry
 
 RECENT = 20  # quantize runs looked through for one whose folder is still there
@@ -37,6 +38,12 @@ def choice_of_run(run: Any, fallback: SessionChoice | None = None) -> SessionCho
         reference_path=reference if bits < SIXTEEN else None,
         context=run.options.get("context") if row.kind == "generate" else None,
     )
+
+
+def served(address: Address) -> SessionChoice:
+    """A model that a server has, whatever its precision there."""
+    label = f"{address.model.rpartition('/')[2]} at {address.host}" if address.model else address.host
+    return SessionChoice(path=str(address), model_id=address.model or address.host, label=label)
 
 
 def latest_checkpoint(store: Any) -> SessionChoice | None:

@@ -6,11 +6,15 @@ from typing import Any
 from fqconsole.app import fit_view
 from fqconsole.app.answer import Answer
 from fqconsole.app.workspace import SessionChoice, Workspace
-from fqconsole.jobs.messages import Request, Send, StartSession
+from fqconsole.endpoints.address import is_address, parse_address
+from fqconsole.jobs.messages import Request, Send, StartEndpoint, StartSession
 
 
 def opening_request(choice: SessionChoice) -> Request:
     """What starts the worker that answers for this choice: the one place that knows how it is reached."""
+    if is_address(choice.path):
+        address = parse_address(choice.path)
+        return StartEndpoint(url=address.url, model=address.model)
     return StartSession(model_path=choice.path, context=choice.context)
 
 

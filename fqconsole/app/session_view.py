@@ -59,7 +59,7 @@ def meters(answer: Answer, context: int | None, *, narrow: bool = False, bar: bo
         rate = speed(answer.tok_s)
     prefill = speed(result.prefill_tok_s) if result else formatting.UNKNOWN
     reused = reused_tokens(answer)
-    count = len(result.token_ids) if result else answer.count
+    count = answer.count if result is None or result.tokens is None else result.tokens
     words = [
         f"TTFT {ttft}",
         "" if narrow else f"prefill {prefill} tok/s",
@@ -113,8 +113,10 @@ def parting(first: Answer | None, second: Answer | None) -> str:
     if first is None or second is None or first.result is None or second.result is None:
         return ""
     a, b = first.result.token_ids, second.result.token_ids
-    if a == b:
+    if a == b and first.result.text == second.result.text:
         return "both answers are the same"
+    if not a or not b:
+        return ""  # a server tells no tokens; the words that differ are marked
     same = next(
         (place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
     )

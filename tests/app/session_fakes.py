@@ -24,6 +24,7 @@ from fqconsole.jobs.messages import (
     Resumed,
     Send,
     SessionReady,
+    StartEndpoint,
     StartSession,
     Stop,
     TokensGenerated,
@@ -230,6 +231,8 @@ class Workers:
         self.started.append(request)
         if isinstance(request, StartSession):
             return self.sessions[request.model_path]
+        if isinstance(request, StartEndpoint):
+            return self.sessions[request.url]
         self.measurement.run_id = getattr(request, "run_id", "")
         return self.measurement
 

@@ -22,6 +22,13 @@ ACTIONS: tuple[Action, ...] = (
         "Choose another model or checkpoint for the second pane",
     ),
     Action(
+        "session.endpoint",
+        (),
+        "endpoint",
+        "a server's",
+        "Talk to a model that a server has (http://…), beside the loaded one",
+    ),
+    Action(
         "session.blind",
         ("f12",),
         "blind",

@@ -8,12 +8,15 @@ from textual.message import Message
 from fqconsole.app import blind, session_choices
 from fqconsole.app.blind import Choice
 from fqconsole.app.measurement import Measurement
+from fqconsole.app.messages import SessionWanted
 from fqconsole.app.origin import bits_per_weight, model_key
 from fqconsole.app.screens.dialogs import PickOne
 from fqconsole.app.screens.session_answers import AnswersScreen
+from fqconsole.app.screens.session_dialogs import AddressOfServer
 from fqconsole.app.store_thread import sentence
 from fqconsole.app.visible_text import one_line
 from fqconsole.app.workspace import SessionChoice
+from fqconsole.endpoints.address import Address
 
 
 class ChoicesFound(Message):
@@ -109,6 +112,25 @@ class ComparingScreen(AnswersScreen):
             return []
         first, second = one_line(main.choice.label), one_line(other.choice.label)
         return blind.tally_phrases(first, second, (counts.first, counts.second, counts.tie, counts.neither))
+
+    # a model that a server has
+
+    def action_endpoint(self) -> None:
+        if not self._talk.busy:
+            self.console.push_screen(AddressOfServer(self._take_served))
+
+    def _take_served(self, address: Address) -> None:
+        """Beside the model that is loaded, alone where none is."""
+        choice = session_choices.served(address)
+        if self._choice is None:
+            self.post_message(SessionWanted(choice))
+        else:
+            self._show_beside(choice)
+
+    @work(group="session-compare", exit_on_error=False)
+    async def _show_beside(self, choice: SessionChoice) -> None:
+        await self._compare_with(choice, blind=self._talk.blind)
+        self.show_all()
 
     # blind
 

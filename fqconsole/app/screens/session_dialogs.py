@@ -15,6 +15,8 @@ from textual.widgets import Input, Static
 from fqconsole.app.prompt_file import completed_path, read_prompt
 from fqconsole.app.screens.dialogs import Dialog
 from fqconsole.app.store_thread import sentence
+from fqconsole.endpoints.address import KEY_VARIABLE, Address, parse_address
+from fqconsole.errors import UsageError
 
 
 class RenderedPrompt(Dialog):
@@ -33,6 +35,32 @@ class RenderedPrompt(Dialog):
             yield Static(self._note, classes="quiet", markup=False)
             with VerticalScroll():
                 yield Static(self._text, id="rendered-text", markup=False)
+
+
+class AddressOfServer(Dialog):
+    """`use(address)` is called with where an OpenAI-compatible server answers."""
+
+    def __init__(self, use: Callable[[Address], None]) -> None:
+        super().__init__()
+        self._use = use
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = "A model that a server has"
+            box.border_subtitle = "⏎ talk to it · esc cancel"
+            yield Input(placeholder="http://127.0.0.1:8000/v1 or …/v1#model", id="server-address")
+            yield Static(f"Its token: environment variable {KEY_VARIABLE}", classes="quiet", markup=False)
+            yield Static("", id="server-address-problem", classes="bad", markup=False)
+
+    @on(Input.Submitted)
+    def _take(self, event: Input.Submitted) -> None:
+        try:
+            address = parse_address(event.value.strip())
+        except UsageError as error:
+            self.query_one("#server-address-problem", Static).update(sentence(error))
+            return
+        self.dismiss("use")
+        self._use(address)
 
 
 class PathSuggester(Suggester):
