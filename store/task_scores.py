@@ -11,7 +11,8 @@ from store.wording import Unit
 
 PREFIX, ERROR, QUESTIONS = "task ", " error", " questions"
 SHARES = ("acc", "exact_match", "f1", "mcc", "em")  # 0 to 1
-LOWER_IS_BETTER = ("perplexity", "ppl", "ter", "brier", "bits_per_byte", "wer")
+LOWER_IS_BETTER = ("perplexity", "ppl", "brier", "bits_per_byte")  # anywhere in the metric's name
+ERROR_RATES = ("ter", "wer", "cer")
 
 
 def task_metrics(
@@ -60,4 +61,5 @@ def unit_of(name: str) -> Unit:
 
 def lower_is_better(name: str) -> bool:
     """Perplexities and error rates."""
-    return label_of(name).split(" ")[1].startswith(LOWER_IS_BETTER)
+    metric = label_of(name).split(" ")[1]
+    return metric in ERROR_RATES or any(word in metric for word in LOWER_IS_BETTER)

@@ -142,7 +142,10 @@ def _subject(session: Session, watch: Watch, batch: int | None) -> Any:
         def tok_encode(
             self, string: str, add_special_tokens: bool | None = None, **_options: Any
         ) -> list[int]:
-            return list(tokenizer(string, add_special_tokens=add_special_tokens is not False)["input_ids"])
+            """As the harness's own models do it: what the tokenizer puts before a text, but not twice."""
+            if add_special_tokens is None:
+                add_special_tokens = not string.startswith(tokenizer.decode([self.prefix_token_id]))
+            return list(tokenizer(string, add_special_tokens=add_special_tokens)["input_ids"])
 
         def _loglikelihood_tokens(self, requests: Any, **_options: Any) -> list[tuple[float, bool]]:
             watch.phase("score", len(requests), "continuations")
@@ -157,7 +160,7 @@ def _subject(session: Session, watch: Watch, batch: int | None) -> Any:
                 [
                     make_disjoint_window(window)
                     for window in get_rolling_token_windows(
-                        self.tok_encode(text, add_special_tokens=False),
+                        self.tok_encode(text),
                         prefix_token=self.prefix_token_id,
                         max_seq_len=longest_input(session),
                         context_len=1,

@@ -32,11 +32,11 @@ def test_the_error_and_the_count_are_no_lines_of_their_own_where_they_are_alike(
 def test_a_perplexity_is_better_when_it_is_lower_and_bleu_is_no_share(store, add):
     runs = []
     for perplexity, bleu in ((8.0, 30.0), (9.0, 31.0)):
-        metrics = task_metrics("lambada_openai", "perplexity", perplexity, None, questions=10)
+        metrics = task_metrics("wikitext", "word_perplexity", perplexity, None, questions=10)
         metrics |= task_metrics("wmt16-de-en", "bleu", bleu, None, questions=10)
         runs.append(add("evaluate", metrics=metrics))
     comparison = store.compare(runs)
-    assert line(comparison, "task lambada_openai perplexity").cells[1].verdict == "worse"
+    assert line(comparison, "task wikitext word_perplexity").cells[1].verdict == "worse"
     assert line(comparison, "task wmt16-de-en bleu").label == "wmt16-de-en bleu"
     assert [cell.text for cell in line(comparison, "task wmt16-de-en bleu").cells] == ["30.0", "31.0"]
 
