@@ -229,7 +229,7 @@ async def measure_stream(
 
 
 def measure_layout(characters: int = 100_000) -> tuple[float, float, float]:
-    """Milliseconds of processor time to lay a long answer out, to lay it out for another width, and to add one line to it."""
+    """Milliseconds of processor time to lay a long answer out, for another width, and with a line more."""
     from fqconsole.app.passage_rows import Passage, PassageRows
 
     text = (TEXT * (characters // len(TEXT) + 1))[:characters]

@@ -19,7 +19,8 @@ def speed_phrases(first: Answer, second: Answer) -> list[str]:
         times = times_words(mine.decode_tok_s, its.decode_tok_s, "as fast", "slower")
         phrases.append(f"{speed(mine.decode_tok_s)} against {speed(its.decode_tok_s)} tok/s: {times}")
     phrases.append(f"TTFT {milliseconds(mine.ttft_ms)} against {milliseconds(its.ttft_ms)}")
-    phrases.append(f"prefill {speed(mine.prefill_tok_s)} against {speed(its.prefill_tok_s)} tok/s")
+    if mine.prefill_tok_s and its.prefill_tok_s:
+        phrases.append(f"prefill {speed(mine.prefill_tok_s)} against {speed(its.prefill_tok_s)} tok/s")
     return phrases
 
 

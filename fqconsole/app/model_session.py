@@ -6,6 +6,7 @@ from fqconsole.app import formatting
 from fqconsole.app.job_runner import JobHandle, JobRunner
 from fqconsole.app.session_requests import opening_request
 from fqconsole.app.workspace import SessionChoice
+from fqconsole.endpoints.address import is_address
 from fqconsole.jobs.messages import AnyEvent, JobFailed, PhaseStarted, Progress, Request, SessionReady
 
 SessionState = Literal["closed", "loading", "ready", "failed"]
@@ -21,7 +22,9 @@ class ModelSession:
         self.problem = ""
         self.out_of_memory = False
         self.weights_bytes: int | None = None  # measured when it was last loaded
-        self.bits_per_weight: float | None = 16.0 if choice.bits == 16 else None  # of the quantized matrices
+        self.served = is_address(choice.path)  # by another machine or program, whatever its precision there
+        sixteen = choice.bits == 16 and not self.served
+        self.bits_per_weight: float | None = 16.0 if sixteen else None  # of the quantized matrices
         self._jobs = jobs
         self._handle: JobHandle | None = None
         self._phase = ""
@@ -35,8 +38,8 @@ class ModelSession:
 
     @property
     def precision(self) -> str:
-        """`int4`, `16-bit`."""
-        return formatting.precision(self.choice.bits)
+        """`int4`, `16-bit`; of a model that a server has nobody knows."""
+        return "server" if self.served else formatting.precision(self.choice.bits)
 
     @property
     def has_template(self) -> bool:
@@ -87,7 +90,7 @@ class ModelSession:
                 self._progress = event
             case SessionReady():
                 self.ready = event
-                self.weights_bytes = event.weights_bytes
+                self.weights_bytes = event.weights_bytes or None
             case JobFailed() if not event.run_id:
                 self.problem = f"{event.what} {event.next_step}".strip()
                 self.out_of_memory = event.exit_code == OUT_OF_MEMORY_EXIT

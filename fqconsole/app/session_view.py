@@ -58,7 +58,7 @@ def meters(answer: Answer, context: int | None, *, narrow: bool = False, bar: bo
         ttft = f"~{milliseconds(waited)}" if waited is not None else formatting.UNKNOWN
         rate = speed(answer.tok_s)
     prefill = speed(result.prefill_tok_s) if result else formatting.UNKNOWN
-    reused = reused_tokens(answer)
+    reused = result.reused_tokens if result else 0
     count = answer.count if result is None or result.tokens is None else result.tokens
     words = [
         f"TTFT {ttft}",
@@ -66,17 +66,12 @@ def meters(answer: Answer, context: int | None, *, narrow: bool = False, bar: bo
         f"decode {rate} tok/s",
         f"{formatting.tokens(count)} tokens",
         context_meter(answer.context_used, context, bar=bar and not narrow),
-        f"{formatting.tokens(reused)} of them kept from before" if reused and not narrow else "",
+        f"{formatting.tokens(reused)} tokens kept from before" if reused and not narrow else "",
         f"peak {formatting.memory(result.peak_bytes)}" if result and result.peak_bytes and not narrow else "",
         "" if narrow and end == ENDS["end"] else end,
         "" if narrow else answer.run_id,
     ]
     return [word for word in words if word]
-
-
-def reused_tokens(answer: Answer) -> int:
-    """Tokens of the prompt that the model had read for the turn before."""
-    return int(getattr(answer.result, "reused_tokens", 0) or 0)
 
 
 def kept_line(answer: Answer) -> str:
@@ -87,7 +82,7 @@ def kept_line(answer: Answer) -> str:
     words = [
         f"TTFT {milliseconds(result.ttft_ms)}",
         f"{speed(result.decode_tok_s)} tok/s",
-        f"{formatting.tokens(len(result.token_ids))} tokens",
+        f"{formatting.tokens(result.tokens)} tokens",
         "" if result.stop_reason == "end" else ENDS.get(result.stop_reason, ""),
         answer.run_id,
     ]

@@ -1,11 +1,20 @@
 """The words and numbers of the Session screen."""
 
+import msgspec
 import pytest
 
 from fqconsole.app.answer import Answer
 from fqconsole.app.balance_view import lost_phrases, size_phrase, speed_phrase
 from fqconsole.app.origin import Origin, Quality
-from fqconsole.app.session_view import context_meter, meters, milliseconds, parting, sampling_words, speed
+from fqconsole.app.session_view import (
+    context_meter,
+    kept_line,
+    meters,
+    milliseconds,
+    parting,
+    sampling_words,
+    speed,
+)
 from fqconsole.generation.options import Sampling
 from fqconsole.jobs.messages import GenerationDone, GenerationStarted, JobDone, TokensGenerated
 
@@ -38,6 +47,16 @@ def test_what_is_seen_from_outside_is_marked_until_it_is_measured():
         "TTFT 36 ms", "prefill 4,120 tok/s", "decode 71.3 tok/s", "3 tokens", "ctx ▁▁▁▁▁▁▁▁ 8/1,024",
         "peak 5.9 GiB", "ended by itself", "r0001",
     ]  # fmt: skip
+
+
+def test_what_an_answer_says_of_an_earlier_turn_and_what_stays_of_its_meters():
+    made = answer(reason="length")
+    made.result = msgspec.structs.replace(made.result, reused_tokens=4, peak_bytes=None, prefill_tok_s=None)
+    assert meters(made, 1024)[4:] == [
+        "ctx ▁▁▁▁▁▁▁▁ 8/1,024", "4 tokens kept from before", "cut at max tokens", "r0001",
+    ]  # fmt: skip
+    assert kept_line(made) == "TTFT 36 ms · 71.3 tok/s · 3 tokens · cut at max tokens · r0001"
+    assert kept_line(answer(done=False)) == ""
 
 
 def test_an_answer_that_has_not_begun_has_no_meters():
