@@ -2,7 +2,8 @@
 
 `FQ_FAULT` holds JSON: {"call": "os.pwrite", "at": 3, "how": "ENOSPC", "again": true}; `FQ_FAULT_IN` a word
 of the command line ("fqconsole.jobs.worker"). Other hows: "half", the call gets half of its bytes; "jump",
-the clock is off by a day from then on, now forward, now back; "memory", there is none left.
+the clock is off by a day from then on, now forward, now back; "memory", there is none left; "slow", the call
+takes 20 ms more, so that what happens to the job happens in its middle.
 """
 
 import errno
@@ -10,6 +11,7 @@ import json
 import os
 import sys
 import time
+from time import sleep
 
 
 class Fault:
@@ -32,6 +34,9 @@ class Fault:
             return self.real(*args, **keywords) + (86_400 if self.left % 2 else -86_400)
         if self.how == "memory":
             raise MemoryError
+        if self.how == "slow":
+            sleep(0.02)
+            return self.real(*args, **keywords)
         if self.how == "half":
             args = halved(args)
         else:
