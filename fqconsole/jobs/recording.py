@@ -17,9 +17,12 @@ from typing import Any, BinaryIO, Protocol, cast
 import msgspec
 
 from fqconsole.errors import MALFORMED, UsageError
+from fqconsole.generation.options import Sampling
 from fqconsole.jobs.messages import (
     AnyEvent,
+    CheckpointWritten,
     EvaluationDone,
+    GenerationStarted,
     PlanReady,
     Request,
     Send,
@@ -106,7 +109,10 @@ def read_recording(path: Path) -> tuple[RecordedJob, ...]:
             entries.setdefault(job, []).append(entry)
     found = []
     for job, said in entries.items():
-        start = starts.get(job) or _guessed(said)
+        start = starts.get(job)
+        if start is None:
+            start = _guessed(said)
+            said = _with_prompts(said)  # noqa: PLW2901 - what the file leaves out
         if start is not None:
             found.append(RecordedJob(cast(Request, start.said), tuple(said), start.t))
     if not found:
@@ -134,27 +140,40 @@ def _entry(line: bytes) -> tuple[int, Entry]:
 
 def _guessed(entries: list[Entry]) -> Entry | None:
     """How a job began of which only events are known: by what it told; None for a kind that has no screen."""
-    for entry in entries:
-        match entry.said:
-            case PlanReady() as ready:
-                plan = ready.plan
+    events = [entry.said for entry in entries]
+    written = next((event for event in events if isinstance(event, CheckpointWritten)), None)
+    for event in events:
+        match event:
+            case PlanReady(run_id=run_id, plan=plan):
                 start: Request = StartQuantize(
-                    run_id=ready.run_id,
+                    run_id=run_id,
                     model_id=plan.model,
                     model_path=plan.model,
-                    out=plan.model,
+                    out=written.checkpoint if written else plan.model,
                     bits=plan.bits,
                     granularity=plan.granularity,
                     group_size=plan.group_size,
                 )
-            case SessionReady() as session:
-                start = StartSession(model_path=session.model_path, context=session.context)
-            case EvaluationDone() as done:
-                start = StartEvaluate(run_id=done.run_id, checkpoint_path="", reference_path="")
+            case SessionReady(model_path=model_path, context=context):
+                start = StartSession(model_path=model_path, context=context)
+            case EvaluationDone(run_id=run_id):
+                start = StartEvaluate(run_id=run_id, checkpoint_path="", reference_path="")
             case _:
                 continue
         return Entry(entries[0].t, start)
     return None
+
+
+def _with_prompts(entries: list[Entry]) -> list[Entry]:
+    """A prompt before each answer whose own is not recorded: what the model saw is what is known of it."""
+    whole: list[Entry] = []
+    for entry in entries:
+        if isinstance(entry.said, GenerationStarted):
+            event = entry.said
+            asked = Send(run_id=event.run_id, sampling=Sampling(seed=event.seed), prompt=event.rendered)
+            whole.append(Entry(entry.t, asked))
+        whole.append(entry)
+    return whole
 
 
 class RecordingWriter:
@@ -165,7 +184,7 @@ class RecordingWriter:
         self._clock = clock
         self._jobs = 0
         try:
-            os.close(owners_alone(path, os.O_WRONLY | os.O_CREAT))
+            os.close(owners_alone(str(path), os.O_WRONLY | os.O_CREAT))
             file = gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb")  # noqa: SIM115 - see close
         except OSError as error:
             raise UsageError(

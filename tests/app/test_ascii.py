@@ -44,6 +44,7 @@ WAYS = {
     "log": ("f8",),
     "settings": ("f9",),
     "palette": ("ctrl+p",),
+    "presenter": ("enter", "enter", "enter", "P"),
 }
 
 

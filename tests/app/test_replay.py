@@ -12,7 +12,7 @@ from fqconsole.app.director import Director
 from fqconsole.app.opening import SHIPPED
 from fqconsole.app.replay_services import quick_clock, replay_services
 from fqconsole.errors import UsageError
-from fqconsole.jobs.messages import GenerationDone, StartEvaluate, StartQuantize, StartSession
+from fqconsole.jobs.messages import GenerationDone, StartEvaluate, StartQuantize, StartSession, encode
 from fqconsole.jobs.recording import read_recording
 from store import Store
 from tests.app.conftest import settled
@@ -66,6 +66,25 @@ async def test_it_plays_to_its_end_without_a_worker_and_keeps_nothing(tmp_path, 
     with Store.open(paths.store_file()) as own:
         assert own.list_runs() == []
     assert not list(Path(home).rglob("*.log"))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "demo"), (1, "One snowy morning")], ids=["quantize", "generate"]
+)
+async def test_the_events_of_one_command_play_as_well(tmp_path, monkeypatch, number, words):
+    """`fqconsole quantize … --events > file` and `fqconsole generate … --events > file`."""
+    monkeypatch.setattr(director, "POLL", 0.002)
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"".join(encode(event) for event in read_recording(SHIPPED)[number].events))
+    jobs = read_recording(path)
+    app = FqConsole(replay_services(jobs, SPEED, tmp_path), banner="REPLAY")
+    app.director = Director(app, jobs, SPEED)
+    async with app.run_test(size=(100, 60)) as pilot:
+        await pilot.pause()
+        await played(app, pilot)
+        assert app.current_mode == ("session" if number else "quantize")
+        assert words in shown(app)
+        assert [job.status for job in app.jobs.handles if job.kind == "quantize"] == ["done"] * (not number)
 
 
 async def test_a_terminal_that_is_too_small_says_replay_as_well(tmp_path):

@@ -136,3 +136,10 @@ print(signal.SIGHUP in heeded(), signal.SIGTERM in heeded())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_serve_without_its_extra_says_what_to_install(fq, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    said = fq("serve")
+    assert said.code == 2
+    assert 'pip install "fqconsole[serve]"' in said.err

@@ -9,6 +9,7 @@ from fqconsole.generation.options import Sampling
 from fqconsole.jobs.messages import (
     Cancel,
     GenerationDone,
+    GenerationStarted,
     JobDone,
     JobFailed,
     LogLine,
@@ -193,6 +194,15 @@ def test_a_stream_of_bare_events_is_one_job_whose_request_is_guessed(tmp_path):
         (job,) = read_recording(path)
         assert isinstance(job.start, start)
         assert job.events
+
+
+def test_a_stream_of_bare_answers_is_asked_what_the_model_saw(tmp_path):
+    path = tmp_path / "events.jsonl"
+    kinds = SessionReady | GenerationStarted | GenerationDone
+    path.write_bytes(b"".join(encode(event) for event in EVENTS if isinstance(event, kinds)))
+    (job,) = read_recording(path)
+    started = next(event for event in EVENTS if isinstance(event, GenerationStarted))
+    assert [(prompt.run_id, prompt.prompt) for prompt in job.prompts] == [(started.run_id, started.rendered)]
 
 
 @pytest.mark.parametrize(
