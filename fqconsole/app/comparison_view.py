@@ -1,4 +1,4 @@
-"""Two answers to one prompt side by side in numbers: speed, memory and bits, and how many times one is better."""
+"""Two answers to one prompt in numbers: speed, memory, bits, and how many times one is better."""
 
 from fqconsole.app import formatting
 from fqconsole.app.answer import Answer

@@ -38,6 +38,18 @@ async def test_what_differs_is_marked_and_the_numbers_stand_side_by_side(on_stag
         assert "4.4 against 13.0 MiB: 3.0 times smaller   4.25 against 16 bits/weight" in driver.balance
 
 
+async def test_any_other_model_can_stand_beside(on_stage):
+    async with on_stage(size=(120, 40)) as driver:
+        other = RecordedSession(SIXTEEN)
+        driver.stage.workers.sessions["/models/Qwen/Qwen3-8B"] = other
+        await driver.keys("enter", "ctrl+r", "down", "enter")
+        assert "B Qwen3-8B 16-bit" in everything(driver).splitlines()[1]
+        assert other.sends[0].sampling == driver.stage.first.sends[0].sampling
+        assert "demo int4 against Qwen3-8B 16-bit" in everything(driver)
+        await driver.keys("ctrl+r", "escape")
+        assert "B Qwen3-8B 16-bit" in everything(driver).splitlines()[1]
+
+
 async def test_blind_answers_come_together_without_any_name_and_the_vote_is_kept(on_stage, original_is_x):
     first = RecordedSession(hold_answer=4)
     async with on_stage(size=(120, 40), first=first) as driver:
@@ -67,7 +79,7 @@ async def test_the_next_prompt_waits_for_the_vote_and_f12_shows_names_without_on
         await driver.keys("f12", "enter")
         driver.screen.query_one(PromptField).write("more")
         driver.screen.query_one(PromptField).focus()
-        await driver.keys("enter")
+        await driver.keys("enter", "f5", "f6")
         assert len(driver.stage.first.sends) == 1 and driver.prompt == "more"
         await driver.keys("f12")
         assert "demo int4" in everything(driver)

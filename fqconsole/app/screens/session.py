@@ -30,6 +30,7 @@ from fqconsole.app.widgets.transcript import Transcript
 from fqconsole.app.workspace import SessionChoice
 from fqconsole.generation.options import Sampling
 
+VOTE_FIRST = "Vote first: x, y, t tie, n neither. F12 shows the names without a vote."
 NOTHING_LOADED = "No model is loaded. Press 1 and choose one: a quantized one opens here at once."
 
 
@@ -261,7 +262,7 @@ class SessionScreen(ComparingScreen):
         elif self._talk.busy:
             self.notify("The answer before is not written yet; esc stops it.")
         elif self._talk.hidden:
-            self.notify("Vote first: x, y, t tie, n neither. F12 shows the names without a vote.")
+            self.notify(VOTE_FIRST)
         else:
             self._prompt.write("")
             self._history.add(text)
@@ -279,11 +280,16 @@ class SessionScreen(ComparingScreen):
 
     @work(group="session-ask", exit_on_error=False)
     async def action_again(self) -> None:
+        if self._talk.votable:
+            self.notify(VOTE_FIRST)
+            return
         await self._talk.again()
         self._go_on()
 
     def action_edit(self) -> None:
-        if self._talk.turns and not self._talk.busy:
+        if self._talk.votable:
+            self.notify(VOTE_FIRST)
+        elif self._talk.turns and not self._talk.busy:
             self._editing = True
             self._prompt.write(self._talk.turns[-1].prompt)
             self._prompt.focus()
