@@ -13,7 +13,7 @@ from fqconsole.generation.mlp import Mlp
 from fqconsole.generation.modules import PackedExperts
 from fqconsole.generation.projections import Projection, fused_activation, pointwise, projection_of
 from fqconsole.generation.stream import RowNorm
-from kernels.routing import SWIGLU_SLOPE, GateKind
+from kernels.routing import SWIGLU_SLOPE
 
 SWIGLU_LIMIT = 7.0  # of gpt-oss, where its config doesn't say
 
@@ -184,10 +184,13 @@ class _Builder:
     def stacks(self, experts: Any) -> PackedStacks | ModuleStacks:
         """The kernels' own way where they know the gate and gate and up are one stack."""
         clamped = self.config.model_type == "gpt_oss"
-        gate: GateKind | None = "clamped_swiglu" if clamped else fused_activation(self.activation)
-        slope = float(getattr(self.config, "swiglu_alpha", SWIGLU_SLOPE))
-        known = gate is not None and isinstance(experts, PackedExperts) and len(experts.rising) == 1
-        if not known or gate is None or slope != SWIGLU_SLOPE:
+        activation = None if clamped else fused_activation(self.activation)
+        known = (
+            float(getattr(self.config, "swiglu_alpha", SWIGLU_SLOPE)) == SWIGLU_SLOPE
+            if clamped
+            else activation
+        )
+        if not known or not isinstance(experts, PackedExperts) or len(experts.rising) > 1:
             return ModuleStacks(experts)
         return PackedStacks(
             rising=experts.rising[0],
@@ -195,8 +198,7 @@ class _Builder:
             rising_bias=experts.gate_up_proj_bias,
             falling_bias=experts.down_proj_bias,
             work_dtype=experts.work_dtype,
-            gate=gate,
-            interleaved=clamped,
+            activation=activation,
             limit=float(getattr(self.config, "swiglu_limit", SWIGLU_LIMIT)) if clamped else None,
         )
 

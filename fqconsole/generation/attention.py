@@ -1,7 +1,7 @@
 """The attention of one layer: queries, keys and values of new tokens, the cache, and the way back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -92,20 +92,22 @@ class HeadAttention:
         A second cache, for this layer and this pass alone, holds both; the ring gets what it will be asked
         for.
         """
-        dtype = qkv.dtype
-        longest = max(chunk.count for chunk in tokens.chunks) + cache.capacity
+        chunks = tokens.chunks
         wide = KeyValueCache.empty(
-            cache.keys.shape[0], self.kv_heads, longest, self.head_dim, cache.value_dim, dtype=dtype,
-            device=qkv.device,
+            len(chunks), self.kv_heads, max(chunk.count for chunk in chunks) + cache.capacity, self.head_dim,
+            cache.value_dim, dtype=qkv.dtype, device=qkv.device,
         )  # fmt: skip
-        for chunk in tokens.chunks:
+        here = Pass.of_chunks(
+            tuple(replace(chunk, row=row) for row, chunk in enumerate(chunks)), tokens.rotary, qkv.device
+        )
+        for row, chunk in enumerate(chunks):
             seen = min(chunk.first, cache.capacity)
-            _copy(cache, wide, Chunk(chunk.row, chunk.first - seen, seen), dtype)
-        q = self._store(qkv, tokens, wide)
-        mixed = _each(tokens.chunks, q, lambda part, chunk: self._attend_prompt(part, wide, chunk))
-        for chunk in tokens.chunks:
+            _copy(cache, wide, Chunk(chunk.row, chunk.first - seen, seen), row)
+        q = self._store(qkv, here, wide)
+        mixed = _each(here.chunks, q, lambda part, chunk: self._attend_prompt(part, wide, chunk))
+        for row, chunk in enumerate(chunks):
             last = min(chunk.count, cache.capacity)
-            _copy(wide, cache, Chunk(chunk.row, _end(chunk) - last, last), dtype)
+            _copy(wide, cache, Chunk(row, _end(chunk) - last, last), chunk.row)
         return mixed
 
 
@@ -189,11 +191,12 @@ def _end(chunk: Chunk) -> int:
     return chunk.first + chunk.count
 
 
-def _copy(source: KeyValueCache, target: KeyValueCache, part: Chunk, dtype: torch.dtype) -> None:
-    """The tokens of `part` from one cache to another."""
+def _copy(source: KeyValueCache, target: KeyValueCache, part: Chunk, row: int) -> None:
+    """The tokens of `part` from one cache to sequence `row` of another, one of them in the computed dtype."""
     if part.count <= 0:
         return
-    keys, values = source.read(part.row, part.first, _end(part), dtype)
+    wide = source if source.scales is None else target
+    keys, values = source.read(part.row, part.first, _end(part), wide.keys.dtype)
     positions = torch.arange(part.first, _end(part), device=keys.device)
-    rows = torch.full_like(positions, part.row)
+    rows = torch.full_like(positions, row)
     target.write(keys.transpose(0, 1), values.transpose(0, 1), positions, rows)

@@ -46,7 +46,7 @@ class Chooser:
         tokens, bad = kernels.choose(logits, self._filters, self._noise, self._seen)
         self._host.copy_(torch.stack([tokens, bad.long()]), non_blocking=self._arrived is not None)
         if self._arrived is not None:
-            self._arrived.record()
+            self._arrived.record(torch.cuda.current_stream(logits.device))
         return tokens
 
     def take(self) -> list[tuple[int, bool]]:

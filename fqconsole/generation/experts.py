@@ -10,8 +10,8 @@ from torch.nn import functional
 import kernels
 from fqconsole.generation.mlp import Mlp
 from fqconsole.generation.projections import Projection
-from kernels import PreparedMatrix
-from kernels.routing import GateKind, RouterKind
+from kernels import Activation, PreparedMatrix
+from kernels.routing import RouterKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,30 +56,34 @@ class PackedStacks:
     rising_bias: Tensor | None
     falling_bias: Tensor | None
     work_dtype: torch.dtype | None  # what activations are rounded to for the products; None: as they are
-    gate: GateKind
-    interleaved: bool
-    limit: float | None
+    activation: Activation | None  # of the gate; None: gpt-oss's, whose gate and up are neighbours
+    limit: float | None  # of gpt-oss's
 
     def __call__(self, x: Tensor, expert: Tensor, weight: Tensor, beside: Tensor | None) -> Tensor:
         """x `[T, H]`, `expert` and `weight` `[T, k]`, `beside` `[T, H]` is added → `[T, H]`."""
-        k = expert.shape[1]
         of_row = expert.reshape(-1)
-        rows = x.repeat_interleave(k, dim=0) if k > 1 else x
-        raised = self._multiply(rows, self.rising, of_row)
-        inner = kernels.gate(
-            raised, self.gate, interleaved=self.interleaved, limit=self.limit, bias=self.rising_bias,
-            expert=None if self.rising_bias is None else of_row,
-        )  # fmt: skip
-        lowered = self._multiply(inner, self.falling, of_row)
+        lowered = self._multiply(self._inner(x, expert), self.falling, of_row)
         return kernels.combine(
             lowered, weight, bias=self.falling_bias, residual=beside,
             expert=None if self.falling_bias is None else of_row,
         )  # fmt: skip
 
-    def _multiply(self, x: Tensor, stack: PreparedMatrix, expert: Tensor) -> Tensor:
+    def _inner(self, x: Tensor, expert: Tensor) -> Tensor:
+        """What lies between the products, `[T k, I]`: in the first one's launch where the gate is a plain one."""
+        if self.activation is not None and self.rising_bias is None:
+            return self._multiply(x, self.rising, expert, self.activation)
+        bias_of = None if self.rising_bias is None else expert.reshape(-1)
+        return kernels.gate(
+            self._multiply(x, self.rising, expert), self.activation or "clamped_swiglu",
+            interleaved=self.activation is None, limit=self.limit, bias=self.rising_bias, expert=bias_of,
+        )  # fmt: skip
+
+    def _multiply(
+        self, x: Tensor, stack: PreparedMatrix, expert: Tensor, activation: Activation | None = None
+    ) -> Tensor:
         if self.work_dtype is None or x.dtype == self.work_dtype:
-            return kernels.expert_linear(x, stack, expert)
-        return kernels.expert_linear(x.to(self.work_dtype), stack, expert).to(x.dtype)
+            return kernels.expert_linear(x, stack, expert, activation=activation)
+        return kernels.expert_linear(x.to(self.work_dtype), stack, expert, activation=activation).to(x.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ class Captured:
 
 
 class StepGraphs:
-    """The decode step of sequences 0 … B - 1 of one cache."""
+    """The decode step of sequences 0 … B - 1 of one cache; its GPU is torch's current one."""
 
     def __init__(self, decoder: Decoder, cache: StaticCache) -> None:
         self._decoder = decoder
@@ -67,15 +67,14 @@ class StepGraphs:
 
     def _capture(self, batch: int) -> Captured:
         """Capture the step at the inputs of now: what it stores is stored again, the same, by its replay."""
-        device = self._decoder.device
-        with torch.cuda.device(device):
-            aside = torch.cuda.Stream()
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
-                for _ in range(WARM_RUNS):
-                    self._step(batch)
-            torch.cuda.current_stream().wait_stream(aside)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                logits = self._step(batch)
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_RUNS):
+                self._step(batch)
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads of the worker may ask the driver for something meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            logits = self._step(batch)
         return Captured(graph, logits)

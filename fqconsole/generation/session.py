@@ -15,7 +15,7 @@ from fqconsole.generation import options
 from fqconsole.generation.answer import Generation
 from fqconsole.generation.batch import LARGEST_BATCH, BatchSteps, generate_together
 from fqconsole.generation.decoding import DecodeInputs, OnTokens, generate_tokens, warm_up
-from fqconsole.generation.device import fitting_threads, release
+from fqconsole.generation.device import at_home, release
 from fqconsole.generation.loading import BytesProgress, LoadedModel, load_model
 from fqconsole.generation.prompt import Message, has_chat_template, load_tokenizer, render
 from fqconsole.generation.scratch import Scratch
@@ -126,7 +126,7 @@ class Session:
             raise UsageError(wrong)
         self._check_room(ids)
         steps = self._ready()
-        with fitting_threads(self.torch_device, self.weights_bytes):
+        with at_home(self.torch_device, self.weights_bytes):
             return generate_tokens(
                 self._inputs(), steps, ids, options.with_seed(sampling), stop=stop, on_tokens=on_tokens
             )
@@ -160,7 +160,7 @@ class Session:
         longest = max(min(self.context, len(ids) + sampling.max_new_tokens) for ids in prompts)
         cache = reserve(self._decoder, len(prompts), longest, self.kv_bits, self.weights_bytes)
         steps = BatchSteps(self._decoder, cache)
-        with torch.inference_mode(), fitting_threads(self.torch_device, self.weights_bytes):
+        with torch.inference_mode(), at_home(self.torch_device, self.weights_bytes):
             return generate_together(self._inputs(), steps, prompts, sampling, stop)
 
     def logits(self, ids: Tensor) -> Tensor:
@@ -172,16 +172,18 @@ class Session:
         if self._decoder is not None:
             if self._scratch is None:
                 self._scratch = Scratch(self._decoder)
-            with torch.inference_mode():
+            with torch.inference_mode(), at_home(self.torch_device, self.weights_bytes):
                 return self._scratch.logits(ids.to(self.torch_device))
-        with torch.inference_mode(), wide_head(model):
+        with torch.inference_mode(), at_home(self.torch_device, self.weights_bytes), wide_head(model):
             out: Tensor = model(input_ids=ids.to(self.torch_device), use_cache=False).logits
             return out.float()
 
     def warm_up(self) -> None:
         """Run short prompts and one step: compiling kernels is not part of the first answer's time."""
         lengths = FUSED_WARM_UP if self.matmul_path.startswith("triton") else PLAIN_WARM_UP
-        warm_up(self._ready(), self.torch_device, [min(length, self.context - 1) for length in lengths])
+        steps = self._ready()
+        with at_home(self.torch_device, self.weights_bytes):
+            warm_up(steps, self.torch_device, [min(length, self.context - 1) for length in lengths])
 
     def close(self) -> None:
         """Give the memory back; the session can't be used any more."""

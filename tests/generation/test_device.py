@@ -6,9 +6,9 @@ import torch
 from fqconsole.generation.device import (
     ONE_THREAD_BYTES,
     Stopwatch,
+    at_home,
     compute_dtype,
     dtype_word,
-    fitting_threads,
     peak_bytes,
     reset_peak,
     work_dtype,
@@ -43,12 +43,12 @@ def test_a_small_model_runs_on_one_thread_and_gives_the_others_back():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with fitting_threads(CPU, ONE_THREAD_BYTES):
+        with at_home(CPU, ONE_THREAD_BYTES):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
-        with fitting_threads(CPU, ONE_THREAD_BYTES + 1):
+        with at_home(CPU, ONE_THREAD_BYTES + 1):
             assert torch.get_num_threads() == 2
-        with pytest.raises(ZeroDivisionError), fitting_threads(CPU, 0):
+        with pytest.raises(ZeroDivisionError), at_home(CPU, 0):
             raise ZeroDivisionError
         assert torch.get_num_threads() == 2
     finally:

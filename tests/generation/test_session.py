@@ -159,7 +159,7 @@ def test_a_context_past_the_model_is_refused(tiny):
 
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=1.0, seed=5, repetition_penalty=1.2)])
 def test_steps_that_run_ahead_change_no_answer(tiny, monkeypatch, sampling):
-    """As on a GPU: a step is launched before the token is read, and of no interest where that was the last."""
+    """As on a GPU: a step is launched before the token is read, of no interest where that was the last."""
     ids = [5, 9, 17, 30]
     with open_session(tiny("llama")[1], context=40) as session:
         plain = session.generate(ids, sampling)
