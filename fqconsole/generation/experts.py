@@ -69,7 +69,7 @@ class PackedStacks:
         )  # fmt: skip
 
     def _inner(self, x: Tensor, expert: Tensor) -> Tensor:
-        """What lies between the products, `[T k, I]`: in the first one's launch where the gate is a plain one."""
+        """What lies between the products, `[T k, I]`; a plain gate is taken into the first one's launch."""
         if self.activation is not None and self.rising_bias is None:
             return self._multiply(x, self.rising, expert, self.activation)
         bias_of = None if self.rising_bias is None else expert.reshape(-1)
