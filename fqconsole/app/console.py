@@ -104,7 +104,8 @@ class FqConsole(App[None], inherit_bindings=False):
         self.banner = banner
         self.director: Director | None = None  # what leads through a recording
         self.services = services or real_services()
-        self.workspace = Workspace(choice=FitChoice(bits=self.settings.quantize.bits))
+        usual = self.settings.quantize
+        self.workspace = Workspace(choice=FitChoice(bits=usual.bits, mode=usual.mode))
         self.store = StoreThread(self.services.open_store)
         self.jobs = JobRunner(self.services, self.store, lambda: [self, *self.screens_alive()])
         self.gpus = GpuHistory()

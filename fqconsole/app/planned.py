@@ -37,8 +37,10 @@ class Planned:
 
 def planned(services: Services, about: ModelDescription, choice: FitChoice, preview: Any) -> Planned | None:
     """None with FineQuant's rule. Reads what was measured of the model: call it from a thread."""
-    if choice.goal == "rule" or about.quantization is not None:
+    if choice.goal == "rule":
         return None
+    if about.quantization is not None:
+        return Planned("impossible", "This model is quantized already: ⏎ on it in Models talks to it.")
     if about.path is None:
         return Planned("impossible", f"A goal needs the weights. {weights_from(about)}")
     planner = None

@@ -23,10 +23,11 @@ def answer(choice, about=DEMO, **changes):
     return planned.planned(services, about, choice, PREVIEW)
 
 
-def test_the_rule_needs_no_plan_and_neither_does_a_quantized_model():
+def test_the_rule_needs_no_plan_and_a_quantized_model_can_have_none():
     assert answer(FitChoice()) is None
     info = QuantizationInfo("compressed-tensors", 4, (64,), True)
-    assert answer(SIZE, msgspec.structs.replace(DEMO, quantization=info)) is None
+    made = answer(SIZE, msgspec.structs.replace(DEMO, quantization=info))
+    assert made.state == "impossible" and "quantized already" in made.problem
 
 
 def test_a_size_becomes_the_plan_that_keeps_to_it():

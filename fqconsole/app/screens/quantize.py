@@ -149,20 +149,21 @@ class QuantizeScreen(ModeScreen):
             self._guess, self._asked = None, ()
             return
         made = self.console.workspace.planned if present[2].goal != "rule" else None
-        asked = (present[1], present[2], made)
+        # Of a goal only its plan counts: its memory is told anew whenever what is free changes.
+        asked = (present[1], present[2], made.plan if made is not None else None)
         if asked != self._asked:
             self._asked = asked
             self._guess, self._problem = None, ""
-            self._estimate(*asked)
+            self._estimate(asked, made)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="quantize-estimate")
-    def _estimate(self, about: ModelDescription, choice: FitChoice, made: Planned | None) -> None:
+    def _estimate(self, asked: tuple[Any, ...], made: Planned | None) -> None:
         try:
-            guess = quantize_estimate.estimate(self.console.services, about, choice, made)
+            guess = quantize_estimate.estimate(self.console.services, asked[0], asked[1], made)
         except Exception as error:  # noqa: BLE001 - becomes a sentence in the panel
-            self.post_message(EstimateReady((about, choice, made), None, sentence(error)))
+            self.post_message(EstimateReady(asked, None, sentence(error)))
             return
-        self.post_message(EstimateReady((about, choice, made), guess))
+        self.post_message(EstimateReady(asked, guess))
 
     @on(EstimateReady)
     def _estimated(self, message: EstimateReady) -> None:
