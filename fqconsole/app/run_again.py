@@ -7,6 +7,7 @@ from typing import Any
 from fqconsole.app.services import Services
 from fqconsole.app.session_choices import choice_of_run, with_prompt
 from fqconsole.app.workspace import FitChoice, SessionChoice
+from fqconsole.endpoints.address import is_address
 from fqconsole.errors import OperatorError
 from fqconsole.models.description import ModelDescription, ModelEntry
 
@@ -27,7 +28,8 @@ def next_step(services: Services, run: Any, present: FitChoice) -> NextStep:
     session = choice_of_run(run)
     made = row.kind == "quantize"
     usable = row.status == "done" or not made
-    if row.kind != "download" and session is not None and usable and Path(session.path).is_dir():
+    there = session is not None and (Path(session.path).is_dir() or is_address(session.path))
+    if row.kind != "download" and session is not None and usable and there:
         return NextStep(session=with_prompt(services, session))
     entry = _source(services, run)
     about = services.describe(entry)

@@ -7,7 +7,7 @@ from typing import Any
 from fqconsole.app import formatting
 from fqconsole.app.services import Services
 from fqconsole.app.workspace import SessionChoice
-from fqconsole.endpoints.address import Address
+from fqconsole.endpoints.address import Address, is_address, parse_address
 from fqconsole.models.description import ModelEntry
 
 RECENT = 20  # quantize runs looked through for one whose folder is still there
@@ -25,6 +25,8 @@ def choice_of_run(run: Any, fallback: SessionChoice | None = None) -> SessionCho
     path = row.path if row.kind != "evaluate" else run.options.get("checkpoint_path", row.path)
     if not path:
         return fallback
+    if is_address(path):
+        return served(parse_address(path))
     bits = row.bits or SIXTEEN
     made = row.kind == "quantize"
     reference = run.options.get("model_path") if made else run.options.get("reference_path")

@@ -297,11 +297,11 @@ def backup(
 
 @application.command("path")
 def path(run: RunId) -> None:
-    """Print the folder of the checkpoint that a run wrote or used."""
+    """Print the folder of the checkpoint that a run wrote or used, or the address of a served model."""
     from fqconsole.cli.run_store import open_store
 
     with open_store() as store:
         row = store.run(run).row
     if not row.path:
         raise UsageError(f"Run {run} has no checkpoint.", "Name a quantize, evaluate or generate run.")
-    Output().line(str(Path(row.path)))
+    Output().line(row.path)

@@ -4,11 +4,13 @@ import msgspec
 import pytest
 
 from fqconsole.app import session_view
+from fqconsole.app.run_again import next_step
 from fqconsole.app.session_choices import served
 from fqconsole.app.session_requests import opening_request
+from fqconsole.app.workspace import FitChoice
 from fqconsole.endpoints.address import parse_address
 from fqconsole.jobs.messages import GenerationDone, GenerationStarted, JobDone, StartEndpoint, TokensGenerated
-from tests.app.fakes import NOW
+from tests.app.fakes import NOW, fake_services
 from tests.app.session_driver import STORY, stage_in
 from tests.app.session_fakes import RecordedSession
 
@@ -81,6 +83,16 @@ def test_a_choice_with_an_address_is_opened_there():
     choice = served(parse_address(URL, "org/words"))
     assert choice.label == "words at 127.0.0.1:8000"
     assert opening_request(choice) == StartEndpoint(url=URL, model="org/words")
+
+
+async def test_a_run_of_a_served_model_goes_on_there(on_stage):
+    async with on_stage() as driver:
+        session = driver.stage.workers.sessions[URL] = remote()
+        await driver.keys("enter")
+        await give(driver, f"{URL}#words")
+        run = driver.run(session.sends[0].run_id)
+    step = next_step(fake_services(), run, FitChoice())
+    assert (step.session.path, step.session.label) == (f"{URL}#words", "words at 127.0.0.1:8000")
 
 
 def test_answers_without_token_ids_are_compared_by_their_text():
