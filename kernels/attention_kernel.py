@@ -216,6 +216,7 @@ def merge_kernel(
     total = tl.load(marks_ptr + place * 2 + 1, mask=part < parts, other=0.0)
     any_there = total != 0  # a NaN is there too
     highest = tl.max(m, 0)
+    highest = tl.where(highest == float("-inf"), 0.0, highest)  # of a sequence without tokens
     share = tl.where(any_there, tl.exp2(m - highest), 0.0)
     whole = tl.sum(total * share, 0)
     if SINKS:

@@ -124,7 +124,7 @@ def prompt_kernel(
             sums += dot(operand(round_to(p, dtype, INTERPRET), dtype, INTERPRET), v)
     if SINKS:
         total += tl.exp2(tl.load(sinks_ptr + head).to(tl.float32) * 1.4426950408889634 - m)
-    out = round_to(sums / total[:, None], out_ptr.dtype.element_ty, INTERPRET)
+    out = round_to(sums / tl.where(here, total, 1.0)[:, None], out_ptr.dtype.element_ty, INTERPRET)
     place = (row.to(tl.int64) * HEADS + head) * DV
     tl.store(out_ptr + place[:, None] + value_column[None, :], out, mask=here[:, None] & in_value)
 
