@@ -103,6 +103,14 @@ async def test_a_failed_and_an_interrupted_run_say_why(runs_screen):
         assert "! The console that ran it ended before it did." in driver.panel
 
 
+async def test_the_list_has_the_focus_whatever_the_width_and_when_one_comes_back(runs_screen):
+    async with runs_screen(size=(120, 40)) as driver:
+        assert driver.table.has_focus
+        await driver.keys("1")
+        await driver.keys("5")
+        assert driver.table.has_focus
+
+
 async def test_the_filter_narrows_the_list_and_esc_shows_all(runs_screen):
     async with runs_screen() as driver:
         await driver.keys("slash")

@@ -31,6 +31,7 @@ class RunsScreen(ModeScreen):
     """Reads pages of rows in the store's thread; the panel below follows the cursor and the marks."""
 
     MODE = "runs"
+    AUTO_FOCUS = "#runs-table"  # never the filter: keys would be written into it
     FOOTER = (
         "everywhere.help",
         "runs.again",

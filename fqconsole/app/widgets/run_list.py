@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from store import RunRow, Store
 
 PAGE = 500  # runs read at once; more follow at the end of the list
+TYPED_PAGE = 100  # while the filter is typed: the next key makes them old
 NEAR_END = 50  # rows from the end of what is read
 NO_RUNS = "No runs yet. Press 1, choose a model and press ⏎: what you quantize, ask and measure is kept here."
 
@@ -54,7 +55,7 @@ class RunList(Panel):
         super().__init__(title="Runs", id=id)
         self._rows: list[RunRow] = []
         self._total = 0
-        self._read_once = False
+        self._listed: str | None = None
         self._problem = ""
         self._marks: Sequence[str] = ()
         self._order = ORDERS[0]
@@ -87,6 +88,11 @@ class RunList(Panel):
         return next((row for row in self._rows if row.run_id == key), None)
 
     @property
+    def listed(self) -> str | None:
+        """The filter that the list was last read with; None before the first reading."""
+        return self._listed
+
+    @property
     def _filter(self) -> str:
         return self.query_one(FilterField).input.value.strip()
 
@@ -109,7 +115,7 @@ class RunList(Panel):
         words, sort = self._filter, self._order.sort
         typing = self.query_one(FilterField).input.has_focus
         offset = len(self._rows) if more else 0
-        limit = PAGE if more else max(PAGE, len(self._rows))
+        limit = PAGE if more else TYPED_PAGE if typing else max(PAGE, len(self._rows))
 
         def page(store: "Store") -> "tuple[list[RunRow], int]":
             return _page(store, words, typing=typing, limit=limit, offset=offset, sort=sort)
@@ -121,7 +127,7 @@ class RunList(Panel):
         else:
             self._problem = ""
             self._rows = [*self._rows, *rows] if more else rows
-        self._read_once = True
+        self._listed = words
         self._show()
 
     @work(exclusive=True, group="runs-hint", exit_on_error=False)
@@ -146,20 +152,22 @@ class RunList(Panel):
             ]
         )
         table.display = bool(self._rows)
+        if self._rows and self.screen.focused is None:
+            table.focus()  # hidden while it was empty, it had lost the focus
         empty, problem = self.query_one("#runs-empty", Static), self.query_one("#runs-problem", Static)
         empty.display = not self._rows
         empty.update(self._empty_words())
         problem.display = bool(self._problem and (self._rows or self._filter))
         problem.update(self._problem)
         marked = f" · {len(marks)} marked" if marks else ""
-        self.border_title = f"Runs · {self._total:,}{marked}" if self._read_once else "Runs"
+        self.border_title = f"Runs · {self._total:,}{marked}" if self._listed is not None else "Runs"
         more = self._total > len(self._rows) and self._rows
         self.border_subtitle = f"{len(self._rows):,} read; the rest follows at the end" if more else ""
         self.query_one("#runs-order", Static).update(f"s sort: {self._order.word}")
         self.post_message(self.Shown())
 
     def _empty_words(self) -> str:
-        if not self._read_once:
+        if self._listed is None:
             return "Reading the runs …"
         if self._filter:
             return "No run matches. Esc shows all." if not self._problem else "Esc shows all runs."
