@@ -38,6 +38,7 @@ class Question:
     context: int | None = None
     device: str = "auto"
     force: bool = False
+    kv_bits: int = 16
 
 
 class Answerer:
@@ -73,7 +74,12 @@ class Answerer:
             predicted_gpu=predicted_gpu(question.device),
         )
         output.say(f"{send.run_id}: {model.id}")
-        start = StartSession(model_path=str(folder), context=question.context, device=question.device)
+        start = StartSession(
+            model_path=str(folder),
+            context=question.context,
+            device=question.device,
+            kv_bits=question.kv_bits,
+        )
         return self._carried_out(start, send)
 
     def _answer_of_server(self, address: Address) -> dict[str, Any]:

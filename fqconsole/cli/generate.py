@@ -116,6 +116,10 @@ def generate(
             help="Room for prompt and answer. [default: 8192, or the model's own limit]",
         ),
     ] = None,
+    kv_bits: Annotated[
+        int,
+        typer.Option(metavar="8|16", min=8, max=16, help="Width of keys and values; 8 halves their memory."),
+    ] = 16,
     device: Device = "auto",
     force: Force = False,
     json: Json = False,
@@ -160,6 +164,7 @@ def generate(
         context=context,
         device=device,
         force=force,
+        kv_bits=kv_bits,
     )
     with open_store() as store:
         answerer = Answerer(store, output, question, stream=len(models) == 1)

@@ -15,6 +15,8 @@ from fqconsole.jobs.memory_peak import device_index
 from fqconsole.jobs.messages import MemoryMeasured
 from fqconsole.models import ModelDescription
 
+PREVIEW_KV_BITS = 16  # of the keys and values that the preview counts
+
 
 class AnswerMemory:
     """Made when a session is loaded, with nothing asked yet: what the process holds then beside the weights
@@ -56,7 +58,9 @@ class AnswerMemory:
         ]
 
     def _expected(self, result: Generation) -> dict[str, int]:
-        """The preview's terms for the tokens that there is a cache for, with the activations of the prompt."""
+        """The preview's terms for the tokens that have a cache, with the activations of the prompt."""
+        if self._session.kv_bits != PREVIEW_KV_BITS:
+            return {}
         grown = result.prompt_tokens + max(0, len(result.token_ids) - 1)
         kept = result.cache_tokens or grown
         try:

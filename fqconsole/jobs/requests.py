@@ -138,6 +138,7 @@ class StartSession(Request, frozen=True):
     context: int | None = None  # None: min(8192, the model's maximum)
     device: Device = "auto"
     protocol: int = PROTOCOL
+    kv_bits: int = 16  # of keys and values; 8: int8 with a scale for each head and token
 
 
 class StartEndpoint(Request, frozen=True):

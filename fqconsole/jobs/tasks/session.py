@@ -48,7 +48,11 @@ def _load(request: StartSession, desk: Desk) -> tuple[Session, AnswerMemory]:
         desk.watch.progress(done)
 
     session = open_session(
-        Path(request.model_path), device=request.device, context=request.context, on_progress=on_progress
+        Path(request.model_path),
+        device=request.device,
+        context=request.context,
+        kv_bits=request.kv_bits,
+        on_progress=on_progress,
     )
     desk.put(
         SessionReady(
