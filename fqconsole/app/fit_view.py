@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from fqconsole.app import formatting
-from fqconsole.app.planned import Planned
+from fqconsole.app.planned import Planned, weights_from
 from fqconsole.app.verdicts import SIGNS, share
 from fqconsole.app.workspace import FitChoice
+from fqconsole.models.description import ModelDescription
 
 GLYPHS = "█▓▒░▪+"
 FREE = "·"
@@ -30,8 +31,10 @@ def present(preview: Any, choice: FitChoice, made: Planned | None) -> Any:
     return chosen(preview, choice.bits, choice.gpus)
 
 
-def go_word(choice: FitChoice, made: Planned | None) -> str:
-    """What Enter does, for the footer."""
+def go_word(about: ModelDescription | None, choice: FitChoice, made: Planned | None) -> str:
+    """What Enter does, for the footer; nothing where there are no weights."""
+    if about is not None and about.path is None:
+        return ""
     if choice.goal == "rule":
         return "talk" if choice.bits == 16 else "quantize"
     if made is not None and made.state == "unmeasured":
@@ -39,8 +42,10 @@ def go_word(choice: FitChoice, made: Planned | None) -> str:
     return "quantize" if made is None or made.plan is None or made.quantizes else "talk"
 
 
-def next_words(choice: FitChoice, option: Any) -> str:
+def next_words(about: ModelDescription, choice: FitChoice, option: Any) -> str:
     """What Enter leads to and what that costs."""
+    if about.path is None:
+        return weights_from(about)
     if choice.bits == 16:
         return f"⏎ loads {formatting.memory(option.total_bytes_per_gpu)} and talks to it"
     return "⏎ shows what quantizing takes; nothing starts yet"

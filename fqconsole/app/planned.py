@@ -56,7 +56,7 @@ def planned(services: Services, about: ModelDescription, choice: FitChoice, prev
 def weights_from(about: ModelDescription) -> str:
     """How to get the weights of a model that is not here."""
     if about.source == "config":
-        return "Only the config of this model is known; type its hub id into the filter of Models."
+        return "Only its config is known: type a hub id into the filter of Models."
     return "This model is not on this machine yet: press 1, then d to download it."
 
 

@@ -105,6 +105,19 @@ def estimate_lines(guess: QuantizeEstimate, home: Path, known: Sequence[Pace], p
     return [*lines, f"into    {home_word(guess.out, home)}"]
 
 
+def short_of_memory(preview: Any) -> str:
+    """A sentence where the job is predicted to need more memory than is free here; else empty."""
+    if preview is None or preview.capacity.kind == "named gpu":
+        return ""
+    free = preview.capacity.free_bytes
+    if preview.quantize_peak < free:
+        return ""
+    return (
+        f"The job needs up to {formatting.memory(preview.quantize_peak)}, and {formatting.memory(free)} are "
+        "free. It may be ended when memory runs out; what is finished by then is kept."
+    )
+
+
 def _room_words(preview: Any, capacity: Any) -> str:
     sign = "✓" if preview.quantize_peak < capacity.free_bytes else "✗ not enough"
     place = "here" if capacity.kind == "host" else f"on {capacity.name}"

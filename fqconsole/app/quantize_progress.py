@@ -32,6 +32,7 @@ PHASE_WORDS = {
     "quantize": "quantizing",
 }
 WorstOrder = Literal["error", "layer", "bytes"]
+WORST_ORDERS: tuple[WorstOrder, ...] = ("error", "layer", "bytes")
 
 
 def phases_of(request: Request | None) -> dict[str, float]:

@@ -10,6 +10,7 @@ from fqconsole.app.unfinished import Unfinished
 from fqconsole.app.workspace import FitChoice, SessionChoice
 from fqconsole.jobs.messages import CheckpointWritten, Request, StartEvaluate, StartQuantize
 from fqconsole.models.description import ModelDescription
+from quantizer.plan import Plan
 
 
 def quantize_request(
@@ -120,6 +121,13 @@ def made_from(
         choice.granularity,
         choice.group_size,
     )
+
+
+def draft_of(job: JobHandle | None, guess: QuantizeEstimate | None) -> Plan | None:
+    """The plan that a job began from, as far as the present estimate tells it: that of the same model."""
+    if job is None or guess is None or guess.plan.model != getattr(job.request, "model_id", ""):
+        return None
+    return guess.plan
 
 
 def evaluation_of(jobs: JobRunner, written: CheckpointWritten | None) -> JobHandle | None:

@@ -268,7 +268,7 @@ async def test_a_config_is_described_by_a_worker_and_previewed_without_weights()
         await press(pilot, "enter")
         assert app.current_mode == "fit"
         await press(pilot, "enter")
-        assert any("Only the config" in text for text in notes(app))
+        assert any("Only its config" in text for text in notes(app))
 
 
 async def test_a_config_that_is_wrong_or_that_no_class_takes_names_the_reason():

@@ -48,7 +48,7 @@ def test_a_loss_becomes_the_narrowest_plan_within_it_or_sixteen_bits():
     assert wide.state == "ready" and not wide.quantizes
     words = quantize_view.nothing_to_do(DEMO, FitChoice(goal="loss"), wide)
     assert "leaves the model in 16 bits" in words
-    assert fit_view.go_word(FitChoice(goal="loss"), wide) == "talk"
+    assert fit_view.go_word(DEMO, FitChoice(goal="loss"), wide) == "talk"
 
 
 def test_what_fits_takes_the_largest_plan_that_the_memory_lets_through():
@@ -72,7 +72,7 @@ def test_a_size_that_no_plan_has_is_a_sentence_beside_the_frontier():
 def test_a_model_that_was_not_measured_or_is_not_here_says_what_to_press():
     made = answer(SIZE, planner=lambda _about, _mode: None)
     assert made.state == "unmeasured"
-    assert fit_view.go_word(SIZE, made) == "measure"
+    assert fit_view.go_word(DEMO, SIZE, made) == "measure"
     assert any("⏎ measures" in line and "12.0 MiB" in line for line in planned.measuring_lines(DEMO))
     away = answer(SIZE, msgspec.structs.replace(DEMO, path=None))
     assert away.state == "impossible" and "download" in away.problem

@@ -4,13 +4,14 @@ import msgspec
 import pytest
 from textual.widgets import Static
 
-from fqconsole.app.screens.dialogs import PickOne
+from fqconsole.app.screens.dialogs import PickOne, Question
 from fqconsole.app.unfinished import Unfinished
 from fqconsole.app.widgets.matrix_map import MatrixMap
 from fqconsole.app.widgets.record_table import RecordTable
 from fqconsole.errors import OperatorError
 from fqconsole.jobs.messages import EvaluationDone, JobDone, Pause, StartEvaluate, StartQuantize
 from store import Store
+from tests.app import fake_fit
 from tests.app.conftest import settled
 from tests.app.fake_plan import FakePlanner, failed_events, quantize_events
 from tests.app.fakes import DEMO, NOW, FakeJob
@@ -316,3 +317,17 @@ async def test_the_time_is_told_from_an_earlier_run_here(tmp_path):
     async with app.run_test() as pilot:
         await to_plan(pilot)
         assert "~7.0 s  as r0001 took here, mode best" in head(app)
+
+
+async def test_too_little_memory_is_asked_about_before_the_start():
+    small = fake_fit.FakeCapacity("this machine's memory", 16 << 20, 8 << 20, "host")
+    scripts, app = console(FakeJob(()), capacity_here=lambda _readings: small)
+    async with app.run_test() as pilot:
+        await to_plan(pilot)
+        assert "8.0 MiB free here ✗ not enough" in head(app)
+        await press(pilot, "enter")
+        assert isinstance(app.screen, Question)
+        await press(pilot, "enter")
+        assert scripts.started == []
+        await press(pilot, "enter", "tab", "enter")
+        assert len(scripts.started) == 1

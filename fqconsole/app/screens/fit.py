@@ -187,7 +187,7 @@ class FitScreen(ModeScreen):
         self.query_one("#fit-model", Static).update(f"{'Model':<10}{short_id(space.entry)}")
         self.query_one(ChoiceList).show(self._choice_rows(about, space.choice, preview))
         if preview is not None:
-            self._show_preview(preview, space.choice, space.planned)
+            self._show_preview(about, preview, space.choice, space.planned)
         self._show_plan(about, space.planned)
         self.refresh_footer()
 
@@ -201,7 +201,9 @@ class FitScreen(ModeScreen):
             rows.append(ChoiceRow(name, TITLES[name], value, hint))
         return rows
 
-    def _show_preview(self, preview: Any, choice: FitChoice, made: Planned | None) -> None:
+    def _show_preview(
+        self, about: ModelDescription, preview: Any, choice: FitChoice, made: Planned | None
+    ) -> None:
         option = fit_view.present(preview, choice, made)
         panel = self.query_one("#fit-memory", Panel)
         panel.border_title = fit_view.capacity_title(preview.capacity)
@@ -212,7 +214,7 @@ class FitScreen(ModeScreen):
         context = f"context {formatting.tokens(preview.context)}, batch {preview.batch}"
         options = self.query_one("#fit-options", Panel)
         options.border_title = f"Every option at {context}"
-        options.border_subtitle = fit_view.next_words(choice, option) if choice.goal == "rule" else ""
+        options.border_subtitle = fit_view.next_words(about, choice, option) if choice.goal == "rule" else ""
 
     def _show_plan(self, about: ModelDescription, made: Planned | None) -> None:
         """The plan of a goal, how far its measurement is, or what it needs first."""
@@ -251,7 +253,7 @@ class FitScreen(ModeScreen):
 
     def footer_entries(self) -> list[tuple[Action, str]]:
         space = self.console.workspace
-        word = "" if self._measuring() else fit_view.go_word(space.choice, space.planned)
+        word = "" if self._measuring() else fit_view.go_word(space.description, space.choice, space.planned)
         entries = [(item, word if item.id == "fit.go" else label) for item, label in super().footer_entries()]
         return [(item, word) for item, word in entries if word]
 

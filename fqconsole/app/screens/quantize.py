@@ -16,7 +16,7 @@ from fqconsole.app.job_runner import JobHandle
 from fqconsole.app.messages import JobChanged, JobEvents, SessionWanted, StoreReady
 from fqconsole.app.planned import Planned
 from fqconsole.app.quantize_estimate import QuantizeEstimate
-from fqconsole.app.quantize_progress import QuantizeProgress, WorstOrder, phases_of
+from fqconsole.app.quantize_progress import WORST_ORDERS, QuantizeProgress, WorstOrder, phases_of
 from fqconsole.app.quantize_view import Promised
 from fqconsole.app.screens.dialogs import PickOne, Question
 from fqconsole.app.screens.mode_screen import ModeScreen
@@ -29,9 +29,6 @@ from fqconsole.app.widgets.record_table import RecordTable
 from fqconsole.app.workspace import FitChoice
 from fqconsole.jobs.messages import Request, StartQuantize
 from fqconsole.models.description import ModelDescription, ModelEntry
-from quantizer.plan import Plan
-
-ORDERS: tuple[WorstOrder, ...] = ("error", "layer", "bytes")
 
 
 class EstimateReady(Message):
@@ -212,18 +209,10 @@ class QuantizeScreen(ModeScreen):
         board, about = self.query_one(QuantizeBoard), self.console.workspace.description
         layers = about.layers if about else None
         if self._shows_job():
-            board.show_job(self._state, layers, self._draft())
+            board.show_job(self._state, layers, quantize_requests.draft_of(self._job, self._guess))
         else:
             board.show_plan(self._guess, self.console.workspace.planned, layers)
         self.refresh_footer()
-
-    def _draft(self) -> Plan | None:
-        """The plan that the job on the screen began from, as far as it is known here."""
-        job, guess = self._job, self._guess
-        mine = (
-            job is not None and guess is not None and guess.plan.model == getattr(job.request, "model_id", "")
-        )
-        return guess.plan if mine and guess is not None else None
 
     def _show_head(self) -> None:
         panel, bar = self.query_one("#quantize-head", Panel), self.query_one(JobBar)
@@ -297,7 +286,21 @@ class QuantizeScreen(ModeScreen):
         elif self._guess is not None and not self._guess.disk_ok:
             self.notify("There is not enough free disk space for the result.", severity="error")
         elif self._guess is not None:
-            await self._start(self._guess)
+            await self._ask_and_start(self._guess)
+
+    async def _ask_and_start(self, guess: QuantizeEstimate) -> None:
+        """Start; where the memory is predicted not to do, only after a question."""
+        short = quantize_estimate.short_of_memory(self.console.workspace.preview)
+        if not short:
+            await self._start(guess)
+            return
+
+        async def answered(answer: str | None) -> None:
+            if answer == "go":
+                await self._start(guess)
+
+        question = Question("There may be too little memory", short, safe="Cancel", go="Start it anyway")
+        self.console.push_screen(question, answered)
 
     async def _start(self, guess: QuantizeEstimate) -> None:
         present = self._present()
@@ -386,7 +389,7 @@ class QuantizeScreen(ModeScreen):
         )
 
     def action_sort(self) -> None:
-        self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)]
+        self._order = WORST_ORDERS[(WORST_ORDERS.index(self._order) + 1) % len(WORST_ORDERS)]
         self.query_one(QuantizeBoard).sort(self._order)
         self._show()
 
