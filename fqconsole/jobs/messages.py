@@ -198,7 +198,7 @@ class GenerationStarted(Event, frozen=True):
     pid: int = 0  # of the worker
 
 
-class TokensGenerated(Event, frozen=True):
+class TokensGenerated(Event, frozen=True, gc=False):
     """New text since the last such event."""
 
     run_id: str
@@ -310,7 +310,7 @@ class Resumed(Event, frozen=True):
     """The job goes on."""
 
 
-class LogLine(Event, frozen=True):
+class LogLine(Event, frozen=True, gc=False):  # holds no other object, and there may be 100,000
     level: Literal["info", "warning", "error"]
     text: str
 

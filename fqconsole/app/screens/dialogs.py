@@ -17,6 +17,7 @@ from fqconsole.app.actions import Action
 from fqconsole.app.job_log import KEPT
 from fqconsole.app.job_runner import JobRunner
 
+AT_ONCE = 300  # lines that the log drawer draws at a time, four times a second: nobody reads more
 PALETTE = "^p"  # where an action without a key is found
 
 
@@ -151,8 +152,11 @@ class LogDrawer(Dialog):
 
     def _read(self) -> None:
         log, said = self.query_one(Log), self._jobs.log
-        new = said.since(self._shown)
+        new = said.since(self._shown)[-AT_ONCE:]
+        left_out = said.count - self._shown - len(new)
         self._shown = said.count
+        if left_out > 0:
+            log.write_line(f"… {left_out:,} lines are only in the full log")
         if new:
             log.write_lines([part for line in new for part in wrapped(log_line(*line), log.size.width)])
         elif not said.count and not log.lines:
