@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fqconsole.cli import completions
 from fqconsole.cli.options import Json
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
@@ -18,15 +19,15 @@ MOST_EXPORTED = 1000  # runs that a filter brings into one file
 application = typer.Typer(rich_markup_mode=None, help="List, show, compare and export runs.")
 
 RunId = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run, such as r0012.")
+    str, typer.Argument(metavar="RUN", autocompletion=completions.runs, help="A run, such as r0012.")
 ]
 RunIds = Annotated[
     list[str],
-    typer.Argument(metavar="RUN", help="Runs, such as r0012 r0015."),
+    typer.Argument(metavar="RUN", autocompletion=completions.runs, help="Runs, such as r0012 r0015."),
 ]
 SomeRuns = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUN]...", help="Runs, such as r0012 r0015."),
+    typer.Argument(metavar="[RUN]...", autocompletion=completions.runs, help="Runs, such as r0012 r0015."),
 ]
 Filter = Annotated[
     list[str] | None,
@@ -120,6 +121,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="RUN",
+            autocompletion=completions.runs,
             help="Compare with this run; else the one marked as baseline, else the first.",
         ),
     ] = None,
