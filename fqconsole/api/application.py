@@ -20,6 +20,7 @@ from fqconsole.api.warm_model import Asked, WarmModel
 from fqconsole.jobs.messages import (
     AnyEvent,
     GenerationDone,
+    GenerationStarted,
     JobFailed,
     SessionReady,
     TokensGenerated,
@@ -107,14 +108,16 @@ class _Routes:
         asked = self._model.ask(question)
         left = asyncio.create_task(_disconnected(request))
         try:
-            first = await _unless(left, asked.next())
-            self._check(first, asked)
+            while isinstance(event := await _unless(left, asked.next()), GenerationStarted):
+                pass  # reading the prompt may still go wrong
+            self._check(event, asked)
             form = AnswerForm(question, asked.run_id, self._name)
             headers = {"x-fqconsole-run": asked.run_id, "cache-control": "no-store"}
             if question.stream:
-                body = self._stream(asked, form)
+                body = self._stream(asked, form, event)
                 return StreamingResponse(body, media_type="text/event-stream", headers=headers)
-            while not isinstance(event := await _unless(left, asked.next()), GenerationDone):
+            while not isinstance(event, GenerationDone):
+                event = await _unless(left, asked.next())
                 self._check(event, asked)
             self._tell(asked, event)
             return JSONResponse(form.whole(event), headers=headers)
@@ -127,20 +130,19 @@ class _Routes:
         finally:
             left.cancel()
 
-    async def _stream(self, asked: Asked, form: AnswerForm) -> AsyncIterator[bytes]:
+    async def _stream(self, asked: Asked, form: AnswerForm, event: AnyEvent) -> AsyncIterator[bytes]:
         """Starlette cancels this when the client leaves."""
         done: GenerationDone | None = None
         problem = "the client left"
         try:
             yield form.opening()
-            while done is None:
-                event = await asked.next()
+            while not isinstance(event, GenerationDone):
                 if isinstance(event, TokensGenerated):
                     yield form.text(event.text)
                 elif isinstance(event, JobFailed):
                     raise refusal_of(event)
-                elif isinstance(event, GenerationDone):
-                    done = event
+                event = await asked.next()
+            done = event
             yield form.closing(done)
         except Refusal as refusal:
             problem = refusal.message

@@ -105,6 +105,12 @@ def _reasons(manifest: Manifest) -> tuple[str, ...]:
             "it was quantized with --granularity matrix, and engines join matrices that differ in it: "
             f"{mixed[0]}" + (f" and {len(mixed) - 1} more" if len(mixed) > 1 else "")
         )
+    inside = [m.name for m in manifest.plan.matrices if len(m.shape) == 3 and "language_model" in m.name]
+    if inside:
+        reasons.append(
+            "engines rename the layers of models that see images, but not inside patterns, and experts are "
+            f"named by a pattern: {inside[0]}"
+        )
     odd = manifest.refused_by_transformers
     if odd:
         reasons.append(

@@ -1,6 +1,7 @@
 """The official client against our server, on loopback, as people use it."""
 
 import asyncio
+import itertools
 
 import openai
 import pytest
@@ -84,9 +85,9 @@ async def test_a_model_without_a_template_says_so(serve, client_of):
 
 async def test_a_failure_has_its_sentence_streamed_too_and_the_session_goes_on(serve, client_of):
     client = client_of(await serve())
-    for stream in (False, True):
+    for prompt, stream in itertools.product(("fail", "late"), (False, True)):
         with pytest.raises(openai.InternalServerError, match="ran out of memory"):
-            await client.completions.create(model="tiny", prompt="fail", stream=stream)
+            await client.completions.create(model="tiny", prompt=prompt, stream=stream)
     assert (await client.completions.create(model="tiny", prompt="go on")).choices[0].text == "GO ON"
 
 

@@ -108,6 +108,21 @@ def test_a_checkpoint_of_granularity_matrix_is_refused_where_its_sets_differ(che
     assert "0.qkv has groups of 64 and 32 and 1 more" in reason
 
 
+def test_experts_of_a_model_that_sees_images_are_refused(checkpoint, tmp_path):
+    description = checkpoint("demo-moe", 4)
+    folder = tmp_path / "seeing"
+    shutil.copytree(str(description.path), folder)
+    manifest = read_manifest(folder)
+    renamed = tuple(
+        msgspec.structs.replace(matrix, name=matrix.name.replace("model.", "model.language_model.", 1))
+        for matrix in manifest.plan.matrices
+    )
+    seeing = msgspec.structs.replace(manifest, plan=msgspec.structs.replace(manifest.plan, matrices=renamed))
+    (folder / MANIFEST).write_bytes(manifest_bytes(seeing))
+    (reason,) = advise(msgspec.structs.replace(description, path=str(folder)), "vllm", 1, 1, WISH).refusals
+    assert "pattern" in reason
+
+
 def test_a_16_bit_model_has_a_command_and_no_kernels(checkpoint):
     from fqconsole.models import describe, resolve_model
 

@@ -1,4 +1,4 @@
-"""A session that answers with the prompt's own words; "fail" and "die" go wrong, "endless" goes on.
+"""A session that answers with the prompt's own words; "fail", "late" and "die" go wrong, "endless" goes on.
 
 A model whose path ends in "chat" has a chat template and answers the last message.
 """
@@ -44,7 +44,11 @@ def run(request, desk):
             send = msgspec.structs.replace(send, prompt=send.messages[-1][1])
         if send.prompt == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        if send.prompt == "fail":
+        if send.prompt == "late":
+            desk.put(
+                GenerationStarted(t=time.time(), run_id=send.run_id, prompt_tokens=1, rendered="", seed=7)
+            )
+        if send.prompt in ("fail", "late"):
             desk.put(failure_of(MemoryError(), send.run_id, smallest_change))
             continue
         answer(send, desk, number)
