@@ -8,6 +8,7 @@ are words of two or three syllables (fixed seed); each occurs in hundreds of tex
 import argparse
 import asyncio
 import dataclasses
+import gc
 import os
 import platform
 import random
@@ -92,6 +93,7 @@ async def measure(path: Path) -> RunsReport:
     app = FqConsole(services)
     async with app.run_test(size=SIZE):
         await app.store.call(lambda _store: None)
+        gc.freeze()  # as the console does behind its first paint in a terminal
         openings = []
         for _ in range(OPENINGS + 1):
             began = time.perf_counter()
