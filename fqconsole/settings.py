@@ -65,9 +65,15 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Runs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where runs are kept."""
+    """Where runs are kept, and for how long."""
 
     store: Annotated[str, Meta(description="The SQLite file of all runs; empty: in the data folder.")] = ""
+    keep_samples: Annotated[
+        str, Meta(description="`runs prune` keeps GPU readings of runs younger than this, or all.")
+    ] = "30d"
+    keep_texts: Annotated[
+        str, Meta(description="`runs prune` keeps prompts and answers of runs younger than this, or all.")
+    ] = "all"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

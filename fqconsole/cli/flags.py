@@ -49,8 +49,10 @@ def defaults_of_commands() -> dict[str, Any]:
     from fqconsole.settings import explained
 
     changed = {row.name: row.value for row in explained() if row.source != "default"}
-    session = {
-        name.removeprefix("session."): value for name, value in changed.items() if name.startswith("session.")
-    }
+
+    def of(section: str) -> dict[str, Any]:
+        start = f"{section}."
+        return {name.removeprefix(start): value for name, value in changed.items() if name.startswith(start)}
+
     mode = {"mode": changed["quantize.mode"]} if "quantize.mode" in changed else {}
-    return {"generate": session, "quantize": mode, "plan": mode}
+    return {"generate": of("session"), "quantize": mode, "plan": mode, "runs": {"prune": of("runs")}}

@@ -54,6 +54,11 @@ def test_settings_are_the_defaults_of_options_and_help_says_so(fq, monkeypatch):
     assert "[default: 0.5;" in " ".join(said.split())
 
 
+def test_how_long_runs_are_kept_is_a_setting(fq, monkeypatch):
+    monkeypatch.setenv("FQCONSOLE_RUNS_KEEP_SAMPLES", "7d")
+    assert "[default: 7d]" in " ".join(fq("runs", "prune", "--help").out.split())
+
+
 def test_bits_where_none_are_asked_for(monkeypatch):
     monkeypatch.setenv("FQCONSOLE_QUANTIZE_BITS", "8")
     assert usual_bits() == 8

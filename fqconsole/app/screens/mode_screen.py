@@ -104,9 +104,8 @@ class ModeScreen(Screen[None]):
     @on(Resize)
     def _resized(self, event: Resize) -> None:
         width, height = event.size
-        self.query_one("#too-small", Static).update(
-            f"{self.console.banner} fqconsole needs {SMALLEST[0]}×{SMALLEST[1]} cells; this terminal has {width}×{height}.".lstrip()
-        )
+        needs = f"fqconsole needs {SMALLEST[0]}×{SMALLEST[1]} cells; this terminal has {width}×{height}."
+        self.query_one("#too-small", Static).update(f"{self.console.banner} {needs}".lstrip())
 
     @on(WorkspaceChanged)
     def _workspace_changed(self, message: WorkspaceChanged) -> None:
