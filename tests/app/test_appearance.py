@@ -1,6 +1,7 @@
 """The console as the settings ask for it: theme, motion, colours, defaults of the work."""
 
 import pytest
+from textual.color import Color
 
 from fqconsole.app.appearance import next_theme
 from fqconsole.app.console import FqConsole
@@ -10,6 +11,8 @@ from fqconsole.app.workspace import SessionChoice
 from fqconsole.settings import Quantize, Screen, Session, Settings, ThemeName
 from tests.app.conftest import settled
 from tests.app.fakes import fake_services
+
+TEXTS = ("foreground", "primary", "accent", "success", "warning", "error")
 
 
 def text(app):
@@ -23,6 +26,29 @@ def test_the_settings_know_the_themes_by_name():
         seen.append(following)
     assert len(seen) == len(THEMES)
     assert next_theme("textual-dark") == THEMES[0].name
+
+
+def brightness(colour):
+    """Relative luminance, as WCAG 2.2 defines it."""
+    parts = [part / 255 for part in (colour.r, colour.g, colour.b)]
+    red, green, blue = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    dark, bright = sorted((brightness(one), brightness(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
+def test_every_text_can_be_read_on_every_ground(theme):
+    """WCAG asks 4.5 to 1 of text; the theme for projectors has 7 to 1. Quiet text is 60 % of the colour."""
+    least = 7.0 if theme.name == "contrast" else 4.5
+    for ground in (Color.parse(theme.background), Color.parse(theme.surface)):
+        texts = {name: Color.parse(getattr(theme, name)) for name in TEXTS}
+        texts["quiet"] = ground.blend(texts["foreground"], 0.6)
+        for name, text_colour in texts.items():
+            assert contrast(text_colour, ground) >= least, name
 
 
 @pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
