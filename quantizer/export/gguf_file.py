@@ -20,7 +20,7 @@ from torch import Tensor
 from fqconsole.errors import OperatorError
 from kernels.packed_matrix import PackedMatrix
 from quantizer.export.exporting import Losses, some
-from quantizer.export.gguf_words import ARCHITECTURES, Words, read_words
+from quantizer.export.gguf_words import ARCHITECTURES, Words, read_words, rope_factors
 from quantizer.export.gptq import half_losses
 from quantizer.reader import Checkpoint, KeptInCheckpoint, StoredMatrix
 from quantizer.watch import Watch
@@ -96,6 +96,10 @@ class Exporter:
             writer.close()
 
     def _entries(self) -> Iterator[_Entry]:
+        factors = rope_factors(self.words.config)
+        if factors is not None:
+            data = factors.to(torch.float32).view(torch.uint8).numpy
+            yield _Entry("rope_freqs.weight", tuple(factors.shape), "F32", data)
         for name, kept in self.checkpoint.kept.items():
             yield self._kept(name, kept)
         for name, stored in self.checkpoint.matrices.items():

@@ -1,6 +1,7 @@
 """What a GGUF file says besides weights: the architecture's numbers, tensor names, the tokenizer."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,25 @@ class Words:
         return torch.arange(rows).reshape(heads, 2, -1).transpose(1, 2).reshape(-1)
 
 
+def rope_factors(config: dict[str, Any]) -> Tensor | None:
+    """What each rotary frequency is divided by, float32 `[head_dim / 2]`, in Llama 3's way.
+
+    Long waves are slowed by the whole factor, short ones not at all, those between by their share. None where
+    nothing is scaled.
+    """
+    rope = _rope(config)
+    if (rope.get("rope_type") or rope.get("type")) != "llama3":
+        return None
+    width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    theta, factor = float(rope["rope_theta"] or 10000.0), float(rope["factor"])
+    low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
+    frequencies = theta ** -(torch.arange(0, width, 2) / width)
+    turns = rope["original_max_position_embeddings"] * frequencies / (2 * math.pi)
+    share = ((turns - low) / (high - low)).clamp(0, 1)  # 1: at least `high` turns in the original context
+    factors: Tensor = 1 / ((1 - share) / factor + share)
+    return factors
+
+
 def read_words(checkpoint: Checkpoint) -> Words:
     """The words of `checkpoint`. Raises OperatorError for what can't be said in GGUF here."""
     config = dict(checkpoint.config)
@@ -124,7 +144,7 @@ def read_words(checkpoint: Checkpoint) -> Words:
             f"A {kind} model can't be written as GGUF here; {', '.join(ARCHITECTURES)} can.", SERVE
         )
     rope = str(_rope(config).get("rope_type") or _rope(config).get("type") or "default")
-    if rope != "default":
+    if rope != "default" and (rope, ARCHITECTURES[kind]) != ("llama3", "llama"):
         raise OperatorError(f"Rotary embeddings of the kind {rope} can't be written as GGUF here.", SERVE)
     if kind == "qwen3_moe" and (config.get("mlp_only_layers") or config.get("decoder_sparse_step", 1) != 1):
         raise OperatorError("GGUF wants experts in every layer, and this model has dense ones too.", SERVE)
@@ -163,7 +183,11 @@ def _tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerWords:
         merges=tuple(merges),
         cut=cut,
         ids=_special_ids(config, about, numbers),
-        adds_start=bool(_pieces(stored.get("post_processor"), "TemplateProcessing")),
+        adds_start=any(
+            "SpecialToken" in piece["single"][0]
+            for piece in _pieces(stored.get("post_processor"), "TemplateProcessing")
+            if piece.get("single")
+        ),
         chat_template=template.read_text(encoding="utf-8")
         if template.is_file()
         else about.get("chat_template"),

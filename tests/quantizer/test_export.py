@@ -185,6 +185,23 @@ def all_moe(tmp_path, bits):
     return tmp_path / "moe-q"
 
 
+def test_llama_3s_rotary_factors_are_those_of_transformers():
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    from quantizer.export.gguf_words import rope_factors
+
+    scaled = {
+        "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+    }  # fmt: skip
+    config = LlamaConfig(hidden_size=512, num_attention_heads=4, rope_parameters=scaled)
+    expected, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    plain = 500000.0 ** -(torch.arange(0, 128, 2) / 128)
+    assert torch.allclose(plain / rope_factors(config.to_dict()), expected, rtol=1e-5)
+    assert rope_factors(LlamaConfig().to_dict()) is None
+
+
 def test_gguf_says_what_it_can_not_hold(checkpoint, tmp_path):
     pytest.importorskip("gguf", reason="the package gguf (fqconsole[gguf]) is not installed")
     with pytest.raises(OperatorError, match="opt model can't"):

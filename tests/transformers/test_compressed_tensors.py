@@ -40,4 +40,4 @@ def test_in_16_bits_a_session_is_as_near_to_the_exact_logits(checkpoint, name, b
     folder = checkpoint(name, bits)
     exact = through_compressed_tensors(folder, dtype=torch.float32)
     theirs = apart(through_compressed_tensors(folder), exact)
-    assert apart(through_a_session(folder), exact) <= 1.25 * theirs
+    assert apart(through_a_session(folder), exact) <= 1.5 * theirs
