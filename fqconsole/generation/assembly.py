@@ -6,6 +6,7 @@ import torch
 
 from fqconsole.generation.attention import HeadAttention, LatentAttention
 from fqconsole.generation.decoder import CacheShape, Decoder, learned_positions
+from fqconsole.generation.device import release
 from fqconsole.generation.experts import Experts, ModuleStacks, PackedStacks, Routing
 from fqconsole.generation.families import Family, family_of
 from fqconsole.generation.layers import Layer
@@ -30,7 +31,10 @@ def assemble(model: Any, dtype: torch.dtype, device: torch.device) -> Decoder | 
     body = model.get_submodule(family.body)
     builder = _Builder(family, config, device)
     modules = list(getattr(body, family.layers))
-    layers = tuple(builder.layer(index, module) for index, module in enumerate(modules))
+    layers = []
+    for index, module in enumerate(modules):
+        layers.append(builder.layer(index, module))
+        release(device)  # what was joined lay apart: torch can't put the next layer into such gaps
     embedding = getattr(body, family.embedding)
     scaled = family.scaled_embedding and not hasattr(embedding, "embed_scale")
     positions = getattr(body, family.positions) if family.positions else None
@@ -39,7 +43,7 @@ def assemble(model: Any, dtype: torch.dtype, device: torch.device) -> Decoder | 
         embedding_scale=torch.tensor(config.hidden_size**0.5, dtype=dtype, device=device) if scaled else None,
         positions=None if positions is None else learned_positions(positions, family.first_position),
         widen=_optional(body, family.widen),
-        layers=layers,
+        layers=tuple(layers),
         last_norm=builder.norm(body, family.last_norm),
         narrow=_optional(body, family.narrow),
         head=projection_of([model.get_output_embeddings()]),

@@ -30,6 +30,10 @@ class BatchSteps:
         self._graphs = StepGraphs(decoder, cache)
         self._lengths: list[int] = []
 
+    def fits(self, texts: int, longest: int) -> bool:
+        """Whether so many texts of so many tokens have room."""
+        return texts <= self._cache.batch and longest <= self._cache.context
+
     def prompts(self, prompts: Sequence[Sequence[int]], stop: Callable[[], bool]) -> Tensor | None:
         """Logits `[B, V]` after each prompt; None where `stop` says so in between."""
         self._lengths = [len(ids) for ids in prompts]

@@ -26,6 +26,7 @@ from quantizer.device import resolve_device
 
 DEFAULT_CONTEXT = 8192
 KV_BITS = (16, 8)
+CONTEXT_STEP = 256  # tokens: a batch a little longer than the one before finds room
 PLAIN_WARM_UP = (16,)
 FUSED_WARM_UP = (2100, 600, 200, 100, 50, 25, 16)  # one for each kernel that the number of rows chooses
 
@@ -91,6 +92,7 @@ class Session:
         self._model: Any = loaded.model
         self._decoder = loaded.decoder
         self._steps: Steps | None = None
+        self._together: BatchSteps | None = None
         self._scratch: Scratch | None = None
         if kv_bits != KV_BITS[0] and self._decoder is None:
             raise UsageError(
@@ -125,6 +127,7 @@ class Session:
         if wrong:
             raise UsageError(wrong)
         self._check_room(ids)
+        self._together = None
         steps = self._ready()
         with at_home(self.torch_device, self.weights_bytes):
             return generate_tokens(
@@ -141,8 +144,8 @@ class Session:
         """Continue up to 64 prompts of any lengths at once; blocks until the last answer ends.
 
         Each is sampled as it would be alone with this seed. Models that run through transformers' forward
-        answer one after the other. Raises as `generate` does; the memory for keys and values of all texts is
-        taken for this call alone.
+        answer one after the other. Raises as `generate` does. The memory for keys and values of all texts is
+        kept for the next batch, until `generate` is called.
         """
         wrong = options.problem(sampling)
         if wrong:
@@ -158,8 +161,13 @@ class Session:
             return [self.generate(ids, sampling, stop=stop) for ids in prompts]
         self._opened()
         longest = max(min(self.context, len(ids) + sampling.max_new_tokens) for ids in prompts)
-        cache = reserve(self._decoder, len(prompts), longest, self.kv_bits, self.weights_bytes)
-        steps = BatchSteps(self._decoder, cache)
+        if self._together is None or not self._together.fits(len(prompts), longest):
+            self._together = None
+            release(self.torch_device)
+            room = min(self.context, -(-longest // CONTEXT_STEP) * CONTEXT_STEP)
+            cache = reserve(self._decoder, len(prompts), room, self.kv_bits, self.weights_bytes)
+            self._together = BatchSteps(self._decoder, cache)
+        steps = self._together
         with torch.inference_mode(), at_home(self.torch_device, self.weights_bytes):
             return generate_together(self._inputs(), steps, prompts, sampling, stop)
 
@@ -187,7 +195,7 @@ class Session:
 
     def close(self) -> None:
         """Give the memory back; the session can't be used any more."""
-        self._model = self._decoder = self._steps = self._scratch = None
+        self._model = self._decoder = self._steps = self._together = self._scratch = None
         gc.collect()
         release(self.torch_device)
 
@@ -213,7 +221,7 @@ class Session:
         Raises as `open_session` does; the session then has no context, and takes another one.
         """
         self.context = _choose_context(context, self.max_context)
-        self._steps = None
+        self._steps = self._together = None
         gc.collect()
         release(self.torch_device)
         self._ready()
