@@ -18,7 +18,7 @@ def speed_phrases(first: Answer, second: Answer) -> list[str]:
     if mine.decode_tok_s and its.decode_tok_s:
         times = times_words(mine.decode_tok_s, its.decode_tok_s, "as fast", "slower")
         phrases.append(f"{speed(mine.decode_tok_s)} against {speed(its.decode_tok_s)} tok/s: {times}")
-    phrases.append(f"TTFT {milliseconds(mine.ttft_ms)} against {milliseconds(its.ttft_ms)}")
+    phrases.append(f"TTFT {together(milliseconds(mine.ttft_ms), milliseconds(its.ttft_ms))}")
     if mine.prefill_tok_s and its.prefill_tok_s:
         phrases.append(f"prefill {speed(mine.prefill_tok_s)} against {speed(its.prefill_tok_s)} tok/s")
     return phrases
@@ -30,19 +30,18 @@ def size_phrases(first: ModelSession, second: ModelSession, answers: tuple[Answe
     mine, its = first.weights_bytes, second.weights_bytes
     if mine and its:
         times = times_words(its, mine, "smaller", "larger")
-        phrases.append(f"{two_sizes(mine, its)}: {times}")
+        phrases.append(f"{together(formatting.memory(mine), formatting.memory(its))}: {times}")
     bits = (first.bits_per_weight, second.bits_per_weight)
     if bits[0] and bits[1]:
         phrases.append(f"{bits[0]:.3g} against {bits[1]:.3g} bits/weight")
     peaks = [answer.result.peak_bytes for answer in answers if answer.result and answer.result.peak_bytes]
     if len(peaks) == 2:
-        phrases.append(f"peak {two_sizes(*peaks)}")
+        phrases.append(f"peak {together(*map(formatting.memory, peaks))}")
     return phrases
 
 
-def two_sizes(mine: int, its: int) -> str:
+def together(first: str, second: str) -> str:
     """`4.4 against 13.0 MiB`; each with its unit where they differ."""
-    first, second = formatting.memory(mine), formatting.memory(its)
     number, _, unit = first.partition(" ")
     return f"{number if second.endswith(f' {unit}') else first} against {second}"
 

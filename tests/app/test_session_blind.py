@@ -3,7 +3,7 @@
 import pytest
 
 from fqconsole.app.blind import BlindPair, chance, tally_phrases
-from fqconsole.app.comparison_view import times_words, two_sizes
+from fqconsole.app.comparison_view import times_words, together
 from fqconsole.app.widgets.prompt_field import PromptField
 from fqconsole.app.widgets.session_panel import SessionPanel
 from tests.app.session_driver import STORY, stage_in
@@ -137,4 +137,5 @@ def test_how_many_times():
     assert times_words(290, 159, "as fast", "slower") == "1.8 times as fast"
     assert times_words(100, 150, "as fast", "slower") == "1.5 times slower"
     assert times_words(100, 101, "as fast", "slower") == "no difference"
-    assert two_sizes(4_400_000, 2**30) == "4.2 MiB against 1.0 GiB"
+    assert together("4.2 MiB", "1.0 GiB") == "4.2 MiB against 1.0 GiB"
+    assert together("4.3 ms", "8.0 ms") == "4.3 against 8.0 ms"

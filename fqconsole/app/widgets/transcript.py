@@ -114,10 +114,17 @@ class Transcript(ScrollView, can_focus=True):
         """The text came as a whole: begin at its beginning."""
         self._follow = False
         self.scroll_home(animate=False, immediate=True, force=True, x_axis=False)
+        self._tell_scrollbar()
 
     def _keep_end_in_view(self) -> None:
         if self._follow and self._growing:
             self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
+            self._tell_scrollbar()
+
+    def _tell_scrollbar(self) -> None:
+        """A scrollbar that is not shown yet would appear where it was: Textual tells only a shown one."""
+        if self.virtual_size.height > self.size.height:
+            self.vertical_scrollbar.position = self.scroll_y
 
     # Only the reader's own scrolling decides whether the view follows: layouts move it too.
 
