@@ -1,10 +1,14 @@
 """A model that a server has, in the Session: beside the loaded one, or alone."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
+from textual.widgets import Static
 
 from fqconsole.app import session_view
 from fqconsole.app.run_again import next_step
+from fqconsole.app.serving_view import serving_lines
 from fqconsole.app.session_choices import served
 from fqconsole.app.session_requests import opening_request
 from fqconsole.app.workspace import FitChoice
@@ -13,6 +17,7 @@ from fqconsole.jobs.messages import GenerationDone, GenerationStarted, JobDone, 
 from tests.app.fakes import NOW, fake_services
 from tests.app.session_driver import STORY, stage_in
 from tests.app.session_fakes import RecordedSession
+from tests.serving.conftest import checkpoint  # noqa: F401 - a fixture
 
 URL = "http://127.0.0.1:8000/v1"
 TEXT = f"{STORY}, far away."
@@ -77,6 +82,25 @@ async def test_a_word_that_is_no_address_is_told_in_the_dialog(on_stage):
         told = str(driver.app.screen.query_one("#server-address-problem").render())
         assert "password" in told
         assert "secret" not in told
+
+
+async def test_how_engines_serve_the_loaded_checkpoint_is_shown(on_stage, checkpoint):  # noqa: F811
+    about = checkpoint("demo", 4)
+    async with on_stage() as driver:
+        driver.app.services = replace(driver.app.services, describe=lambda _entry: about)
+        await driver.keys("enter")
+        driver.screen.action_serve_elsewhere()
+        await driver.settle()
+        shown = "\n".join(str(text.render()) for text in driver.app.screen.query(Static))
+    assert f"vllm serve {about.path}" in shown
+    assert "-m sglang.launch_server" in shown
+    assert "Machete on hopper" in shown
+
+
+def test_engines_that_can_not_serve_it_say_why(checkpoint):  # noqa: F811
+    lines = serving_lines(checkpoint("demo", 3), 2, None)
+    assert [line.startswith("can't serve it: ") for line in lines].count(True) == 2
+    assert not any("vllm serve" in line for line in lines)
 
 
 def test_a_choice_with_an_address_is_opened_there():

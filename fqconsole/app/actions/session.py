@@ -60,5 +60,12 @@ ACTIONS: tuple[Action, ...] = (
     Action("session.save", ("w",), "save", "save", "Save the dialogue as a Markdown file"),
     Action("session.raw", ("r",), "raw", "as written", "Show answers as they are written, or as Markdown"),
     Action("session.start_over", ("ctrl+n",), "start_over", "start over", "Begin a new dialogue"),
+    Action(
+        "session.serve_elsewhere",
+        (),
+        "serve_elsewhere",
+        "elsewhere",
+        "How vLLM and SGLang serve this checkpoint: sizes, kernels, the exact command",
+    ),
     Action("session.unload", (), "unload", "unload", "Unload the model and give its memory back"),
 )

@@ -8,12 +8,16 @@ from textual import work
 from fqconsole.app import session_view
 from fqconsole.app.dialogue import Dialogue
 from fqconsole.app.dialogue_export import dialogue_markdown, write_dialogue
+from fqconsole.app.screens.dialogs import Explanation
 from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.screens.session_dialogs import RenderedPrompt
+from fqconsole.app.serving_view import serving_lines
 from fqconsole.app.special_tokens import marked, special_tokens
 from fqconsole.app.store_thread import sentence
 from fqconsole.app.visible_text import visible
 from fqconsole.app.widgets.session_panel import SessionPanel
+from fqconsole.endpoints.address import is_address
+from fqconsole.models.description import ModelEntry
 
 
 class AnswersScreen(ModeScreen):
@@ -61,6 +65,24 @@ class AnswersScreen(ModeScreen):
             self.notify(f"The dialogue is not saved: {sentence(error)}", severity="error", markup=False)
         else:
             self.notify(f"wrote {file}", title="The dialogue is saved", timeout=10, markup=False)
+
+    @work(group="session-serving", exit_on_error=False)
+    async def action_serve_elsewhere(self) -> None:
+        main, console = self._talk.main, self.console
+        if main is None or is_address(main.choice.path):
+            self.notify("Load a checkpoint first; then its command for vLLM and SGLang stands here.")
+            return
+        choice = main.choice
+        try:
+            about = await asyncio.to_thread(
+                console.services.describe, ModelEntry(choice.path, "folder", choice.path)
+            )
+            gpus = console.workspace.choice.gpus
+            lines = await asyncio.to_thread(serving_lines, about, gpus, choice.context)
+        except Exception as error:  # noqa: BLE001 - an unreadable folder is a sentence
+            self.notify(sentence(error), severity="error", markup=False)
+        else:
+            console.push_screen(Explanation("Served elsewhere", lines))
 
     @work(group="session-rendered", exit_on_error=False)
     async def action_rendered(self) -> None:
