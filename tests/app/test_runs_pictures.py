@@ -10,7 +10,7 @@ import pytest
 from fqconsole.app.console import FqConsole
 from fqconsole.app.widgets.record_table import RecordTable
 from fqconsole.jobs import runs
-from store import Store
+from store import Store, StoreError
 from tests.app.conftest import settled
 from tests.app.fakes import fake_services
 from tests.app.run_seeds import seed, seed_many_sizes
@@ -109,3 +109,19 @@ def test_speed_against_quality(picture):
 
 def test_a_plot_of_runs_that_nothing_was_measured_of(picture):
     assert picture("r0006", "p")
+
+
+def test_a_record_out_of_reach(snapshot):
+    def broken():
+        what = "The runs file /data/runs.db is damaged or is no database."
+        raise StoreError(what, "Move it away; `sqlite3 runs.db .recover` may save what is in it.")
+
+    app = FqConsole(fake_services(open_store=broken, begin=runs))
+
+    async def run(pilot):
+        await pilot.press("5")
+        await app.workers.wait_for_complete()
+        app.clear_notifications()
+        await pilot.pause()
+
+    assert snapshot(app, terminal_size=SMALL, run_before=run)
