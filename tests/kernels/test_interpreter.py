@@ -1,4 +1,4 @@
-"""Runs the `interpreter_*checks.py` in a process of its own: it is switched on before Triton is imported."""
+"""Runs each `interpreter_*checks.py` in a process of its own: it is switched on before Triton is imported."""
 
 import importlib.metadata
 import os
@@ -30,8 +30,9 @@ def why_no_interpreter() -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(bool(why_no_interpreter()), reason=why_no_interpreter())
-def test_numerics_through_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, CHECKS)]
+@pytest.mark.parametrize("checks", CHECKS, ids=lambda path: path.stem)
+def test_numerics_through_the_interpreter(checks):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(checks)]
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
