@@ -1,7 +1,7 @@
 """The heat map of a model: a cell a matrix, rows are layers, columns the kinds of matrices.
 
-Two views of the same cells: bits and group (`4s` is 4 bits in groups of 64), or the relative error as a digit
-from 0 to 9 on a logarithmic scale. Both are read without colour; a colour says the same again. Where the
+Two views of the same cells: bits and group (`4s` is 4 bits in groups of 64, `4S` says that it is done), or
+the relative error as a digit from 0 to 9 on a logarithmic scale. A colour only says the same again. Where the
 layers are more than the lines, they go on in the next block to the right, like columns of a newspaper.
 """
 
@@ -111,7 +111,13 @@ def glyph(cell: MapCell | None, view: View, low: float, high: float) -> str:
         return WAITING + NONE
     if cell.bits == KEPT_BITS:
         return "16"
-    return f"{cell.bits}{GROUP_LETTERS.get(cell.group, OTHER_GROUP)}"
+    return f"{cell.bits}{group_letter(cell.group, done=cell.done)}"
+
+
+def group_letter(group: int | None, *, done: bool) -> str:
+    """A small letter for what is planned, a capital for what is done."""
+    letter = GROUP_LETTERS.get(group, OTHER_GROUP)
+    return letter.upper() if done else letter
 
 
 def level(error: float, low: float, high: float) -> int:
@@ -150,9 +156,10 @@ def _phrases(cells: Sequence[MapCell], view: View) -> list[str]:
         return [f"0 = {low:.3g}", f"9 = {high:.3g}", "+ finer"] if high else ["errors: 0 least, 9 largest"]
     if all(cell.bits is None for cell in cells):
         return ["bits and group of each matrix"]
+    begun = any(cell.done for cell in cells)
     groups = {cell.group for cell in cells if cell.bits is not None and cell.bits != KEPT_BITS}
     words = [
-        f"{GROUP_LETTERS.get(group, OTHER_GROUP)} {'channel' if group is None else group}"
+        f"{group_letter(group, done=begun)} {'channel' if group is None else group}"
         for group in sorted(groups, key=lambda group: -(group or 1 << 30))
     ]
     return [*words, *(["16 kept"] if any(cell.bits == KEPT_BITS for cell in cells) else [])]

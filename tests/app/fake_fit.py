@@ -94,7 +94,7 @@ def preview(
         capacity,
         options,
         description.context_length,
-        int(description.bytes * 1.15),
+        min(int(description.bytes * 1.15), int(0.9 * GIB)),  # bounded, whatever the model's size
     )
 
 

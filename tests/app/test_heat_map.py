@@ -49,6 +49,7 @@ def test_layers_go_on_in_the_next_block_and_cells_get_narrower_before_one_is_hid
 
 def test_a_cell_says_bits_and_group_without_colour():
     assert heat_map.glyph(ONE, "bits", 0, 0) == "4t"
+    assert heat_map.glyph(replace(ONE, error=0.1), "bits", 0, 0) == "4T"
     assert heat_map.glyph(replace(ONE, bits=8, group=None), "bits", 0, 0) == "8c"
     assert heat_map.glyph(replace(ONE, bits=16, group=None), "bits", 0, 0) == "16"
     assert heat_map.glyph(replace(ONE, bits=None), "bits", 0, 0) == "· "
@@ -84,6 +85,7 @@ def test_the_legend_names_only_what_occurs_and_cuts_no_word():
     cells = [ONE, replace(ONE, group=None, bits=8), replace(ONE, bits=16, group=None)]
     assert heat_map.legend(cells, "bits", 40) == "c channel · t 32 · 16 kept"
     assert heat_map.legend(cells, "bits", 18) == "c channel · t 32"
+    assert heat_map.legend([replace(ONE, error=0.1)], "bits", 18) == "T 32"
     assert heat_map.legend([replace(ONE, bits=None)], "bits", 40) == "bits and group of each matrix"
     assert heat_map.legend([replace(ONE, error=0.04)], "error", 40) == "0 = 0.04 · 9 = 0.04 · + finer"
     assert heat_map.legend(cells, "error", 40) == "errors: 0 least, 9 largest"

@@ -256,8 +256,8 @@ async def test_w_turns_between_bits_errors_and_the_plot():
         await to_plan(pilot)
         await press(pilot, "enter")
         panel, drawn = app.screen.query_one("#quantize-map-panel"), app.screen.query_one(MatrixMap)
-        assert "4t" in drawn.render_line(1).text
-        assert panel.border_subtitle == "s 64 · t 32"
+        assert "4T" in drawn.render_line(1).text
+        assert panel.border_subtitle == "S 64 · T 32"
         await press(pilot, "w")
         assert "9 = 0.117 · + finer" in panel.border_subtitle
         assert "9+" in "".join(drawn.render_line(y).text for y in range(1, 7))

@@ -11,6 +11,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Static
+from textual.worker import get_current_worker
 
 from fqconsole.app import fit_choices, fit_view, formatting
 from fqconsole.app.actions import Action, bindings_of
@@ -149,7 +150,7 @@ class FitScreen(ModeScreen):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="fit")
     def _compute(self, about: ModelDescription, choice: FitChoice, readings: tuple[Any, ...]) -> None:
-        services = self.console.services
+        services, worker = self.console.services, get_current_worker()
         try:
             named = services.named_capacities()[choice.gpu_name] if choice.gpu_name else None
             capacity = named or services.capacity_here(readings)
@@ -166,7 +167,8 @@ class FitScreen(ModeScreen):
         except Exception as error:  # noqa: BLE001 - becomes a sentence in the panel
             self.post_message(PreviewFailed(sentence(error)))
             return
-        self.post_message(PreviewReady(preview, made))
+        if not worker.is_cancelled:  # another choice was made meanwhile: its answer must not be overwritten
+            self.post_message(PreviewReady(preview, made))
 
     @on(PreviewFailed)
     def _failed(self, message: PreviewFailed) -> None:

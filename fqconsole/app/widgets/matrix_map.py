@@ -23,7 +23,7 @@ class MatrixMap(ScrollView, can_focus=True, inherit_bindings=False):
 
     HELP: ClassVar[str] = (
         "A cell a matrix: rows are layers, columns its matrices. The digit is the bits, the letter the "
-        "group: c channel, h 128, s 64, t 32, x 16; a background means that it is done. Arrows look at one "
+        "group: c channel, h 128, s 64, t 32, x 16, a capital where the matrix is done. Arrows look at one "
         "matrix, w turns to the errors as digits, 0 least to 9 largest."
     )
     COMPONENT_CLASSES: ClassVar[set[str]] = {
