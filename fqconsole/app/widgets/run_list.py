@@ -159,8 +159,9 @@ class RunList(Panel):
         empty.update(self._empty_words())
         problem.display = bool(self._problem and (self._rows or self._filter))
         problem.update(self._problem)
+        known = self._listed is not None and (self._rows or not self._problem)
         marked = f" · {len(marks)} marked" if marks else ""
-        self.border_title = f"Runs · {self._total:,}{marked}" if self._listed is not None else "Runs"
+        self.border_title = f"Runs · {self._total:,}{marked}" if known else "Runs"
         more = self._total > len(self._rows) and self._rows
         self.border_subtitle = f"{len(self._rows):,} read; the rest follows at the end" if more else ""
         self.query_one("#runs-order", Static).update(f"s sort: {self._order.word}")
