@@ -11,7 +11,6 @@ from fqconsole.app.dialogue_export import dialogue_markdown, write_dialogue
 from fqconsole.app.screens.dialogs import Explanation
 from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.screens.session_dialogs import RenderedPrompt
-from fqconsole.app.serving_view import serving_lines
 from fqconsole.app.special_tokens import marked, special_tokens
 from fqconsole.app.store_thread import sentence
 from fqconsole.app.visible_text import visible
@@ -68,6 +67,8 @@ class AnswersScreen(ModeScreen):
 
     @work(group="session-serving", exit_on_error=False)
     async def action_serve_elsewhere(self) -> None:
+        from fqconsole.app.serving_view import serving_lines  # seldom wanted, and the first paint waits for none
+
         main, console = self._talk.main, self.console
         if main is None or is_address(main.choice.path):
             self.notify("Load a checkpoint first; then its command for vLLM and SGLang stands here.")
