@@ -67,7 +67,7 @@ class AnswersScreen(ModeScreen):
 
     @work(group="session-serving", exit_on_error=False)
     async def action_serve_elsewhere(self) -> None:
-        from fqconsole.app.serving_view import serving_lines  # seldom wanted, and the first paint waits for none
+        from fqconsole.app.serving_view import serving_lines  # seldom wanted
 
         main, console = self._talk.main, self.console
         if main is None or is_address(main.choice.path):
