@@ -54,6 +54,7 @@ class Asked:
     new: int
     batch: int
     kv_bits: int
+    bits: tuple[int, ...] = BITS
 
     @property
     def sampling(self) -> Sampling:
@@ -83,8 +84,8 @@ def measure_builtin(model: str, asked: Asked, bandwidth: float) -> Iterator[Line
         raise SystemExit(f"{model} is not on this machine")
     text = heldout_text(40)
     with tempfile.TemporaryDirectory() as folder:
-        places = [Path(description.path)]
-        for bits in BITS[1:]:
+        places = [Path(description.path)] if 16 in asked.bits else []
+        for bits in (bits for bits in asked.bits if bits != 16):
             out = Path(folder) / f"int{bits}"
             plan = analyse(description, bits=bits, device=str(asked.device))
             quantize(description, plan, out, device=str(asked.device))
@@ -115,7 +116,7 @@ def measure_shape(name: str, asked: Asked, bandwidth: float, *, tiny: bool, peer
     fields = config_of(name, tiny)
     config = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
     ids = [(7 * i) % 900 + 3 for i in range(asked.prompt)]
-    for bits in BITS:
+    for bits in asked.bits:
         torch.manual_seed(0)
         description, model = model_of(config)
         held = fill(model, description, bits, asked.device)
@@ -314,10 +315,18 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=128)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--kv-bits", type=int, choices=(16, 8), default=16)
+    parser.add_argument("--bits", type=int, nargs="+", choices=BITS, default=BITS)
     parser.add_argument("--no-peers", action="store_true", help="leave out transformers' own generate")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     options = parser.parse_args()
-    asked = Asked(resolve_device(options.device), options.prompt, options.new, options.batch, options.kv_bits)
+    asked = Asked(
+        device=resolve_device(options.device),
+        prompt=options.prompt,
+        new=options.new,
+        batch=options.batch,
+        kv_bits=options.kv_bits,
+        bits=tuple(options.bits),
+    )
     bandwidth = bandwidth_of(asked.device)
     lines: list[Line] = []
     if options.shape:
