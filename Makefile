@@ -4,7 +4,7 @@
 #                          packages it lacks go into .site/, from the local wheels in WHEELS=DIR only
 # ARGS="..."               more arguments for pytest, or for fqconsole in `make run`
 
-.PHONY: run test faults fuzz lint bench shot setup clean
+.PHONY: run test faults fuzz docs lint bench shot setup clean
 .DEFAULT_GOAL := run
 
 TORCH := torch==2.13.0
@@ -50,6 +50,11 @@ lint: $(READY)
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())'
+
+# The pages of docs/ as a site in build/site, with a reference made from the code; broken links are errors.
+docs: $(READY)
+	@$(PY) -c 'import mkdocs' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(PY) -m mkdocs build --strict --quiet
 
 # All of them, or one with its arguments: make bench BENCH=quality ARGS="--models demo"
 BENCH ?= $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)) \
