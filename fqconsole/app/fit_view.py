@@ -105,10 +105,11 @@ def glyph(index: int) -> str:
 
 
 def term_line(index: int, term: Any, width: int) -> str:
-    """`█ int4 matrices    3.3 GiB  headers · 252 matrices`, cut to the width."""
+    """`█ int4 matrices    3.3 GiB  headers · 252 matrices`, as many whole words as there is room for."""
     words = term.detail.partition("\n")[0]
     origin = f"{term.origin} · {words}" if width >= 60 else term.origin
-    return f"{glyph(index)} {term.name:<17.17} {formatting.memory(term.bytes):>9}  {origin}"[:width]
+    line = f"{glyph(index)} {term.name:<17.17} {formatting.memory(term.bytes):>9}  {origin}"
+    return line if len(line) <= width else line[: width + 1].rpartition(" ")[0].rstrip(" ·,")
 
 
 def total_line(option: Any, width: int) -> str:
