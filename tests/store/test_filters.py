@@ -262,7 +262,7 @@ def test_a_day_is_local_midnight_to_midnight():
     assert (end.date() - begin.date()).days == 1
 
 
-def test_ten_thousand_runs_are_listed_in_less_than_a_fifth_of_a_second(tmp_path):
+def test_ten_thousand_runs_are_listed_by_indexes_not_by_patience(tmp_path):
     import time
 
     with Store.open(tmp_path / "many.db") as store:
@@ -285,10 +285,10 @@ def test_ten_thousand_runs_are_listed_in_less_than_a_fifth_of_a_second(tmp_path)
             ("ppl<12 tok_s>50", "ppl asc"),
             ("answer", "tok_s desc"),
         ):
-            # The best of three: other programs may be at work here.
+            # Processor time, the best of three, and ten times what it takes: other programs may be at work.
             seconds = []
             for _ in range(3):
-                began = time.perf_counter()
+                began = time.process_time()
                 assert len(store.list_runs(terms, sort=sort)) == 500
-                seconds.append(time.perf_counter() - began)
+                seconds.append(time.process_time() - began)
             assert min(seconds) < 0.2, (terms, sort, seconds)
