@@ -3,6 +3,7 @@
 import pytest
 from textual import events
 
+from fqconsole import settings
 from fqconsole.app.prompt_file import LARGEST, completed_path, read_prompt
 from fqconsole.app.prompt_history import PromptHistory, stored_prompts
 from fqconsole.app.sampling_presets import (
@@ -67,6 +68,17 @@ async def test_a_preset_is_chosen_kept_and_stored_with_the_run(on_stage):
         assert driver.stage.first.sends[0].sampling.top_k == 40
     assert driver.run("r0002").options["preset"] == "mine"
     assert "mine" in load_presets()
+
+
+async def test_sampling_starts_from_the_settings(on_stage):
+    opened = on_stage()
+    opened.stage.app.settings = settings.Settings(
+        session=settings.Session(temperature=0.25, max_new_tokens=9)
+    )
+    async with opened as driver:
+        await driver.keys("enter")
+        sampling = driver.stage.first.sends[0].sampling
+        assert (sampling.temperature, sampling.max_new_tokens) == (0.25, 9)
 
 
 def test_up_and_down_go_through_earlier_prompts_and_back_to_what_was_written():

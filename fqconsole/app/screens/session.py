@@ -3,8 +3,6 @@
 import asyncio
 from typing import ClassVar
 
-import msgspec
-from msgspec.structs import asdict
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -79,8 +77,13 @@ class SessionScreen(ComparingScreen):
             before_send=self._make_room,
             predicted=lambda choice: predicted_memory(console.workspace, choice),
         )
-        self._talk.sampling = msgspec.convert(msgspec.to_builtins(console.settings.session), Sampling)
-        self._talk.sampling = Sampling(**asdict(self.console.settings.session))
+        asked = console.settings.session
+        self._talk.sampling = Sampling(
+            temperature=asked.temperature,
+            top_p=asked.top_p,
+            top_k=asked.top_k,
+            max_new_tokens=asked.max_new_tokens,
+        )
         self._talk.preset = preset_name(self._talk.sampling, BUILT_IN)
         self._recall_earlier()
         self.show_all()
