@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from store.comparison import Comparison, as_table
-from store.report import page
+from store.report import in_short, page
 from store.rows import Run, RunRow
 from store.store import Store
 from store.wording import UNKNOWN, show, show_precision, show_seconds, show_time
@@ -23,6 +23,7 @@ _CSV_COLUMNS = (
     "granularity", "device", "perplexity", "kl_divergence", "decode_tok_s", "ttft_ms", "bits_per_weight",
     "bytes", "peak_bytes", "predicted_bytes", "parent", "baseline", "note", "tags",
 )  # fmt: skip
+_ESCAPED = r"\\\1"
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
 
 
@@ -49,7 +50,7 @@ def to_csv(store: Store, run_ids: Sequence[str]) -> str:
 
 
 def to_markdown(store: Store, run_ids: Sequence[str], baseline: str | None = None) -> str:
-    """A table of the runs and, with two or more, what differs between them."""
+    """A table of the runs and, with two or more, what that means in short and what differs between them."""
     rows = store.rows(run_ids)
     head = (
         "run",
@@ -67,6 +68,9 @@ def to_markdown(store: Store, run_ids: Sequence[str], baseline: str | None = Non
     parts = ["# Runs", _markdown_table(head, [_line(row) for row in rows])]
     if len(rows) > 1 or baseline is not None:
         comparison = store.compare(run_ids, baseline)
+        short = in_short(store.points(comparison.run_ids), comparison)
+        if short:
+            parts.append("\n".join(f"- {_MARKUP.sub(_ESCAPED, sentence)}" for sentence in short))
         parts += [f"## Against {comparison.baseline}", _markdown_table(*as_table(comparison))]
     return "\n\n".join(parts) + "\n"
 
@@ -137,7 +141,7 @@ def _markdown_table(head: Iterable[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_MARKUP.sub(r"\\\1", " ".join(cell.split())) for cell in cells) + " |"
+    return "| " + " | ".join(_MARKUP.sub(_ESCAPED, " ".join(cell.split())) for cell in cells) + " |"
 
 
 def _csv_value(value: Any) -> Any:

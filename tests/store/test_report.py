@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store.axes import AXES
-from store.export import to_html
+from store.export import to_html, to_markdown
 from store.points import Point
 from store.report.bars import Bar, bar_chart
 from store.report.matrices import error_plot, heat_map
@@ -48,6 +48,12 @@ def test_in_short_says_size_speed_and_quality_against_the_baseline(store, family
         f"int4 / 64 ({packed}) against 16-bit ({plain}): 6.0 GiB in place of 16.0 GiB (−62 %); "
         "2.10 times as fast (147 against 70.0 tok/s); perplexity 9.81 against 9.72 (+0.93 %)."
     )
+
+
+def test_markdown_begins_with_what_it_means_in_short(store, family):
+    plain, packed, _made = family
+    text = to_markdown(store, [plain, packed])
+    assert f"\n- int4 / 64 ({packed}) against 16-bit ({plain}): 6.0 GiB in place of 16.0 GiB" in text
 
 
 def test_a_baseline_that_was_not_chosen_is_on_the_page(store, family):
