@@ -84,7 +84,7 @@ def api(
         listener=listener,
         ledger=_ledger(keeping if log else None, output),
     )
-    _carry_out(server, output, *_token(wanted=token))
+    _carry_out(server, output, *token_for(wanted=token))
 
 
 def _require_server() -> None:
@@ -143,7 +143,7 @@ def _carry_out(server: "ApiServer", output: Output, token: str | None, fresh: bo
         raise JobError(server.failure, server.log_path)
 
 
-def _token(*, wanted: bool) -> tuple[str | None, bool]:
+def token_for(*, wanted: bool) -> tuple[str | None, bool]:
     """The token and whether it was made here."""
     import os
     import secrets

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fqconsole import paths
-from fqconsole.cli.api import answer_line
+from fqconsole.cli.api import TOKEN_VARIABLE, answer_line, token_for
 from store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +67,16 @@ def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(fq):
         said = fq("api", "demo", "--port", port, "--device", "cpu")
     assert said.code == 2
     assert f"Port {port}" in said.err
+
+
+def test_a_token_of_the_operators_is_taken_and_not_printed(monkeypatch):
+    monkeypatch.setenv(TOKEN_VARIABLE, "mine")
+    assert token_for(wanted=True) == ("mine", False)
+    assert token_for(wanted=False) == (None, False)
+    monkeypatch.delenv(TOKEN_VARIABLE)
+    made = {token_for(wanted=True) for _ in range(3)}
+    assert len(made) == 3
+    assert all(fresh and len(token) >= 32 for token, fresh in made)
 
 
 def test_without_the_extra_the_command_says_what_to_type(fq, monkeypatch):
