@@ -255,11 +255,14 @@ def test_a_session_says_whose_forward_runs(packed, tmp_path):
         assert session.generate([5, 6], GREEDY).token_ids
 
 
-def test_a_long_prompt_in_pieces_gives_the_same_tokens(packed, monkeypatch):
+def test_a_long_prompt_in_pieces_gives_the_same_tokens(tmp_path, monkeypatch):
+    save_llama(tmp_path, dtype=torch.float32)
+    write_tokenizer(tmp_path)
     ids = [3 + (7 * i) % 300 for i in range(60)]
-    whole = packed.generate(ids, GREEDY)
-    monkeypatch.setattr("fqconsole.generation.decoding.PREFILL_CHUNK", 16)
-    again = packed.generate(ids, GREEDY)
+    with open_session(tmp_path, device="cpu") as session:
+        whole = session.generate(ids, GREEDY)
+        monkeypatch.setattr("fqconsole.generation.decoding.PREFILL_CHUNK", 16)
+        again = session.generate(ids, GREEDY)
     assert again.reused_tokens == 0
     assert again.token_ids == whole.token_ids
 
