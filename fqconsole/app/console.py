@@ -63,6 +63,11 @@ BADGE_PLACES = {
     "probe": "fit",
 }
 
+KEPT_AT_QUIT = {
+    "quantize": "finished shards stay for a resume",
+    "download": "what is here already stays for the next time",
+}
+
 
 def job_word(job: JobHandle) -> str:
     """`64%`, or three dots while that is unknown."""
@@ -303,9 +308,8 @@ class FqConsole(App[None], inherit_bindings=False):
         if not jobs:
             self.exit()
         elif not isinstance(self.screen, Question):
-            text = (
-                f"{jobs[0].title} is still running. Quitting cancels it; finished shards stay for a resume."
-            )
+            kept = KEPT_AT_QUIT.get(jobs[0].kind, "it leaves nothing behind")
+            text = f"{jobs[0].title} is still running. Quitting cancels it; {kept}."
             question = Question("A job is running", text, safe="Stay", go="Cancel the job and quit")
             self.push_screen(question, lambda answer: self.exit() if answer == "go" else None)
 

@@ -281,3 +281,18 @@ async def test_what_was_measured_last_stands_beside_every_width(tmp_path):
         assert "last measured" in table
         assert "r0002   7.8 GiB  +1.3 %" in table
         assert "r0003  17.4 GiB  +0.6 %" in table
+
+
+async def test_a_measurement_can_be_ended_and_begun_again():
+    job = FakeJob((Progress(NOW, "plan", 1.0, 4.0), JobDone(NOW, "", "done")), hold=1)
+    jobs = JobScripts(plan=job)
+    app = FqConsole(fake_services(jobs=jobs))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "enter", "up", "right", "enter")
+        assert "x cancel" in footer(app) and "⏎" not in footer(app)
+        await press(pilot, "x")
+        await app.jobs.settle()
+        await settled(pilot)
+        assert job.cancelled
+        assert "⏎ measure" in footer(app) and "x cancel" not in footer(app)

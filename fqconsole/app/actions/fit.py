@@ -14,4 +14,5 @@ ACTIONS = (
     Action("fit.simulate", ("s",), "simulate", "other GPU", "See what would fit on a GPU that is not here"),
     Action("fit.sixteen", ("t",), "sixteen", "16-bit", "Talk to the model in 16 bits, not quantized"),
     Action("fit.probe", ("p",), "probe", "probe", "Measure here in ten seconds what can't be computed"),
+    Action("fit.cancel", ("x",), "cancel", "cancel", "End the measurement or the probe that is under way"),
 )

@@ -60,6 +60,7 @@ class FitScreen(ModeScreen):
     FOOTER = (
         "everywhere.help",
         "fit.go",
+        "fit.cancel",
         "fit.explain",
         "fit.simulate",
         "fit.sixteen",
@@ -255,8 +256,12 @@ class FitScreen(ModeScreen):
 
     def footer_entries(self) -> list[tuple[Action, str]]:
         space = self.console.workspace
-        word = "" if self._measuring() else fit_view.go_word(space.description, space.choice, space.planned)
-        entries = [(item, word if item.id == "fit.go" else label) for item, label in super().footer_entries()]
+        go = fit_view.go_word(space.description, space.choice, space.planned)
+        words = {
+            "fit.go": "" if self._measuring() else go,
+            "fit.cancel": "cancel" if self._under_way() else "",
+        }
+        entries = [(item, words.get(item.id, label)) for item, label in super().footer_entries()]
         return [(item, word) for item, word in entries if word]
 
     @on(ChoiceList.Stepped)
@@ -309,6 +314,14 @@ class FitScreen(ModeScreen):
         """Start the job that goals are answered from."""
         request = StartPlan(model_id=about.id, model_path=str(about.path), mode=choice.mode)
         await self.console.jobs.start(request, kind="plan", title=f"measuring {about.id}")
+
+    def _under_way(self) -> list[JobHandle]:
+        """Measurements and probes that run."""
+        return [job for job in self.console.jobs.active if job.kind in ("plan", "probe")]
+
+    async def action_cancel(self) -> None:
+        for job in self._under_way():
+            await job.cancel()
 
     async def action_probe(self) -> None:
         """Measure what a process takes on this device; another job would be measured with it."""
