@@ -76,7 +76,7 @@ def test_the_five_steps_by_keys_on_the_built_in_model(terminal, home):
     shown.send(ENTER)
     shown.wait_for("✓ FITS")
     shown.send(ENTER)
-    shown.wait_for("Press ⏎ to start.")
+    shown.wait_for("free there")  # what the job will take is told before it starts
     shown.send(ENTER)
     shown.wait_for("to talk to it.", wait=LONG)
     shown.send(ENTER)
