@@ -21,6 +21,7 @@ LONG = ROTARY | {
     "rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [1.0 + i for i in range(8)],
     "original_max_position_embeddings": 30,
 }  # fmt: skip
+YARN = ROTARY | {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 # What the plain tiny model of the family doesn't have; windows are shorter than the text.
 VARIANTS = {
     "mistral, window": ("mistral", {"sliding_window": 8}),
@@ -42,6 +43,20 @@ VARIANTS = {
     "deepseek_v3, groups": ("deepseek_v3", LATENT | {"n_group": 2, "n_routed_experts": 8}),
     "deepseek_v3, no latent of queries": ("deepseek_v3", LATENT | {
         "q_lora_rank": None, "rope_interleave": False}),
+    "qwen3, wide heads": ("qwen3", {"head_dim": 32, "num_key_value_heads": 1, "attention_bias": True}),
+    "gemma3, wide heads": ("gemma3_text", {"head_dim": 32, "query_pre_attn_scalar": 20}),
+    "gpt_oss, wide heads": ("gpt_oss", {"head_dim": 32, "num_key_value_heads": 4}),
+    "mistral, every head its keys": ("mistral", {"num_key_value_heads": 4, "head_dim": 8}),
+    "llama 3.1": ("llama", {"rope_parameters": ROTARY | {
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32}}),
+    "qwen2, yarn": ("qwen2", {"rope_parameters": YARN}),
+    "deepseek_v2, yarn": ("deepseek_v2", LATENT | {"rope_parameters": YARN | {"mscale_all_dim": 0.7}}),
+    "deepseek_v3, widths of their own": ("deepseek_v3", LATENT | {
+        "rope_parameters": YARN | {"mscale": 1.0, "mscale_all_dim": 1.0}, "qk_nope_head_dim": 20,
+        "v_head_dim": 24, "kv_lora_rank": 12, "qk_rope_head_dim": 8, "head_dim": 8}),
+    "qwen3_moe, dense layers between": ("qwen3_moe", {"decoder_sparse_step": 2, "norm_topk_prob": True}),
+    "mixtral, one expert": ("mixtral", {"num_experts_per_tok": 1}),
     "gpt2, scaled by layer": ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
     "olmo, clipped": ("olmo", {"clip_qkv": 0.5}),
 }  # fmt: skip
