@@ -65,7 +65,7 @@ async def _served(port: int, *, replay: bool, output: Output) -> None:
         await server.run(ended)
     except OSError as error:
         raise OperatorError(
-            f"Port {port} can't be used: {error.strerror}.", "Choose another: --port 0."
+            f"Port {port} can't be used: {os.strerror(error.errno or 0)}.", "Choose another: --port 0."
         ) from None
     if by:
         raise EndedBySignal(by[0])
