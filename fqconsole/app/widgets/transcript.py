@@ -233,7 +233,8 @@ class Transcript(ScrollView, can_focus=True):
         if style is None:
             style = self.rich_style
             for part in parts:
-                style += self.get_component_rich_style(f"transcript--{part}", partial=True)
+                # Only a whole style knows what it is mixed with: a partial one has no shades.
+                style += self.get_component_rich_style(f"transcript--{part}", partial=part in LOOKS)
             self._looks[parts] = style
         return style
 
