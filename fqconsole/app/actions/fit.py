@@ -8,7 +8,7 @@ ACTIONS = (
         ("enter",),
         "go",
         "quantize",
-        "Go on: quantize as chosen, measure for a goal, or talk in 16 bits",
+        "Go on: quantize, measure for a goal, or talk in 16 bits",
     ),
     Action("fit.explain", ("e",), "explain", "explain", "Explain every term of the memory of this choice"),
     Action("fit.simulate", ("s",), "simulate", "other GPU", "See what would fit on a GPU that is not here"),
