@@ -66,6 +66,8 @@ def test_what_runs_packed_is_what_was_dequantized(model_type, tmp_path, tokenize
     else:
         with open_session(tmp_path / "packed", device="cpu") as session:
             found = session.logits(IDS)
+            if session.forward == "fqconsole":
+                assert (stepped(session) - expected[0, 20:]).abs().max() < 1e-3 * expected.abs().max()
     assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
     before = logits(source, auto_class(model_type))
     assert (before - expected).abs().max() > 1e-3 * expected.abs().max()  # something was rounded
@@ -88,6 +90,15 @@ def test_transformers_joins_experts_that_the_source_holds_fused(bits, tmp_path):
     assert fused["model.layers.0.mlp.experts.gate_up_proj"].dim() == 3
     save_file({n: t.contiguous() for n, t in fused.items()}, source / "model.safetensors", {"format": "pt"})
     compare_with_transformers(source, tmp_path / "packed", bits)
+
+
+def stepped(session):
+    """Logits of the first text's last tokens, one decode step after the other."""
+    steps, text = session._ready(), IDS[0].tolist()
+    with torch.inference_mode():
+        steps.start(text)
+        steps.forward(text[:20])
+        return torch.stack([steps.step(token.view(1)).float() for token in IDS[0, 20:]])
 
 
 def compare_with_transformers(source, packed, bits):
