@@ -13,16 +13,21 @@ from typing import Literal
 
 import fqconsole
 from fqconsole import paths
+from fqconsole.cli.installing import EXTRAS, Extra, to_install, to_remove
 from fqconsole.cli.quantities import GIB, size
 
-Status = Literal["ok", "note", "problem"]
+Status = Literal["ok", "note", "problem", "optional"]
 PYTHON_FLOOR = (3, 11)
 LOW_DISK = 5 * GIB  # about one quantized 8B model
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. "note": it works, but know this; "problem": something needed is missing."""
+    """One line of the report.
+
+    "note": it works, but know this; "problem": something needed is missing; "optional": something is missing that
+    one command needs.
+    """
 
     name: str
     status: Status
@@ -66,11 +71,9 @@ def _version(name: str, supported: Supported) -> Finding:
     version = installed(name)
     floor = ".".join(map(str, supported.floor))
     if version is None:
-        return Finding(
-            name, "problem", "not installed", f'Type: {sys.executable} -m pip install "{name}>={floor}"'
-        )
+        return Finding(name, "problem", "not installed", f"Type: {to_install([f'{name}>={floor}'])}")
     if _pair(version) < supported.floor:
-        upgrade = f'Type: {sys.executable} -m pip install "{name}>={floor}"'
+        upgrade = f"Type: {to_install([f'{name}>={floor}'])}"
         return Finding(name, "problem", f"{version}; {floor} or newer is needed", upgrade)
     if _pair(version) >= supported.ceiling:
         return Finding(name, "note", f"{version}, newer than what this release was tried with")
@@ -102,7 +105,7 @@ def _kernels() -> Finding:
             "kernels",
             "problem",
             f"the Hugging Face package `kernels` {version} is here, and fqconsole has a package of that name",
-            f"Type: {sys.executable} -m pip uninstall kernels, or give fqconsole an environment of its own.",
+            f"Type: {to_remove('kernels')}, or give fqconsole an environment of its own.",
         )
     spec = importlib.util.find_spec("kernels")
     ours = Path(fqconsole.__file__).parent.parent / "kernels"
@@ -130,10 +133,24 @@ def software() -> list[Finding]:
         findings.append(finding)
     absent = [name for name in NEEDED if installed(name) is None]
     if absent:
-        install = f"Type: {sys.executable} -m pip install {' '.join(absent)}"
+        install = f"Type: {to_install(absent)}"
         findings.append(Finding("packages", "problem", f"not installed: {', '.join(absent)}", install))
     findings.append(_kernels())
     return findings
+
+
+def extras() -> list[Finding]:
+    """What only one command needs, and what to type where it is missing."""
+    return [_extra(extra) for extra in EXTRAS]
+
+
+def _extra(extra: Extra) -> Finding:
+    absent = [need for name, need in extra.needs.items() if installed(name) is None]
+    name = f"[{extra.name}]"
+    if absent:
+        return Finding(name, "optional", f"not installed; for {extra.purpose}", f"Type: {to_install(absent)}")
+    found = ", ".join(f"{name} {installed(name)}" for name in extra.needs)
+    return Finding(name, "ok", f"{found}, for {extra.purpose}")
 
 
 def _existing(place: Path) -> Path:
@@ -167,15 +184,38 @@ def _runs() -> Finding:
     return Finding("runs", "ok", f"{file}, {size(file.stat().st_size)}{'' if found else ', empty'}")
 
 
+def colour_depth(term: str, colorterm: str) -> str:
+    """How many colours a terminal says that it shows, by TERM and COLORTERM."""
+    if colorterm.lower() in ("truecolor", "24bit") or term.endswith("-direct"):
+        return "16 million colours"
+    return "256 colours" if "256color" in term or "kitty" in term else "16 colours"
+
+
+def _triton_cache() -> Path:
+    """Where Triton keeps compiled kernels: by its own rules."""
+    chosen = os.environ.get("TRITON_CACHE_DIR")
+    home = os.environ.get("TRITON_HOME")
+    return Path(chosen) if chosen else (Path(home) if home else Path.home()) / ".triton" / "cache"
+
+
 def _terminal() -> Finding:
     if not sys.stdout.isatty():
         return Finding("terminal", "ok", "stdout is no terminal; commands work, the console needs one")
     columns, lines = shutil.get_terminal_size()
-    found = f"{columns}×{lines}, {sys.stdout.encoding}, TERM={os.environ.get('TERM', '')}"
+    term = os.environ.get("TERM", "")
+    colours = colour_depth(term, os.environ.get("COLORTERM", ""))
+    found = f"{columns}×{lines}, {sys.stdout.encoding}, TERM={term}, {colours}"
+    if term in ("", "dumb", "unknown"):
+        step = "Set TERM to what your terminal is, `export TERM=xterm-256color` say."
+        return Finding("terminal", "note", found, step)
     if columns < 80 or lines < 24:
         return Finding("terminal", "note", found, "The console wants 80 columns and 24 lines.")
     if "utf" not in sys.stdout.encoding.lower():
-        return Finding("terminal", "note", found, "Set LANG to a UTF-8 locale, or the drawing looks wrong.")
+        step = "Type: export LANG=C.UTF-8, or open the console with --ascii."
+        return Finding("terminal", "note", found, step)
+    if colours == "16 colours":
+        step = "If the terminal can show more, type: export COLORTERM=truecolor."
+        return Finding("terminal", "note", found, step)
     return Finding("terminal", "ok", found)
 
 
@@ -191,6 +231,8 @@ def machine() -> list[Finding]:
         Finding("memory", "ok", f"{size(memory.available)} free of {size(memory.total)}, {cores} cores"),
         _disk("checkpoints", paths.checkpoints_dir()),
         _disk("hub cache", cache_folder()),
+        _disk("cache", paths.cache_dir()),
+        _disk("triton cache", _triton_cache()),
         _disk("log", paths.log_dir()),
         _runs(),
         _terminal(),

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fqconsole.cli.checkup import Finding, torch_build
+from fqconsole.cli.installing import to_install
 from fqconsole.cli.quantities import size
 
+# The oldest driver, by its first number, for each CUDA that torch is built with: "minor version compatibility"
+# in NVIDIA's release notes of CUDA.
+DRIVER_FLOORS = {11: 450, 12: 525, 13: 580}
 KERNEL_FLOOR = (8, 0)  # sm_80: bf16 tensor cores
 DEEP_SECONDS = 120
 PROBE = """
@@ -50,17 +54,28 @@ def gpus() -> list[Finding]:
                 "gpu", status, found + (f", sm_{capability.replace('.', '')}" if capability else ""), step
             )
         )
-    driver = _nvidia_smi("driver_version")
-    findings.append(
-        Finding("driver", "ok", driver[0]) if driver else Finding("driver", "note", "version not found")
-    )
+    findings.append(_driver(_nvidia_smi("driver_version"), torch_build()))
     if torch_build() == "CPU only":
-        step = f"Type: {sys.executable} -m pip install --force-reinstall torch (a CUDA build)."
+        step = f"Type: {to_install(['torch'], again=True)} (a CUDA build)."
         findings.append(
             Finding("torch build", "problem", "there is a GPU, but this torch can't use it", step)
         )
     findings.append(_compiler())
     return findings
+
+
+def _driver(versions: list[str], build: str) -> Finding:
+    """Whether the driver is new enough for the CUDA that torch was built with ("CUDA 13.0")."""
+    if not versions:
+        step = "Look whether `nvidia-smi` runs; in a container the driver's tools must be passed in."
+        return Finding("driver", "note", "version not found", step)
+    cuda = build.removeprefix("CUDA ").partition(".")[0]
+    floor = DRIVER_FLOORS.get(int(cuda), 0) if cuda.isdecimal() else 0
+    first = versions[0].partition(".")[0]
+    if first.isdecimal() and int(first) < floor:
+        found = f"{versions[0]}; this torch ({build}) needs {floor} or newer"
+        return Finding("driver", "problem", found, "Update the driver, or install a torch for an older CUDA.")
+    return Finding("driver", "ok", versions[0])
 
 
 def _judged(capability: str) -> tuple[Any, str]:

@@ -7,7 +7,7 @@ import typer
 from fqconsole.cli.options import Json
 from fqconsole.cli.output import Output
 
-MARKS = {"ok": "✓", "note": "!", "problem": "✗"}
+MARKS = {"ok": "✓", "note": "!", "problem": "✗", "optional": "·"}
 
 
 def doctor(
@@ -17,12 +17,15 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Check this installation: versions, GPU, disk, caches. Exit code 1 when something needed is missing."""
+    """Check this installation: versions, GPU, driver, extras, disk, caches, terminal.
+
+    Exit code 1 when something needed is missing."""
     from fqconsole.cli import checkup, checkup_gpu
 
     output = Output(json=json)
     findings = [
         *checkup.software(),
+        *checkup.extras(),
         *checkup_gpu.gpus(),
         *(checkup_gpu.torch_itself() if deep else []),
         *checkup.machine(),

@@ -1,13 +1,16 @@
 """`fqconsole doctor`, `gpus`, `paths` and `shot`."""
 
 import importlib.metadata
+import importlib.util
 import json
+import tomllib
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
 from fqconsole import paths
-from fqconsole.cli import checkup, checkup_gpu
+from fqconsole.cli import checkup, checkup_gpu, installing
 from fqconsole.gpus import GpuProcess, GpuSnapshot
 
 
@@ -96,6 +99,90 @@ def test_a_gpu_with_a_torch_that_can_not_use_it_is_a_problem(monkeypatch):
     monkeypatch.setattr(checkup_gpu, "torch_build", lambda: "CPU only")
     found = {finding.name: finding for finding in checkup_gpu.gpus()}
     assert found["torch build"].status == "problem"
+
+
+@pytest.mark.parametrize(
+    ("driver", "build", "status"),
+    [
+        ("570.124.06", "CUDA 13.0", "problem"),
+        ("580.65.06", "CUDA 13.0", "ok"),
+        ("525.60.13", "CUDA 12.8", "ok"),
+        ("470.82.01", "CUDA 12.8", "problem"),
+        ("470.82.01", "CPU only", "ok"),
+        ("580.65.06", "unknown build", "ok"),
+    ],
+)
+def test_a_driver_is_as_new_as_the_cuda_of_this_torch(monkeypatch, driver, build, status):
+    monkeypatch.setattr("fqconsole.gpus.open_gpus", Watcher)
+    monkeypatch.setattr(checkup_gpu, "torch_build", lambda: build)
+    monkeypatch.setattr(
+        checkup_gpu, "_nvidia_smi", lambda field: [driver] if field == "driver_version" else ["8.0"]
+    )
+    found = {finding.name: finding for finding in checkup_gpu.gpus()}["driver"]
+    assert found.status == status
+    assert found.found.startswith(driver)
+
+
+def test_the_extras_are_those_of_the_package():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    offered = {extra.name: list(extra.needs.values()) for extra in installing.EXTRAS}
+    assert offered == {
+        name: needs for name, needs in project["optional-dependencies"].items() if name != "dev"
+    }
+
+
+def test_an_extra_that_is_missing_is_no_problem_and_says_what_to_type(monkeypatch):
+    monkeypatch.setattr(checkup, "installed", lambda name: None if name == "uvicorn" else "9.9")
+    found = {finding.name: finding for finding in checkup.extras()}
+    assert (found["[api]"].status, found["[gguf]"].status) == ("optional", "ok")
+    assert found["[api]"].next_step.endswith('-m pip install "uvicorn>=0.38"')
+
+
+def test_an_environment_without_pip_is_told_what_to_type_for_uv(monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else real(name))
+    assert installing.to_install(["gguf>=0.17"]).startswith("uv pip install --python /")
+    assert installing.to_install(["torch"], again=True).endswith("--reinstall torch")
+    assert installing.to_remove("kernels").startswith("uv pip uninstall --python /")
+
+
+@pytest.mark.parametrize(
+    ("term", "colorterm", "colours"),
+    [
+        ("xterm-256color", "", "256 colours"),
+        ("xterm-256color", "truecolor", "16 million colours"),
+        ("xterm-kitty", "", "256 colours"),
+        ("linux", "", "16 colours"),
+    ],
+)
+def test_a_terminal_tells_its_colours(term, colorterm, colours):
+    assert checkup.colour_depth(term, colorterm) == colours
+
+
+@pytest.mark.parametrize(
+    ("term", "encoding", "size", "status", "step"),
+    [
+        ("xterm-256color", "utf-8", (120, 40), "ok", ""),
+        ("dumb", "utf-8", (120, 40), "note", "TERM"),
+        ("xterm-256color", "ascii", (120, 40), "note", "--ascii"),
+        ("xterm-256color", "utf-8", (70, 40), "note", "80 columns"),
+        ("linux", "utf-8", (120, 40), "note", "COLORTERM"),
+    ],
+)
+def test_a_terminal_that_shows_less_says_what_to_set(  # noqa: PLR0917
+    monkeypatch, term, encoding, size, status, step
+):
+    class Screen:
+        def isatty(self):
+            return True
+
+    Screen.encoding = encoding
+    monkeypatch.setattr("sys.stdout", Screen())
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: size)
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.delenv("COLORTERM", raising=False)
+    found = checkup._terminal()
+    assert (found.status, step in found.next_step) == (status, True)
 
 
 @pytest.mark.slow
