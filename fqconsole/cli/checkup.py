@@ -25,8 +25,8 @@ LOW_DISK = 5 * GIB  # about one quantized 8B model
 class Finding:
     """One line of the report.
 
-    "note": it works, but know this; "problem": something needed is missing; "optional": something is missing that
-    one command needs.
+    "note": it works, but know this; "problem": something needed is missing; "optional": something is missing
+    that one command needs.
     """
 
     name: str

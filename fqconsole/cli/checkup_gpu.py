@@ -11,8 +11,8 @@ from fqconsole.cli.checkup import Finding, torch_build
 from fqconsole.cli.installing import to_install
 from fqconsole.cli.quantities import size
 
-# The oldest driver, by its first number, for each CUDA that torch is built with: "minor version compatibility"
-# in NVIDIA's release notes of CUDA.
+# The oldest driver, by its first number, for each CUDA that torch is built with: NVIDIA's release notes of
+# CUDA, "minor version compatibility".
 DRIVER_FLOORS = {11: 450, 12: 525, 13: 580}
 KERNEL_FLOOR = (8, 0)  # sm_80: bf16 tensor cores
 DEEP_SECONDS = 120
