@@ -60,7 +60,9 @@ class Answerer:
         folder = Path(str(model.path))
         templated = has_chat_template(folder) and not question.raw
         prompt, messages = self._words(model.suggested_prompt, templated=templated)
-        predicted = room_to_generate(model, question.context, question.device, force=question.force)
+        predicted = room_to_generate(
+            model, question.context, question.device, force=question.force, kv_bits=question.kv_bits
+        )
         send = begin_generate(
             self._store,
             model_path=folder,

@@ -59,6 +59,9 @@ def fit(
     ] = None,
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Sequences at a time.")] = 1,
     group_size: GroupSize = None,
+    kv_bits: Annotated[
+        int, typer.Option(metavar="BITS", help="Width of keys and values: 16, or 8 for int8 with scales.")
+    ] = 16,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print every term of every option with where it comes from.")
     ] = False,
@@ -107,6 +110,7 @@ def fit(
         context=context,
         batch=batch,
         group_size="default" if group_size is None else group_size_of(group_size),
+        kv_bits=kv_bits,
     )
     if found.capacity.kind == "host":
         output.say(

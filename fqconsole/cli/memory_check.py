@@ -77,7 +77,7 @@ def room_to_quantize(
 
 
 def room_to_generate(
-    model: "ModelDescription", context: int | None, device: str, *, force: bool
+    model: "ModelDescription", context: int | None, device: str, *, force: bool, kv_bits: int = 16
 ) -> dict[str, int]:
     """The predicted memory by term, bytes.
 
@@ -85,7 +85,8 @@ def room_to_generate(
     """
     from fqconsole.fit import preview
 
-    found = preview(model, capacity(device=device), bits=(16,), gpu_counts=(1,), context=context)
+    here = capacity(device=device)
+    found = preview(model, here, bits=(16,), gpu_counts=(1,), context=context, kv_bits=kv_bits)
     option = found.options[0]
     if option.verdict == "does not fit" and not force:
         raise DoesNotFitError(

@@ -8,7 +8,7 @@ import msgspec
 
 from fqconsole.fit.activations import activations
 from fqconsole.fit.capacity import Capacity
-from fqconsole.fit.kv import layer_bytes, summary
+from fqconsole.fit.kv import KV_BITS, SCALE_BYTES, layer_bytes, summary
 from fqconsole.fit.place import Place
 from fqconsole.fit.split import Share, fits_within, split_layers
 from fqconsole.fit.term import Term
@@ -51,11 +51,12 @@ class Estimate:
     `rooms` are the free bytes of each GPU that may be used, in order.
     """
 
-    def __init__(self, model: ModelDescription, weights: Weights, place: Place) -> None:
+    def __init__(self, model: ModelDescription, weights: Weights, place: Place, kv_bits: int = 16) -> None:
         self.model = model
         self.weights = weights
         self.place = place
         self.width = place.width
+        self._kv_bits = kv_bits
         self._unpacked = place.unpacked if weights.quantized else 0
         self.fixed = place.runtime.bytes
         self._loading = weights.loading
@@ -169,7 +170,7 @@ class Estimate:
         return self.weights.before, after
 
     def _cache(self, context: int, batch: int) -> list[int]:
-        known = {kind: layer_bytes(kind, context, batch, self.width) for kind in self._kinds}
+        known = {kind: layer_bytes(kind, context, batch, self.width, self._kv_bits) for kind in self._kinds}
         return [known[layer] for layer in self.model.attention]
 
     def _extra(self, context: int, batch: int) -> int:
@@ -182,9 +183,11 @@ class Estimate:
         return "tied: once" if gpus == 1 else "tied: on the first and on the last GPU"
 
     def _cache_detail(self, context: int, batch: int) -> str:
+        coded = self._kv_bits < KV_BITS[0]
+        values = f"1 B a value and {SCALE_BYTES} B of scales a head" if coded else f"{self.width} B a value"
         return (
             f"{summary(self.model.attention)}\n"
-            f"batch {batch} × {context:,} tokens, {self.width} B a value; per layer by its kind (docs/fit.md)"
+            f"batch {batch} × {context:,} tokens, {values}; per layer by its kind (docs/fit.md)"
         )
 
 

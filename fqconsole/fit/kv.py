@@ -5,6 +5,8 @@ sliding,
 chunked    the same with min(window, context) tokens
 mla        batch · context · (kv_lora_rank + rope_dim) · B      the latent is cached, not the heads
 linear     batch · state · 4                                    whatever the context
+
+In int8 (`--kv-bits 8`) B is 1, and each head and token has 8 bytes of scales on top.
 """
 
 from collections import Counter
@@ -13,6 +15,8 @@ from collections.abc import Sequence
 from fqconsole.models.description import LayerAttention
 
 STATE_BYTES = 4  # recurrent states are kept in float32
+KV_BITS = (16, 8)  # 16: as computed in
+SCALE_BYTES = 8  # of int8 codes: a float32 scale of the keys and one of the values, for a head and token
 
 
 def kept_tokens(layer: LayerAttention, context: int) -> int:
@@ -20,13 +24,15 @@ def kept_tokens(layer: LayerAttention, context: int) -> int:
     return context if layer.window is None else min(layer.window, context)
 
 
-def layer_bytes(layer: LayerAttention, context: int, batch: int, width: int) -> int:
-    """Bytes of one layer's cache; `width` is the bytes of one value (2, or 4 in float32)."""
+def layer_bytes(layer: LayerAttention, context: int, batch: int, width: int, bits: int = 16) -> int:
+    """Bytes of one layer's cache; `width` is the bytes of one value (2, or 4 in float32), in int8 one."""
     state = batch * layer.state_elements * STATE_BYTES
+    width, scales = (1, SCALE_BYTES) if bits == 8 else (width, 0)
     if layer.kind == "mla":
-        return batch * context * (layer.latent_dim or 0) * width + state
-    values = layer.kv_heads * (layer.head_dim + layer.value_head_dim)
-    return batch * kept_tokens(layer, context) * values * width + state
+        latent = layer.latent_dim or 0
+        return batch * context * (latent * width + (scales if latent else 0)) + state
+    a_head = (layer.head_dim + layer.value_head_dim) * width + scales
+    return batch * kept_tokens(layer, context) * layer.kv_heads * a_head + state
 
 
 def growth_bytes(layers: Sequence[LayerAttention], context: int, batch: int, width: int) -> int:

@@ -9,10 +9,11 @@ from fqconsole.errors import UsageError
 from fqconsole.fit.alike import Alike, one_of_each
 from fqconsole.fit.capacity import Capacity
 from fqconsole.fit.estimate import Estimate
-from fqconsole.fit.place import place_of
+from fqconsole.fit.kv import KV_BITS
+from fqconsole.fit.place import Place, place_of
 from fqconsole.fit.quantize_peak import quantize_peak
 from fqconsole.fit.term import Term
-from fqconsole.fit.weights import GroupSize, planned_weights, stored_weights
+from fqconsole.fit.weights import GroupSize, Weights, planned_weights, stored_weights
 from fqconsole.models.description import ModelDescription
 
 MARGIN = 0.05  # of the free memory: what the estimate may miss
@@ -85,19 +86,25 @@ def preview(
     context: int | None = None,
     batch: int = 1,
     group_size: GroupSize = "default",
+    kv_bits: int = 16,
 ) -> FitPreview:
     """What generating with `description` takes, for each of `bits` (16 = as stored) on each of `gpu_counts`.
 
     `context` None is min(8192, the model's own limit). On the host there is one place, so `gpu_counts` does
     not matter; an already quantized model has one precision, its own, so `bits` does not matter. An adaptive
-    plan is previewed at its base groups, which is the least it can come to.
+    plan is previewed at its base groups, which is the least it can come to. `kv_bits` 8: keys and values in
+    int8, as sessions with a forward of their own keep them when asked.
     Raises UsageError for numbers that make no sense, and for a context beyond the model's.
     """
     tokens = min(DEFAULT_CONTEXT, description.context_length) if context is None else context
     _check(description, tokens, batch, bits, gpu_counts)
+    if kv_bits not in KV_BITS:
+        raise UsageError(f"Keys and values can't be kept in {kv_bits} bits.", "Use 16 or 8.")
     counts = (1,) if capacity.kind == "host" else tuple(dict.fromkeys(gpu_counts))
     alike = one_of_each(description)
-    estimates = _estimates(description, alike, bits, group_size, capacity)
+    place = place_of(alike.model, capacity)
+    weights = _weights(description, alike, bits, group_size, place)
+    estimates = tuple(Estimate(description, held, place, kv_bits) for held in weights)
     grid = _Grid(capacity, estimates, counts, tokens, batch)
     options = tuple(grid.option(estimate, gpus) for estimate in estimates for gpus in counts)
     peak = quantize_peak(alike.model, capacity)
@@ -119,15 +126,12 @@ def margin_of(capacity: Capacity) -> float:
     return MARGIN if capacity.runtime is None else MEASURED_MARGIN
 
 
-def _estimates(
-    model: ModelDescription, alike: Alike, bits: Sequence[int], group_size: GroupSize, capacity: Capacity
-) -> tuple[Estimate, ...]:
-    place = place_of(alike.model, capacity)
+def _weights(
+    model: ModelDescription, alike: Alike, bits: Sequence[int], group_size: GroupSize, place: Place
+) -> list[Weights]:
     if model.quantization is not None:
-        weights = [stored_weights(alike, place)]
-    else:
-        weights = [planned_weights(alike, number, group_size, place) for number in dict.fromkeys(bits)]
-    return tuple(Estimate(model, held, place) for held in weights)
+        return [stored_weights(alike, place)]
+    return [planned_weights(alike, number, group_size, place) for number in dict.fromkeys(bits)]
 
 
 def _check(

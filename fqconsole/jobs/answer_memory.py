@@ -15,8 +15,6 @@ from fqconsole.jobs.memory_peak import device_index
 from fqconsole.jobs.messages import MemoryMeasured
 from fqconsole.models import ModelDescription
 
-PREVIEW_KV_BITS = 16  # of the keys and values that the preview counts
-
 
 class AnswerMemory:
     """Made when a session is loaded, with nothing asked yet: what the process holds then beside the weights
@@ -59,14 +57,19 @@ class AnswerMemory:
 
     def _expected(self, result: Generation) -> dict[str, int]:
         """The preview's terms for the tokens that have a cache, with the activations of the prompt."""
-        if self._session.kv_bits != PREVIEW_KV_BITS:
-            return {}
         grown = result.prompt_tokens + max(0, len(result.token_ids) - 1)
         kept = result.cache_tokens or grown
         try:
             here = self._capacity()
             whole, prompt = (
-                preview(self._model, here, bits=(16,), gpu_counts=(1,), context=tokens).options[0]
+                preview(
+                    self._model,
+                    here,
+                    bits=(16,),
+                    gpu_counts=(1,),
+                    context=tokens,
+                    kv_bits=self._session.kv_bits,
+                ).options[0]
                 for tokens in (kept, result.prompt_tokens)
             )
         except Exception:  # noqa: BLE001 - the answer is there: it must not fail for want of a forecast

@@ -29,6 +29,21 @@ def host(free=64 * GIB):
     return Capacity("this machine's memory", free, free, "host")
 
 
+def test_int8_keys_and_values_take_half_and_a_scale_more():
+    model = llama(layers=8, hidden=2048, inner=8192, vocab=1000, context_length=65536, heads=16, kv_heads=16)
+    here = Capacity("named", 80 << 30, 80 << 30, "named gpu")
+    wide, narrow = (
+        preview(model, here, bits=(4,), gpu_counts=(1,), context=8192, kv_bits=bits).options[0]
+        for bits in (16, 8)
+    )
+    assert wide.kv_bytes == 8 * 8192 * 16 * 256 * 2
+    assert narrow.kv_bytes == 8 * 8192 * 16 * (256 + 8)
+    assert narrow.total_bytes_per_gpu - narrow.kv_bytes == wide.total_bytes_per_gpu - wide.kv_bytes
+    assert narrow.largest_context > 1.5 * wide.largest_context or narrow.largest_context == 65536
+    with pytest.raises(UsageError, match="can't be kept in 4 bits"):
+        preview(model, here, kv_bits=4)
+
+
 def test_the_sizes_published_for_opt_175b():
     """FineQuant's table: 324.16 GiB in fp16, 86.23 GiB in int4 with groups of 64, for the layers alone."""
     found = preview(opt_175b(), named_gpu("a100-80gb"), bits=(16, 4))
@@ -87,11 +102,11 @@ def test_a_preview_of_ten_thousand_tensors_takes_milliseconds():
     assert len(model.tensors) > 10_000
     best = float("inf")
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         preview(model, capacity)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     # 29 ms for 18,723 tensors when written; the limit leaves room for a busy machine.
-    assert best < 0.15
+    assert best < 0.3
 
 
 def test_every_option_is_there_and_adds_up():

@@ -173,6 +173,6 @@ def test_listing_imports_nothing_heavy():
 def test_many_tensors_are_described_quickly(tmp_path):
     shapes = llama_shapes(layers=1000, hidden=8, inner=8)
     folder = write_model(tmp_path / "m", {**LLAMA, "num_hidden_layers": 1000}, shapes)
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(describe(resolve_model(str(folder))).tensors) == 9003
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
