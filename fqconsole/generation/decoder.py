@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from fqconsole.generation.layers import Layer
 from fqconsole.generation.passes import Pass
-from fqconsole.generation.projections import Dense, Projection
+from fqconsole.generation.projections import Projection
 from fqconsole.generation.rotary import Rotary
 from fqconsole.generation.stream import RowNorm, Stream
-from fqconsole.generation.wide_head import float32_linear
 from kernels.key_values import KeyValueCache
 
 Observer = Callable[[str, Tensor], None]  # told the name of each part and its output
@@ -80,11 +79,7 @@ class Decoder:
         x = stream.enter(self.last_norm)[0]
         if self.narrow is not None:
             x = self.narrow(x)
-        head = self.head
-        if wide and isinstance(head, Dense):
-            out = float32_linear(x, head.weight, head.bias)
-        else:
-            out = head(x).float() if wide else head(x)
+        out = self.head.wide(x) if wide else self.head(x)
         if self.logit_softcap is not None:
             out = torch.tanh(out / self.logit_softcap) * self.logit_softcap
         return out

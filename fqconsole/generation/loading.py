@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import kernels
-from fqconsole.errors import OperatorError
+from fqconsole.errors import OperatorError, UsageError
 from fqconsole.generation.assembly import assemble
 from fqconsole.generation.decoder import Decoder
 from fqconsole.generation.device import compute_dtype, dtype_word, work_dtype
@@ -25,6 +25,7 @@ from fqconsole.generation.folder import ModelFolder, open_folder
 from fqconsole.generation.joining import join_rows, sets_to_join
 from fqconsole.generation.key_names import KeyMap, convert, expert_positions, map_keys
 from fqconsole.generation.modules import PackedExperts, PackedLinear, PackedRows, gate_of, linear_form
+from fqconsole.generation.parallel.shard import Shard
 from fqconsole.generation.skeleton import build_skeleton, compute_buffers, fp32_names, read_config
 from kernels import PackedMatrix, PreparedMatrix
 
@@ -49,8 +50,10 @@ class LoadedModel:
     weights_bytes: int
 
 
-def load_model(path: Path, device: torch.device, on_progress: BytesProgress | None = None) -> LoadedModel:
-    """Load the quantized or 16-bit model in `path` onto `device`.
+def load_model(
+    path: Path, device: torch.device, on_progress: BytesProgress | None = None, shard: Shard | None = None
+) -> LoadedModel:
+    """Load the quantized or 16-bit model in `path` onto `device`, or the part of it that `shard` says.
 
     `on_progress(done, total)` is told stored bytes. Raises OperatorError naming the file, tensor or
     architecture that stands in the way; torch.OutOfMemoryError when the device is too small.
@@ -61,13 +64,21 @@ def load_model(path: Path, device: torch.device, on_progress: BytesProgress | No
         dtype = compute_dtype(stored, device)
         model = build_skeleton(config, dtype)
         compute_buffers(model, device)
-        _Filler(folder, model, device, dtype, on_progress).fill()
+        _Filler(folder, model, device, dtype, on_progress, shard).fill()
         widths = Counter(matrix.scheme.bits for matrix in folder.matrices.values())
     paths = Counter(matrix.path for matrix in _prepared(model))
     bits = widths.most_common(1)[0][0] if widths else None
+    decoder = assemble(model, dtype, device)
+    if shard is not None:
+        if decoder is None:
+            raise UsageError(
+                f"A {config.model_type} model of this kind runs through transformers' forward, on one GPU.",
+                "Leave --gpus out.",
+            )
+        decoder = shard.finish(decoder)
     return LoadedModel(
         model=model,
-        decoder=assemble(model, dtype, device),
+        decoder=decoder,
         config=config,
         dtype=dtype,
         precision=f"int{bits}" if bits else dtype_word(stored),
@@ -86,17 +97,21 @@ def _stored_dtype(config: Any) -> torch.dtype:
 class _Filler:
     """Fills the places of one model from one folder."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - load_model alone calls it
         self,
         folder: ModelFolder,
         model: Any,
         device: torch.device,
         dtype: torch.dtype,
         on_progress: BytesProgress | None,
+        shard: Shard | None,
     ) -> None:
         self.folder = folder
         self.model = model
         self.device = device
+        self.shard = shard
+        # A part is cut out on the host: the device never holds the whole.
+        self.reading = device if shard is None else torch.device("cpu")
         self.dtype = dtype
         self.work_dtype = work_dtype(dtype, device)
         self.again = QUANTIZE_AGAIN if folder.quantized else FETCH_AGAIN
@@ -115,6 +130,8 @@ class _Filler:
     def fill(self) -> None:
         keys = map_keys(self.model, [*self.folder.kept, *self.packed])
         self._refuse_strangers(keys)
+        if self.shard is not None:
+            keys = self.shard.take(self.model, keys, self.packed)
         sets = sets_to_join(self.model, keys.direct, self.packed, self.joined)
         for places in sets:
             self._fill_joined([(place, keys.direct[place]) for place in places])
@@ -206,18 +223,23 @@ class _Filler:
         )
         self.model.set_submodule(module_name, packed)
 
-    def _matrix(self, name: str) -> PackedMatrix:
-        """One matrix, or the one expert that this transformers wants as a matrix of its own."""
+    def _matrix(self, name: str, *, whole: bool = False) -> PackedMatrix:
+        """One matrix, or the one expert that this transformers wants as a matrix of its own.
+
+        Of a shard its part, unless `whole`.
+        """
         stored = self.packed[name]
         if len(stored.shape) == 2:
-            matrix = stored.load(self.device)
+            matrix = stored.load(self.reading)
         else:
-            matrix = stored.load_expert(stored.modules.index(name.removesuffix(".weight")), self.device)
+            matrix = stored.load_expert(stored.modules.index(name.removesuffix(".weight")), self.reading)
         self._told(matrix.bytes)
-        return matrix
+        if self.shard is None or whole:
+            return matrix
+        return self.shard.matrix(name, matrix).to(self.device)
 
     def _dequantized(self, name: str) -> Tensor:
-        return self._matrix(name).dequantize(self.dtype)
+        return self._matrix(name, whole=True).dequantize(self.dtype)
 
     def _fill_experts(self, parent: str, leaves: dict[str, list[tuple[str, str]]], keys: KeyMap) -> None:
         old = self.model.get_submodule(parent)
@@ -268,13 +290,13 @@ class _Filler:
         stored = self.packed[names[0]]
         if [module + ".weight" for module in stored.modules] != names:
             raise OperatorError(f"The experts of {parent} are not stored as one set.", QUANTIZE_AGAIN)
-        stack = stored.load(self.device)
+        stack = stored.load(self.reading)
         self._told(stack.bytes)
-        return stack
+        return stack if self.shard is None else self.shard.matrix(names[0], stack).to(self.device)
 
     def _read(self, name: str) -> Tensor:
         stored = self.folder.kept[name]
-        tensor = stored.load(self.device)
+        tensor = stored.load(self.reading)
         self._told(stored.bytes)
         return tensor
 
@@ -291,6 +313,8 @@ class _Filler:
         held: Tensor | None = module._buffers.get(leaf) if empty is None else empty
         if held is None:
             return  # a place that a packed module has no use for
+        if self.shard is not None:
+            tensor = self.shard.tensor(place, tensor).to(self.device)
         self._check_shape(place, tuple(tensor.shape), tuple(held.shape))
         if tensor.is_floating_point() and held.is_floating_point():
             wanted = torch.float32 if any(p.search(place) for p in self.fp32) else held.dtype
@@ -321,7 +345,11 @@ class _Filler:
         self._share_packed()
         empty = {name for name, tensor in self.model.state_dict(keep_vars=True).items() if tensor.is_meta}
         self.model.tie_weights(missing_keys=set(empty), recompute_mapping=False)
-        missing = [name for name, tensor in _all_tensors(self.model) if tensor.is_meta]
+        missing = [
+            name
+            for name, tensor in _all_tensors(self.model)
+            if tensor.is_meta and (self.shard is None or self.shard.holds(name))
+        ]
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise OperatorError(
@@ -337,7 +365,7 @@ def _all_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
 
 def _held_bytes(model: nn.Module) -> int:
     """Bytes of every parameter, buffer, code and scale, tied ones once."""
-    held = {id(tensor): tensor for _, tensor in _all_tensors(model)}
+    held = {id(tensor): tensor for _, tensor in _all_tensors(model) if not tensor.is_meta}
     return sum(tensor.nbytes for tensor in held.values()) + sum(matrix.bytes for matrix in _prepared(model))
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 import kernels
 from fqconsole.generation.modules import PackedLinear, PackedRows
+from fqconsole.generation.wide_head import float32_linear
 from kernels import Activation, PreparedMatrix
 from kernels.epilogue import ACTIVATIONS, Epilogue, multiply_with
 
@@ -43,6 +44,10 @@ class Projection(ABC):
     ) -> Tensor:
         """See above."""
 
+    def wide(self, x: Tensor) -> Tensor:
+        """The plain product as float32, from a 16-bit matrix not rounded on the way."""
+        return self(x).float()
+
 
 @dataclass(frozen=True, eq=False)
 class Dense(Projection):
@@ -63,6 +68,9 @@ class Dense(Projection):
         if residual is None and activation is None and norm is None:
             return functional.linear(x, self.weight, self.bias)
         return multiply_with(self._multiply, x, Epilogue(self.bias, residual, activation, norm))
+
+    def wide(self, x: Tensor) -> Tensor:
+        return float32_linear(x, self.weight, self.bias)
 
     def _multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
         return functional.linear(x, self.weight, bias)

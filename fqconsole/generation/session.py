@@ -17,6 +17,8 @@ from fqconsole.generation.batch import LARGEST_BATCH, BatchSteps, generate_toget
 from fqconsole.generation.decoding import DecodeInputs, OnTokens, generate_tokens, warm_up
 from fqconsole.generation.device import at_home, release
 from fqconsole.generation.loading import BytesProgress, LoadedModel, load_model
+from fqconsole.generation.parallel.leading import load_together, logits_together, reserve_together
+from fqconsole.generation.parallel.ranks import RankLostError, Ranks
 from fqconsole.generation.prompt import Message, has_chat_template, load_tokenizer, render
 from fqconsole.generation.scratch import Scratch
 from fqconsole.generation.static_cache import reserve
@@ -39,24 +41,42 @@ def open_session(
     kv_bits: int = 16,
     on_progress: BytesProgress | None = None,
     answers: bool = True,
+    gpus: int = 1,
+    split: str = "auto",
+    cuts: Sequence[int] | None = None,
+    on_stuck: Callable[[RankLostError], None] | None = None,
 ) -> "Session":
     """Load the quantized or 16-bit model in folder `path` and warm it up.
 
     `context` None: min(8192, the model's maximum). `kv_bits` 8: keys and values are kept as int8 with a scale
     for each head and token. `on_progress(done, total)` is told stored bytes while loading. `answers` False:
-    for `logits` alone, no memory is taken for keys and values. Raises UsageError for a device, context or
-    width that can't be had, OperatorError for a model that can't be loaded, DeviceError when the keys and
-    values of the context have no room, torch.OutOfMemoryError when the weights have none.
+    for `logits` alone, no memory is taken for keys and values.
+
+    `gpus` above 1: a process for each (of a CPU too), which ends with this one. `split` "tensor": each has a
+    part of every matrix; "layer": some of the layers, up to `cuts`; "auto": the first where shapes divide.
+    `on_stuck` is told from another thread when one of them is gone and this one hangs in the driver.
+
+    Raises UsageError for a device, context or width that can't be had and for a model that can't be split,
+    OperatorError for a model that can't be loaded, DeviceError when the keys and values of the context have
+    no room and when a GPU's process is gone, torch.OutOfMemoryError when the weights have no room.
     """
     if kv_bits not in KV_BITS:
         raise UsageError(f"Keys and values can't be kept in {kv_bits} bits.", "Use 16 or 8.")
     started = time.perf_counter()
     place = resolve_device(device)
     tokenizer = load_tokenizer(path)
-    loaded = load_model(path, place, on_progress)
-    session = Session(path, place, loaded, tokenizer, context, kv_bits)
-    if answers:
-        session.warm_up()
+    if gpus > 1:
+        loaded, ranks = load_together(path, str(place), gpus, split, cuts, on_progress, on_stuck)
+    else:
+        loaded, ranks = load_model(path, place, on_progress), None
+    try:
+        session = Session(path, place, loaded, tokenizer, context, kv_bits, ranks)
+        if answers:
+            session.warm_up()
+    except BaseException:
+        if ranks is not None:
+            ranks.close()
+        raise
     session.load_seconds = time.perf_counter() - started
     return session
 
@@ -72,6 +92,7 @@ class Session:
         tokenizer: Any,
         context: int | None,
         kv_bits: int = 16,
+        ranks: Ranks | None = None,
     ) -> None:
         text_config = loaded.config.get_text_config()
         self.path = path
@@ -82,6 +103,7 @@ class Session:
         self.weights_bytes = loaded.weights_bytes
         ours = loaded.decoder is not None
         self.matmul_path = loaded.path if ours else f"{loaded.path}, transformers' forward"
+        self.ranks = ranks  # the other GPUs' processes
         self.vocab_size = int(text_config.vocab_size)
         self.tokenizer = tokenizer
         self.has_chat_template = has_chat_template(tokenizer)
@@ -143,9 +165,9 @@ class Session:
     ) -> list[Generation]:
         """Continue up to 64 prompts of any lengths at once; blocks until the last answer ends.
 
-        Each is sampled as it would be alone with this seed. Models that run through transformers' forward
-        answer one after the other. Raises as `generate` does. The memory for keys and values of all texts is
-        kept for the next batch, until `generate` is called.
+        Each is sampled as it would be alone with this seed. Models that run through transformers' forward,
+        or on several GPUs, answer one after the other. Raises as `generate` does. The memory for
+        keys and values of all texts is kept for the next batch, until `generate` is called.
         """
         wrong = options.problem(sampling)
         if wrong:
@@ -157,7 +179,7 @@ class Session:
         for ids in prompts:
             self._check_room(ids)
         sampling = options.with_seed(sampling)
-        if self._decoder is None or not prompts:
+        if self._decoder is None or self.ranks is not None or not prompts:
             return [self.generate(ids, sampling, stop=stop) for ids in prompts]
         self._opened()
         longest = max(min(self.context, len(ids) + sampling.max_new_tokens) for ids in prompts)
@@ -181,6 +203,8 @@ class Session:
             if self._scratch is None:
                 self._scratch = Scratch(self._decoder)
             with torch.inference_mode(), at_home(self.torch_device, self.weights_bytes):
+                if self.ranks is not None:
+                    return logits_together(self.ranks, self._scratch, ids.to(self.torch_device))
                 return self._scratch.logits(ids.to(self.torch_device))
         with torch.inference_mode(), at_home(self.torch_device, self.weights_bytes), wide_head(model):
             out: Tensor = model(input_ids=ids.to(self.torch_device), use_cache=False).logits
@@ -196,6 +220,8 @@ class Session:
     def close(self) -> None:
         """Give the memory back; the session can't be used any more."""
         self._model = self._decoder = self._steps = self._together = self._scratch = None
+        if self.ranks is not None:
+            self.ranks.close()
         gc.collect()
         release(self.torch_device)
 
@@ -235,6 +261,10 @@ class Session:
         if self._steps is None:
             if self._decoder is None:
                 self._steps = ModuleSteps(model, self.torch_device)
+            elif self.ranks is not None:
+                self._steps = reserve_together(
+                    self.ranks, self._decoder, self.context, self.kv_bits, self.weights_bytes
+                )
             else:
                 self._steps = DecoderSteps(
                     self._decoder, reserve(self._decoder, 1, self.context, self.kv_bits, self.weights_bytes)
