@@ -39,6 +39,8 @@ class Question:
     device: str = "auto"
     force: bool = False
     kv_bits: int = 16
+    gpus: int = 1
+    split: str = "auto"
 
 
 class Answerer:
@@ -61,7 +63,12 @@ class Answerer:
         templated = has_chat_template(folder) and not question.raw
         prompt, messages = self._words(model.suggested_prompt, templated=templated)
         predicted = room_to_generate(
-            model, question.context, question.device, force=question.force, kv_bits=question.kv_bits
+            model,
+            question.context,
+            question.device,
+            force=question.force,
+            kv_bits=question.kv_bits,
+            gpus=question.gpus,
         )
         send = begin_generate(
             self._store,
@@ -72,8 +79,10 @@ class Answerer:
             context=question.context,
             device=question.device,
             model_id=model.id,
-            predicted=predicted,
+            # What is measured of several GPUs is one's share: nothing to hold a prediction against.
+            predicted=predicted if question.gpus == 1 else None,
             predicted_gpu=predicted_gpu(question.device),
+            gpus=question.gpus,
         )
         output.say(f"{send.run_id}: {model.id}")
         start = StartSession(
@@ -81,6 +90,8 @@ class Answerer:
             context=question.context,
             device=question.device,
             kv_bits=question.kv_bits,
+            gpus=question.gpus,
+            split=question.split,
         )
         return self._carried_out(start, send)
 

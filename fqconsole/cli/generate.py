@@ -120,6 +120,19 @@ def generate(
         int,
         typer.Option(metavar="8|16", min=8, max=16, help="Width of keys and values; 8 halves their memory."),
     ] = 16,
+    gpus: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="GPUs that share the model, from --device on; of the CPU: processes."
+        ),
+    ] = 1,
+    split: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|tensor|layer",
+            help="With --gpus: a part of every matrix on each, or some of the layers; auto: as shapes allow.",
+        ),
+    ] = "auto",
     device: Device = "auto",
     force: Force = False,
     json: Json = False,
@@ -165,6 +178,8 @@ def generate(
         device=device,
         force=force,
         kv_bits=kv_bits,
+        gpus=gpus,
+        split=split,
     )
     with open_store() as store:
         answerer = Answerer(store, output, question, stream=len(models) == 1)

@@ -77,16 +77,22 @@ def room_to_quantize(
 
 
 def room_to_generate(
-    model: "ModelDescription", context: int | None, device: str, *, force: bool, kv_bits: int = 16
+    model: "ModelDescription",
+    context: int | None,
+    device: str,
+    *,
+    force: bool,
+    kv_bits: int = 16,
+    gpus: int = 1,
 ) -> dict[str, int]:
-    """The predicted memory by term, bytes.
+    """The predicted memory by term, bytes; of several GPUs the fullest one's.
 
     Raises DoesNotFitError when it does not fit, unless `force`; UsageError for a context beyond the model's.
     """
     from fqconsole.fit import preview
 
     here = capacity(device=device)
-    found = preview(model, here, bits=(16,), gpu_counts=(1,), context=context, kv_bits=kv_bits)
+    found = preview(model, here, bits=(16,), gpu_counts=(gpus,), context=context, kv_bits=kv_bits)
     option = found.options[0]
     if option.verdict == "does not fit" and not force:
         raise DoesNotFitError(

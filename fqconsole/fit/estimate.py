@@ -71,14 +71,19 @@ class Estimate:
         loads = self.loads(rooms, context, batch)
         return min(loads, key=lambda load: rooms[load.place] - load.total)
 
+    def shares(self, rooms: Sequence[int], context: int, batch: int) -> tuple[Share, ...]:
+        """The layers of each GPU."""
+        layers = [a + b for a, b in zip(self._stored, self._cache(context, batch), strict=True)]
+        before, after = self._ends(len(rooms))
+        return split_layers(layers, before, after, rooms)
+
     def loads(self, rooms: Sequence[int], context: int, batch: int) -> list[Load]:
         """What each GPU holds that has something to do."""
         cache = self._cache(context, batch)
-        layers = [a + b for a, b in zip(self._stored, cache, strict=True)]
         before, after = self._ends(len(rooms))
         extra = self._extra(context, batch)
         found = []
-        for place, share in enumerate(split_layers(layers, before, after, rooms)):
+        for place, share in enumerate(self.shares(rooms, context, batch)):
             if not share.used:
                 continue
             stored = sum(self._stored[share.start : share.stop])

@@ -121,6 +121,26 @@ def preview(
     )
 
 
+def layer_ends(
+    description: ModelDescription,
+    capacity: Capacity,
+    rooms: Sequence[int],
+    *,
+    context: int | None = None,
+    kv_bits: int = 16,
+) -> tuple[int, ...]:
+    """Where the layers of each GPU end, where the model is split by layers: as the preview reckons it.
+
+    `rooms` are their free bytes, in their order; `capacity` says what kind of place they are.
+    """
+    tokens = min(DEFAULT_CONTEXT, description.context_length) if context is None else context
+    alike = one_of_each(description)
+    place = place_of(alike.model, capacity)
+    weights = _weights(description, alike, (PRECISIONS[0],), "default", place)[0]
+    shares = Estimate(description, weights, place, kv_bits).shares(rooms, tokens, 1)
+    return tuple(share.stop for share in shares)
+
+
 def margin_of(capacity: Capacity) -> float:
     """Of the free memory: narrower where what is not arithmetic was measured."""
     return MARGIN if capacity.runtime is None else MEASURED_MARGIN

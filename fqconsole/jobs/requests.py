@@ -139,6 +139,8 @@ class StartSession(Request, frozen=True):
     device: Device = "auto"
     protocol: int = PROTOCOL
     kv_bits: int = 16  # of keys and values; 8: int8 with a scale for each head and token
+    gpus: int = 1  # that share the model, `device` being the first; on the CPU: processes
+    split: str = "auto"  # tensor: each has a part of every matrix; layer: some layers; auto: as shapes allow
 
 
 class StartEndpoint(Request, frozen=True):

@@ -157,6 +157,7 @@ def begin_generate(
     predicted_gpu: int | None = None,
     preset: str | None = None,
     shown_as: str | None = None,
+    gpus: int = 1,
 ) -> Send:
     """A generate run in the session on `model_path`, a folder or the address of a server.
 
@@ -174,6 +175,7 @@ def begin_generate(
         "template": messages is not None,
     }
     options |= {name: word for name, word in (("preset", preset), ("shown_as", shown_as)) if word}
+    options |= {"gpus": gpus} if gpus > 1 else {}
     if address is not None:
         model = model_id or address.model or address.host
         run_id = _begin(store, "generate", model, revision=None, path=str(address), options=options)

@@ -57,7 +57,7 @@ REQUESTS = (
     m.StartDescribe(config={"model_type": "llama", "hidden_size": 64}),
     m.StartProbe(device="cuda:0"),
     m.StartDownload(run_id="r0044", model_id="Qwen/Qwen3-8B", revision="9c925d6"),
-    m.StartSession(model_path="/checkpoints/demo-int4", context=512),
+    m.StartSession(model_path="/checkpoints/demo-int4", context=512, gpus=2),
     m.StartEndpoint(
         url="http://127.0.0.1:8000/v1",
         model="demo-int4",

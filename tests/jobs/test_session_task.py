@@ -38,6 +38,7 @@ class FakeSession:
     precision, device, context, has_chat_template = "int4", "cpu", 64, False
     torch_device = torch.device("cpu")
     load_seconds, weights_bytes, matmul_path, kv_bits = 0.5, 1000, "fake", 16
+    ranks = None
 
     def __init__(self, failures):
         self.failures = failures
@@ -214,7 +215,7 @@ def test_cancel_while_loading_ends_it_there(monkeypatch):
     os.close(write_end)
     orders = Orders(read_end, print)
 
-    def load(path, *, device, context, kv_bits, on_progress):
+    def load(path, *, on_progress, **options):
         on_progress(1.0, 10.0)
         orders.cancel()
         on_progress(2.0, 10.0)

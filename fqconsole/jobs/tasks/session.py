@@ -5,9 +5,15 @@ import os
 import time
 from pathlib import Path
 
+import torch
+
+from fqconsole.fit import capacity_here, layer_ends
+from fqconsole.fit.capacity import host_capacity
 from fqconsole.generation import Session, open_session
 from fqconsole.generation.device import release
 from fqconsole.generation.options import with_seed
+from fqconsole.generation.parallel.ranks import RankLostError
+from fqconsole.gpus import open_gpus
 from fqconsole.jobs.answer_memory import AnswerMemory
 from fqconsole.jobs.desk import Desk
 from fqconsole.jobs.failures import failure_of, is_device_lost, is_out_of_memory
@@ -21,7 +27,10 @@ from fqconsole.jobs.messages import (
 )
 from fqconsole.jobs.model_folder import look_at
 from fqconsole.jobs.tasks.teller import Teller
+from fqconsole.models import ModelDescription
+from quantizer.device import resolve_device
 
+LAST_WORDS = 0.3  # seconds: the thread that writes events gets the last one out
 smallest_change = "Use fewer bits or a shorter --context, or load the model with --device cpu."
 
 
@@ -53,6 +62,10 @@ def _load(request: StartSession, desk: Desk) -> tuple[Session, AnswerMemory]:
         context=request.context,
         kv_bits=request.kv_bits,
         on_progress=on_progress,
+        gpus=request.gpus,
+        split=request.split,
+        cuts=_layer_ends(request, description) if request.gpus > 1 else None,
+        on_stuck=lambda error: _give_up(error, desk),
     )
     desk.put(
         SessionReady(
@@ -75,7 +88,7 @@ def _answer(session: Session, memory: AnswerMemory, send: Send, number: int, des
     try:
         _generate(session, memory, send, number, desk)
     except Exception as error:
-        if is_device_lost(error):
+        if is_device_lost(error) or isinstance(error, RankLostError):
             raise
         failure = failure_of(
             error,
@@ -129,5 +142,30 @@ def _generate(session: Session, memory: AnswerMemory, send: Send, number: int, d
             reused_tokens=result.reused_tokens,
         )
     )
+    if session.ranks is not None:
+        return  # what was measured is one GPU's share; the preview speaks of a GPU that has everything
     for event in memory.events(send.run_id, result):
         desk.put(event)
+
+
+def _layer_ends(request: StartSession, description: ModelDescription) -> tuple[int, ...] | None:
+    """Where each GPU's layers end if it comes to that; None where the preview leaves a GPU without layers."""
+    first = resolve_device(request.device)
+    count = request.gpus
+    places = [torch.device("cuda", (first.index or 0) + rank) for rank in range(count)]
+    if first.type == "cpu":
+        capacity = host_capacity()
+        rooms = [capacity.free_bytes // count] * count
+    else:
+        resolve_device(str(places[-1]))
+        capacity = capacity_here(open_gpus().sample())
+        rooms = [torch.cuda.mem_get_info(place)[0] for place in places]
+    ends = layer_ends(description, capacity, rooms, context=request.context, kv_bits=request.kv_bits)
+    return ends if all(a < b for a, b in zip((0, *ends), ends, strict=False)) else None
+
+
+def _give_up(error: RankLostError, desk: Desk) -> None:
+    """End this process from another thread: the main one waits in the driver for a GPU that is gone."""
+    desk.put(failure_of(error, "", smallest_change))
+    time.sleep(LAST_WORDS)
+    os._exit(error.exit_code)
