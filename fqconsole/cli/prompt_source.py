@@ -13,19 +13,34 @@ ROLES = ("system", "user", "assistant")
 def prompt_text(given: str | None, suggested: str | None) -> str:
     """The prompt as text; `-` reads standard input to its end. Raises UsageError where there is none."""
     if given == STDIN:
-        text = sys.stdin.read()
+        text = _text(_all_of_stdin())
         if not text.strip():
             raise UsageError("Standard input held no prompt.", "Pipe some text into the command.")
         return text.removesuffix("\n")
     if given is not None:
         if not given:
             raise UsageError("The prompt is empty.", "Give some text after --prompt, or - to read stdin.")
-        return given
+        return _text(given)
     if suggested:
         return suggested
     raise UsageError(
         "There is no prompt.", "Give --prompt TEXT, --prompt - to read stdin, or --messages FILE."
     )
+
+
+def _all_of_stdin() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        return "\udcff"  # as an argument of such bytes comes to us
+
+
+def _text(given: str) -> str:
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise UsageError("The prompt holds bytes that are no text.", "Write it as UTF-8.") from None
+    return given
 
 
 def messages_of(file: Path) -> Messages:

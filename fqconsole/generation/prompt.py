@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from fqconsole.errors import OperatorError, UsageError
+from fqconsole.generation.template_bounds import TEXT_AT_MOST, TemplateTooLongError, bounded
 
 Message = tuple[str, str]  # role, content
+SAID_AT_MOST = 300  # characters of what a library or a template says
 
 
 def load_tokenizer(path: Path) -> Any:
@@ -17,13 +19,21 @@ def load_tokenizer(path: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except MemoryError:
+        raise
+    except Exception as error:  # the library raises all sorts for files that are not what it expects
         raise OperatorError(
-            f"The tokenizer of {path} can't be loaded: {first_line}",
+            f"The tokenizer of {path} can't be loaded: {_first_line(error)}",
             "Copy tokenizer.json and tokenizer_config.json of the model into the folder.",
         ) from error
+    if not isinstance(tokenizer.model_max_length, int | float):
+        # It is compared with every prompt's length.
+        raise OperatorError(
+            f"The tokenizer of {path} can't be loaded: its model_max_length is no number.",
+            "Copy tokenizer_config.json of the model into the folder.",
+        )
+    return tokenizer
 
 
 def has_chat_template(tokenizer: Any) -> bool:
@@ -37,20 +47,47 @@ def render(
     """The text the model sees, special tokens visible, and its token ids.
 
     A plain `prompt` is tokenized as the tokenizer does by default; `messages` go through the chat template.
-    Raises UsageError when not exactly one of the two is given, when the prompt is empty, or when there are
-    messages but no template; OperatorError when the template refuses the messages.
+    Raises UsageError when not exactly one of the two is given, when the prompt is empty or no text, or when
+    there are messages but no template; OperatorError when the template refuses the messages or does not end.
     """
     if (prompt is None) == (messages is None):
         raise UsageError("Give either a prompt or messages.", "Leave one of the two out.")
+    _refuse_half_characters(
+        [prompt] if prompt is not None else [text for turn in messages or () for text in turn]
+    )
     if messages is not None:
         rendered = _apply_template(tokenizer, messages)
-        ids = tokenizer(rendered, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = _encode(tokenizer, rendered, add_special_tokens=False)
     else:
-        ids = tokenizer(prompt, verbose=False)["input_ids"]
+        ids = _encode(tokenizer, prompt or "", add_special_tokens=True)
         rendered = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     if not ids:
         raise UsageError("The prompt is empty.", "Write at least one word for the model to go on from.")
     return rendered, list(ids)
+
+
+def _encode(tokenizer: Any, text: str, *, add_special_tokens: bool) -> list[int]:
+    try:
+        return list(tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)["input_ids"])
+    except (TypeError, ValueError) as error:
+        raise OperatorError(
+            f"The model's tokenizer fails on this text: {_first_line(error)}",
+            "Copy tokenizer.json and tokenizer_config.json of the model into the folder again.",
+        ) from error
+
+
+def _refuse_half_characters(texts: Sequence[str]) -> None:
+    """A terminal's bytes that are no UTF-8, or half of a pair from JSON: no tokenizer takes them."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError("The prompt holds bytes that are no text.", "Write it as UTF-8.") from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:SAID_AT_MOST] if lines else type(error).__name__
 
 
 def _apply_template(tokenizer: Any, messages: Sequence[Message]) -> str:
@@ -60,9 +97,25 @@ def _apply_template(tokenizer: Any, messages: Sequence[Message]) -> str:
         raise UsageError("The conversation is empty.", "Send at least one message.")
     turns = [{"role": role, "content": content} for role, content in messages]
     try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        with bounded():
+            rendered = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    except (TemplateTooLongError, MemoryError) as error:
+        raise _endless("never comes to an end") from error
     except Exception as error:  # a template is a program of the model's author and may raise anything
+        if isinstance(error.__context__, TemplateTooLongError | MemoryError):
+            raise _endless("never comes to an end") from error
         raise OperatorError(
-            f"The model's chat template refuses this conversation: {error}",
+            f"The model's chat template refuses this conversation: {_first_line(error)}",
             "Leave out the system message, or let the roles alternate between user and assistant.",
         ) from error
+    if len(rendered) > TEXT_AT_MOST:
+        raise _endless(f"writes {len(rendered)} characters")
+    _refuse_half_characters([rendered])
+    return rendered
+
+
+def _endless(does: str) -> OperatorError:
+    return OperatorError(
+        f"The model's chat template {does}.",
+        "Send a plain prompt, or take the template of the original model.",
+    )
