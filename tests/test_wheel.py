@@ -1,4 +1,4 @@
-"""The wheel holds all that fqconsole needs at run time, and nothing else."""
+"""The wheel, made from the sdist, holds all that fqconsole needs at run time, and nothing else."""
 
 import re
 import shutil
@@ -16,14 +16,16 @@ ROOMS = ("fqconsole", "kernels", "quantizer", "store")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Name → bytes of every file in a wheel made of a copy of the source, as any user's pip makes it."""
+    """Name → bytes of every file in a wheel, made of an sdist of a copy of the source, as a user's pip does."""
     source, made = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("made")
     for room in ROOMS:
         shutil.copytree(ROOT / room, source / room, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
+    sdist = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", sdist, str(made)], cwd=source, check=True, capture_output=True)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--wheel-dir", str(made), str(source)], check=True, capture_output=True)
+    subprocess.run([*pip, "--wheel-dir", str(made), str(next(made.glob("*.tar.gz")))], check=True, capture_output=True)
     with zipfile.ZipFile(next(made.glob("*.whl"))) as opened:
         return {name: opened.read(name) for name in opened.namelist()}
 
