@@ -8,9 +8,9 @@ from fqconsole.app.workspace import FitChoice, Goal
 from fqconsole.models.description import ModelDescription
 from quantizer.methods import MODES as METHODS
 
-ChoiceName = Literal["goal", "precision", "target", "groups", "mode", "gpus", "context", "batch"]
-NAMES: tuple[ChoiceName, ...] = ("goal", "precision", "groups", "mode", "gpus", "context", "batch")
-PLANNED_NAMES: tuple[ChoiceName, ...] = ("goal", "target", "mode", "gpus", "context", "batch")
+ChoiceName = Literal["goal", "precision", "target", "groups", "mode", "gpus", "context", "batch", "kv"]
+NAMES: tuple[ChoiceName, ...] = ("goal", "precision", "groups", "mode", "gpus", "context", "batch", "kv")
+PLANNED_NAMES: tuple[ChoiceName, ...] = ("goal", "target", "mode", "gpus", "context", "batch", "kv")
 TITLES = {
     "goal": "Goal",
     "precision": "Precision",
@@ -20,6 +20,7 @@ TITLES = {
     "gpus": "GPUs",
     "context": "Context",
     "batch": "Batch",
+    "kv": "KV cache",
 }
 GOALS: tuple[Goal, ...] = ("rule", "size", "room", "loss")
 GOAL_WORDS = {"rule": "one width", "size": "bits/weight", "room": "what fits", "loss": "loss at most"}
@@ -29,6 +30,7 @@ MODES = tuple(reversed(METHODS))  # best first
 MODE_WORDS = {"best": "searched", "fast": "one pass", "finequant": "the paper"}
 PRECISIONS = (16, 8, 4, 3)
 GPU_COUNTS = (1, 2, 4, 8)
+KV_BITS = (16, 8)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 SMALLEST_CONTEXT = 256
 USUAL_CONTEXT = 8192
@@ -92,6 +94,8 @@ def stepped(
             values = sorted({*contexts(about.context_length), usual_context(about.context_length)})
             now = choice.context or usual_context(about.context_length)
             return replace(choice, context=_next(values, now, step))
+        case "kv":
+            return replace(choice, kv_bits=_next(KV_BITS, choice.kv_bits, step))
         case _:
             return replace(choice, batch=_next(BATCHES, choice.batch, step))
 
@@ -172,6 +176,8 @@ def shown(
         case "context":
             now = choice.context or usual_context(about.context_length)
             return formatting.tokens(now), _most(option and option.largest_context)
+        case "kv":
+            return formatting.precision(choice.kv_bits), ""
         case _:
             return str(choice.batch), _most(option and option.largest_batch)
 

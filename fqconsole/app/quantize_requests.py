@@ -141,9 +141,9 @@ def evaluation_of(jobs: JobRunner, written: CheckpointWritten | None) -> JobHand
 
 
 def session_on(
-    request: StartQuantize, written: CheckpointWritten, about: ModelDescription | None, context: int | None
+    request: StartQuantize, written: CheckpointWritten, about: ModelDescription | None, choice: FitChoice
 ) -> SessionChoice:
-    """A session on the finished checkpoint, with the prompt that its model suggests."""
+    """A session on the finished checkpoint as chosen on Fit, with the prompt that its model suggests."""
     prompt = about.suggested_prompt if about is not None and about.id == request.model_id else None
     return SessionChoice(
         path=written.checkpoint,
@@ -153,5 +153,6 @@ def session_on(
         suggested_prompt=prompt or "",
         parent_run=request.run_id,
         reference_path=request.model_path,
-        context=context,
+        context=choice.context,
+        kv_bits=choice.kv_bits,
     )

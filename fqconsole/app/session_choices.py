@@ -8,7 +8,7 @@ from fqconsole.app import formatting
 from fqconsole.app.services import Services
 from fqconsole.app.workspace import SessionChoice
 from fqconsole.endpoints.address import Address, is_address, parse_address
-from fqconsole.models.description import ModelEntry
+from fqconsole.models.description import ModelDescription, ModelEntry
 
 RECENT = 20  # quantize runs looked through for one whose folder is still there
 SIXTEEN = 16
@@ -39,6 +39,18 @@ def choice_of_run(run: Any, fallback: SessionChoice | None = None) -> SessionCho
         parent_run=row.run_id if made else row.parent,
         reference_path=reference if bits < SIXTEEN else None,
         context=run.options.get("context") if row.kind == "generate" else None,
+    )
+
+
+def choice_of_entry(entry: ModelEntry, about: ModelDescription) -> SessionChoice:
+    """A checkpoint of the list that is quantized already."""
+    bits = about.quantization.bits if about.quantization else SIXTEEN
+    return SessionChoice(
+        path=entry.path or "",
+        model_id=entry.id,
+        label=label_of(entry.id, bits),
+        bits=bits,
+        suggested_prompt=about.suggested_prompt or "",
     )
 
 
@@ -80,6 +92,7 @@ def sixteen_bit(choice: SessionChoice, reference_path: str) -> SessionChoice:
         model_id=choice.model_id,
         label=label_of(choice.model_id, SIXTEEN),
         context=choice.context,
+        kv_bits=choice.kv_bits,
     )
 
 
@@ -103,6 +116,6 @@ def comparable(services: Services, main: SessionChoice) -> list[SessionChoice]:
             continue
         made_from = about.quantization.source_model if about.quantization else about.id
         label = label_of(entry.id, bits)
-        choice = SessionChoice(path=path, model_id=about.id, label=label, bits=bits, context=main.context)
+        choice = SessionChoice(path, about.id, label, bits, context=main.context, kv_bits=main.kv_bits)
         (related if made_from == main.model_id else others).append(choice)
     return [*related, *others]

@@ -15,7 +15,7 @@ def opening_request(choice: SessionChoice) -> Request:
     if is_address(choice.path):
         address = parse_address(choice.path)
         return StartEndpoint(url=address.url, model=address.model)
-    return StartSession(model_path=choice.path, context=choice.context)
+    return StartSession(model_path=choice.path, context=choice.context, kv_bits=choice.kv_bits)
 
 
 def generate_request(

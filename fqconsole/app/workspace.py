@@ -20,6 +20,7 @@ class FitChoice:
     gpus: int = 1
     context: int | None = None
     batch: int = 1
+    kv_bits: int = 16  # of keys and values
     granularity: Literal["adaptive", "fixed"] = "adaptive"
     group_size: int | Literal["default"] | None = "default"
     gpu_name: str | None = None
@@ -41,6 +42,7 @@ class SessionChoice:
     parent_run: str | None = None  # the quantize run that made the checkpoint
     reference_path: str | None = None  # the 16-bit original, for A/B
     context: int | None = None
+    kv_bits: int = 16  # of keys and values
 
 
 @dataclass

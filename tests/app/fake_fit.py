@@ -84,6 +84,7 @@ def preview(
     context: int | None = None,
     batch: int = 1,
     group_size: Any = "default",
+    kv_bits: int = 16,
 ) -> FakePreview:
     length = context or min(8192, description.context_length)
     options = tuple(_option(description, capacity, b, g, length, batch) for b in bits for g in gpu_counts)

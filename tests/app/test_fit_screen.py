@@ -40,8 +40,11 @@ async def test_changing_a_choice_computes_everything_again():
         await press(pilot, "down", "down", "down", "down", "left")
         assert app.workspace.choice.context == 256
         assert asked[-1]["context"] == 256
+        assert asked[-1]["kv_bits"] == 16
         await press(pilot, "down", "right")
         assert (asked[-1]["batch"], app.workspace.preview.batch) == (2, 2)
+        await press(pilot, "down", "right")
+        assert asked[-1]["kv_bits"] == 8
 
 
 async def test_another_model_starts_with_the_usual_choices():

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from fqconsole.app import fit_choices, fit_view, formatting
-from fqconsole.app.actions import Action, bindings_of
+from fqconsole.app.actions import Action, action, bindings_of
 from fqconsole.app.fit_choices import TITLES, ChoiceName
 from fqconsole.app.job_runner import JobHandle
 from fqconsole.app.messages import (
@@ -163,6 +163,7 @@ class FitScreen(ModeScreen):
                 context=choice.context,
                 batch=choice.batch,
                 group_size=choice.group_size,
+                kv_bits=choice.kv_bits,
             )
             made = planned(services, about, choice, preview)
         except Exception as error:  # noqa: BLE001 - becomes a sentence in the panel
@@ -256,10 +257,14 @@ class FitScreen(ModeScreen):
 
     def footer_entries(self) -> list[tuple[Action, str]]:
         space = self.console.workspace
+        if space.description is None:
+            ids = ("everywhere.help", "fit.go", "everywhere.palette", "everywhere.back")
+            return [(action(name), "choose" if name == "fit.go" else action(name).label) for name in ids]
         go = fit_view.go_word(space.description, space.choice, space.planned)
         words = {
             "fit.go": "" if self._measuring() else go,
             "fit.cancel": "cancel" if self._under_way() else "",
+            "fit.probe": "" if self._under_way() else "probe",
         }
         entries = [(item, words.get(item.id, label)) for item, label in super().footer_entries()]
         return [(item, word) for item, word in entries if word]
@@ -344,6 +349,7 @@ class FitScreen(ModeScreen):
             label=f"{short_id(entry)} 16-bit",
             suggested_prompt=about.suggested_prompt or "",
             context=space.choice.context,
+            kv_bits=space.choice.kv_bits,
         )
         option = fit_view.chosen(space.preview, 16, space.choice.gpus) if space.preview else None
         if option is None or option.verdict == "fits" or space.choice.gpu_name:
