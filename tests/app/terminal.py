@@ -25,15 +25,16 @@ LINES, COLUMNS = 24, 80
 class Terminal:
     """A console process whose three streams are one pseudo-terminal of 24 lines and 80 columns.
 
-    `output` holds every byte that came, `text` what stands on the screen now.
+    `output` holds every byte that came, `text` what stands on the screen now. `command` starts something else
+    than the console alone.
     """
 
-    def __init__(self, *, stderr=None):
+    def __init__(self, *, stderr=None, command=(sys.executable, "-c", OPEN)):
         self.master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (LINES, COLUMNS))
         self.before = termios.tcgetattr(slave)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", OPEN],
+            command,
             stdin=slave,
             stdout=slave,
             stderr=stderr or slave,

@@ -2,12 +2,16 @@
 
 import os
 import re
+import shlex
+import shutil
 import signal
+import subprocess
+import sys
 import termios
 
 import pytest
 
-from tests.app.terminal import LEAVE_ALTERNATE_SCREEN, STOP_MOUSE, Terminal
+from tests.app.terminal import LEAVE_ALTERNATE_SCREEN, OPEN, STOP_MOUSE, Terminal
 
 ENTER, CTRL_O, CTRL_Q = b"\r", b"\x0f", b"\x11"
 LONG = 120.0  # seconds for a step that loads torch on a machine that does other things too
@@ -68,10 +72,25 @@ def test_it_refuses_to_draw_where_stderr_is_no_terminal(terminal, tmp_path):
     assert (tmp_path / "log").read_bytes() == b""
 
 
+@pytest.fixture
+def in_tmux(tmp_path):
+    """The command that opens a console in a tmux of its own, or where there is no tmux in the terminal itself;
+    the console's exit code is kept in `code`.
+    """
+    here = ["tmux", "-S", str(tmp_path / "tmux"), "-f", str(tmp_path / "tmux.conf")]
+    (tmp_path / "tmux.conf").write_text("set -g status off\n")
+    console = f"{shlex.quote(sys.executable)} -c {shlex.quote(OPEN)}; echo $? > {tmp_path / 'code'}"
+    if shutil.which("tmux") is None:
+        yield ["sh", "-c", console]
+        return
+    yield [*here, "new-session", console]
+    subprocess.run([*here, "kill-server"], capture_output=True, check=False)
+
+
 @pytest.mark.slow
-def test_the_five_steps_by_keys_on_the_built_in_model(terminal, home):
+def test_the_five_steps_by_keys_on_the_built_in_model_in_tmux(terminal, in_tmux, tmp_path, home):
     """Models, fit, quantize, session, runs: Enter alone as far as text and comparison; all of it real."""
-    shown = terminal()
+    shown = terminal(command=in_tmux)
     shown.wait_for("demo-outliers")
     shown.send(ENTER)
     shown.wait_for("✓ FITS")
@@ -101,4 +120,5 @@ def test_the_five_steps_by_keys_on_the_built_in_model(terminal, home):
     assert kinds["r0003"][0] == "evaluate" and all(words[-1] == "done" for words in kinds.values()), listed
     shown.send(CTRL_Q)
     assert shown.ended() == 0
+    assert (tmp_path / "code").read_text() == "0\n"
     assert list((home / "data" / "checkpoints").iterdir())
