@@ -16,7 +16,7 @@ ROOMS = ("fqconsole", "kernels", "quantizer", "store")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Name → bytes of every file in a wheel, made of an sdist of a copy of the source, as a user's pip does."""
+    """Name → bytes of every file in a wheel that is made, as by a user's pip, of the sdist of a copy."""
     source, made = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("made")
     for room in ROOMS:
         shutil.copytree(ROOT / room, source / room, ignore=shutil.ignore_patterns("__pycache__"))
@@ -25,7 +25,9 @@ def wheel(tmp_path_factory):
     sdist = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
     subprocess.run([sys.executable, "-c", sdist, str(made)], cwd=source, check=True, capture_output=True)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--wheel-dir", str(made), str(next(made.glob("*.tar.gz")))], check=True, capture_output=True)
+    subprocess.run(
+        [*pip, "--wheel-dir", str(made), str(next(made.glob("*.tar.gz")))], check=True, capture_output=True
+    )
     with zipfile.ZipFile(next(made.glob("*.whl"))) as opened:
         return {name: opened.read(name) for name in opened.namelist()}
 
