@@ -54,7 +54,8 @@ def open_session(
 
     `gpus` above 1: a process for each (of a CPU too), which ends with this one. `split` "tensor": each has a
     part of every matrix; "layer": some of the layers, up to `cuts`; "auto": the first where shapes divide.
-    `on_stuck` is told from another thread when one of them is gone and this one hangs in the driver.
+    `on_stuck` is told from another thread when one of them is gone and this one does not notice: it hangs in
+    the driver, or is idle.
 
     Raises UsageError for a device, context or width that can't be had and for a model that can't be split,
     OperatorError for a model that can't be loaded, DeviceError when the keys and values of the context have

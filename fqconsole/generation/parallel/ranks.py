@@ -32,7 +32,7 @@ class RankLostError(DeviceError):
 
 
 class Ranks:
-    """Ranks 1 … count - 1. `on_stuck` is told when this process itself can't notice that one is gone."""
+    """Ranks 1 … count - 1. `on_stuck` is told when this process does not notice that one is gone: it waits, or is idle."""
 
     def __init__(
         self, count: int, device: str, on_stuck: Callable[[RankLostError], None] | None = None
@@ -46,7 +46,6 @@ class Ranks:
         self._lock = threading.Lock()
         self._noticed = threading.Event()
         self._is_lost = threading.Event()
-        self._busy = False
         self._folder = Path(tempfile.mkdtemp(prefix="fqconsole-ranks-"))
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are on this machine
         self._others = [_Process(rank) for rank in range(1, count)]
@@ -97,7 +96,6 @@ class Ranks:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Around what exchanges something. A failure of one rank leaves the others waiting: it ends all."""
-        self._busy = True
         try:
             yield
         except Exception:
@@ -107,8 +105,6 @@ class Ranks:
             self._end_others()
             self.lost = RankLostError("The GPUs of this model are out of step.", "Load the model again.")
             raise
-        finally:
-            self._busy = False
         self.check()
 
     def check(self) -> None:
@@ -167,7 +163,7 @@ class Ranks:
             other.answers.put(None)
         with suppress(RuntimeError, AssertionError, AttributeError):
             abort()
-        if self._busy and self._on_stuck is not None and not self._noticed.wait(NOTICED):
+        if self._on_stuck is not None and not self._noticed.wait(NOTICED):
             self._on_stuck(self.lost)
 
     def _name(self, rank: int) -> str:

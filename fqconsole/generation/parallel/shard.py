@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from fqconsole.errors import UsageError
 from fqconsole.generation.decoder import Decoder
 from fqconsole.generation.families import Family, family_of
-from fqconsole.generation.key_names import KeyMap
+from fqconsole.generation.key_names import KeyMap, expert_positions
 from fqconsole.generation.mlp import Mlp
 from fqconsole.generation.modules import linear_form
 from fqconsole.generation.parallel.cutting import WORD, Cut, cut_packed, cut_tensor, share
@@ -18,6 +19,7 @@ from fqconsole.generation.parallel.exchange import (
     HeadOfLast,
     LastLayer,
     Summed,
+    SummedExperts,
     fields_of,
     received_rows,
     summed_embedding,
@@ -67,6 +69,7 @@ class TensorShard:
     link: Link | None = None
     _cuts: dict[str, tuple[Cut, int]] = field(default_factory=dict)  # place → cut and its dimension
     _by_name: dict[str, Cut] = field(default_factory=dict)
+    _once: set[str] = field(default_factory=set)  # biases of what is summed, added by the first rank
     _vocabulary: tuple[int, int] | None = None
 
     def take(self, model: Any, keys: KeyMap, packed: Mapping[str, StoredMatrix]) -> KeyMap:
@@ -85,16 +88,17 @@ class TensorShard:
             prefix = f"{family.body}.{family.layers}.{index}."
             self._cut_attention(model, family, prefix + family.attention, (group, dim, kv_heads, kv))
             feed = prefix + family.mlp if family.mlp else prefix[:-1]
-            if hasattr(layer, family.mlp) and hasattr(getattr(layer, family.mlp), "experts"):
-                raise IndivisibleError("its experts are not cut yet")
-            self._cut_mlp(model, family, feed, unit)
+            if family.mlp and hasattr(getattr(layer, family.mlp), "experts"):
+                self._cut_experts(model, family, feed, unit, keys)
+            else:
+                self._cut_mlp(model, family, feed, unit)
         self._cut_vocabulary(model, config)
         self._shrink(model)
         config.head_dim = dim
         config.num_attention_heads = group * (kv[1] - kv[0])
         if getattr(config, "num_key_value_heads", None):
             config.num_key_value_heads = kv[1] - kv[0]
-        self._by_name = {name: self._cuts[p][0] for p, name in keys.direct.items() if p in self._cuts}
+        self._by_name |= {name: self._cuts[p][0] for p, name in keys.direct.items() if p in self._cuts}
         return keys
 
     def holds(self, place: str) -> bool:
@@ -109,6 +113,8 @@ class TensorShard:
 
     def tensor(self, place: str, whole: Tensor) -> Tensor:
         """As in `Shard`."""
+        if place in self._once and self.rank:
+            return torch.zeros_like(whole)
         if place not in self._cuts:
             return whole
         cut, dim = self._cuts[place]
@@ -123,6 +129,8 @@ class TensorShard:
             feed = layer.feed
             if isinstance(feed, Mlp):
                 feed = replace(feed, last=_summed(feed.last, link))
+            else:
+                feed = SummedExperts(**fields_of(feed), link=link)
             layers.append(replace(layer, attention=attention, feed=feed))
         decoder = replace(decoder, layers=tuple(layers))
         if self._vocabulary is None:
@@ -159,16 +167,47 @@ class TensorShard:
 
     def _cut_mlp(self, model: Any, family: Family, where: str, unit: int) -> None:
         falling = model.get_submodule(f"{where}.{family.falling}")
-        inner = falling.weight.shape[0 if linear_form(falling) != "linear" else 1]
-        start, stop = share(inner, self.rank, self.count, unit)
-        if inner < unit * self.count or inner % unit:
-            raise IndivisibleError(f"{inner} inner features on {self.count} GPUs, in groups of {unit}")
-        one = Cut(((start, stop),))
-        both = Cut(((start, stop), (start + inner, stop + inner)))
+        one, both = self._cuts_of_inner(
+            falling.weight.shape[0 if linear_form(falling) != "linear" else 1], unit
+        )
         for name in family.rising:
             joined = family.gated and len(family.rising) == 1
             self._cut_linear(model, f"{where}.{name}", both if joined else one)
         self._cut_linear(model, f"{where}.{family.falling}", Cut(one.ranges, columns=True))
+
+    def _cut_experts(self, model: Any, family: Family, where: str, unit: int, keys: KeyMap) -> None:
+        """Every rank has a part of the inner features of every expert: all have as much to do."""
+        experts = model.get_submodule(f"{where}.experts")
+        transposed = bool(getattr(experts, "is_transposed", False))
+        if not hasattr(experts, "gate_up_proj") or not hasattr(experts, "down_proj"):
+            raise IndivisibleError("its experts have a form of their own")
+        inner = experts.down_proj.shape[1 if transposed else 2]
+        one, both = self._cuts_of_inner(inner, unit)
+        if not getattr(experts, "is_concatenated", True):  # gate and up are neighbours
+            both = Cut(tuple((2 * start, 2 * stop) for start, stop in one.ranges))
+        falling = Cut(one.ranges, columns=True)
+        self._cuts[f"{where}.experts.gate_up_proj"] = both, 2 if transposed else 1
+        self._cuts[f"{where}.experts.down_proj"] = falling, 1 if transposed else 2
+        if getattr(experts, "gate_up_proj_bias", None) is not None:
+            self._cuts[f"{where}.experts.gate_up_proj_bias"] = both, 1
+            self._once.add(f"{where}.experts.down_proj_bias")
+        for leaf, whole in (("gate_up_proj", both), ("down_proj", falling)):
+            place = f"{where}.experts.{leaf}"
+            stacks = (
+                expert_positions(place, keys.fused.get(place, []), keys.rules) if place in keys.fused else []
+            )
+            for names in stacks or ():
+                self._by_name |= dict.fromkeys(names, whole if len(stacks or ()) == 1 else one)
+        if family.shared and hasattr(model.get_submodule(where), family.shared):
+            self._cut_mlp(model, family, f"{where}.{family.shared}", unit)
+            self._once.add(f"{where}.{family.shared}.{family.falling}.bias")
+
+    def _cuts_of_inner(self, inner: int, unit: int) -> tuple[Cut, Cut]:
+        """This rank's inner features, and those of gate and up where these are one matrix."""
+        start, stop = share(inner, self.rank, self.count, unit)
+        if inner < unit * self.count or inner % unit:
+            raise IndivisibleError(f"{inner} inner features on {self.count} GPUs, in groups of {unit}")
+        return Cut(((start, stop),)), Cut(((start, stop), (start + inner, stop + inner)))
 
     def _cut_vocabulary(self, model: Any, config: Any) -> None:
         """Both ends alike: they may be one tensor."""
