@@ -7,6 +7,7 @@ import typer
 from fqconsole.cli.options import Checkpoint, Device, Force, Json, Quiet
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
+from fqconsole.installing import to_have
 
 if TYPE_CHECKING:
     from fqconsole.api.application import Answered
@@ -94,7 +95,7 @@ def _require_server() -> None:
     except ModuleNotFoundError as missing:
         raise UsageError(
             f"The server needs {missing.name}, which is not installed.",
-            'Type: pip install "fqconsole[api]"',
+            to_have("api"),
         ) from None
     del starlette, uvicorn
 

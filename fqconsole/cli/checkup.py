@@ -13,8 +13,8 @@ from typing import Literal
 
 import fqconsole
 from fqconsole import paths
-from fqconsole.cli.installing import EXTRAS, Extra, to_install, to_remove
 from fqconsole.cli.quantities import GIB, size
+from fqconsole.installing import EXTRAS, Extra, to_have, to_install, to_remove
 
 Status = Literal["ok", "note", "problem", "optional"]
 PYTHON_FLOOR = (3, 11)
@@ -145,10 +145,9 @@ def extras() -> list[Finding]:
 
 
 def _extra(extra: Extra) -> Finding:
-    absent = [need for name, need in extra.needs.items() if installed(name) is None]
     name = f"[{extra.name}]"
-    if absent:
-        return Finding(name, "optional", f"not installed; for {extra.purpose}", f"Type: {to_install(absent)}")
+    if any(installed(need) is None for need in extra.needs):
+        return Finding(name, "optional", f"not installed; for {extra.purpose}", to_have(extra.name))
     found = ", ".join(f"{name} {installed(name)}" for name in extra.needs)
     return Finding(name, "ok", f"{found}, for {extra.purpose}")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fqconsole.cli.checkup import Finding, torch_build
-from fqconsole.cli.installing import to_install
 from fqconsole.cli.quantities import size
+from fqconsole.installing import to_install
 
 # The oldest driver, by its first number, for each CUDA that torch is built with: NVIDIA's release notes of
 # CUDA, "minor version compatibility".

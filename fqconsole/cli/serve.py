@@ -9,6 +9,7 @@ import typer
 
 from fqconsole.cli.output import Output
 from fqconsole.errors import OperatorError, UsageError
+from fqconsole.installing import to_have
 
 
 def serve(
@@ -29,9 +30,7 @@ def serve(
     import asyncio
 
     if importlib.util.find_spec("textual_serve") is None:
-        raise UsageError(
-            "The console in a browser needs textual-serve.", 'Install it: pip install "fqconsole[serve]".'
-        )
+        raise UsageError("The console in a browser needs textual-serve.", to_have("serve"))
     asyncio.run(_served(port, replay=replay, output=Output(quiet=quiet)))
 
 

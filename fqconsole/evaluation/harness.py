@@ -14,6 +14,7 @@ from fqconsole.errors import OperatorError, UsageError
 from fqconsole.evaluation.continuations import go_on, longest_input, score_continuations
 from fqconsole.evaluation.task_names import TaskScore, harness_names
 from fqconsole.generation.session import Session, open_session
+from fqconsole.installing import to_have
 from quantizer.watch import Watch
 
 MOST_TOKENS = 256  # of an answer, where the task does not say
@@ -67,9 +68,7 @@ def _harness() -> Any:
         import lm_eval
         import lm_eval.tasks
     except ImportError as error:
-        raise OperatorError(
-            f"lm-evaluation-harness is not installed ({error}).", "Install it: pip install 'fqconsole[eval]'."
-        ) from error
+        raise OperatorError(f"lm-evaluation-harness is not installed ({error}).", to_have("eval")) from error
     return lm_eval
 
 

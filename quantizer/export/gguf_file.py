@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fqconsole.errors import OperatorError
+from fqconsole.installing import to_have
 from kernels.packed_matrix import PackedMatrix
 from quantizer.export.exporting import Losses, some
 from quantizer.export.gguf_words import ARCHITECTURES, Words, read_words, rope_factors
@@ -169,9 +170,7 @@ def _package() -> Any:
     try:
         import gguf
     except ImportError as error:
-        raise OperatorError(
-            "The package gguf is not installed.", "Install it: pip install 'fqconsole[gguf]'."
-        ) from error
+        raise OperatorError("The package gguf is not installed.", to_have("gguf")) from error
     return gguf
 
 

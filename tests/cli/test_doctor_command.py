@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fqconsole import paths
-from fqconsole.cli import checkup, checkup_gpu, installing
+from fqconsole import installing, paths
+from fqconsole.cli import checkup, checkup_gpu
 from fqconsole.gpus import GpuProcess, GpuSnapshot
 
 
@@ -135,7 +135,7 @@ def test_an_extra_that_is_missing_is_no_problem_and_says_what_to_type(monkeypatc
     monkeypatch.setattr(checkup, "installed", lambda name: None if name == "uvicorn" else "9.9")
     found = {finding.name: finding for finding in checkup.extras()}
     assert (found["[api]"].status, found["[gguf]"].status) == ("optional", "ok")
-    assert found["[api]"].next_step.endswith('-m pip install "uvicorn>=0.38"')
+    assert found["[api]"].next_step.endswith('-m pip install "starlette>=0.50" "uvicorn>=0.38"')
 
 
 def test_an_environment_without_pip_is_told_what_to_type_for_uv(monkeypatch):

@@ -27,12 +27,19 @@ EXTRAS = (
 def to_install(requirements: Sequence[str], *, again: bool = False) -> str:
     """The command that installs these into this environment; `again`: over what is there.
 
-    `uv` makes environments without pip, for its tools too; it is told the interpreter then.
+    The interpreter is named, because the shell's `pip` may be another environment's. `uv` makes environments
+    without pip, for its tools too.
     """
     words = " ".join(f'"{name}"' if set(name) & set("<>=[]") else name for name in requirements)
     if importlib.util.find_spec("pip") is not None:
         return f"{sys.executable} -m pip install {'--force-reinstall ' if again else ''}{words}"
     return f"uv pip install --python {sys.executable} {'--reinstall ' if again else ''}{words}"
+
+
+def to_have(extra: str) -> str:
+    """What an operator is told to type for a command whose extra is missing: "api", say."""
+    needs = next(known.needs for known in EXTRAS if known.name == extra)
+    return f"Type: {to_install(list(needs.values()))}"
 
 
 def to_remove(name: str) -> str:
