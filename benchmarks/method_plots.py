@@ -103,7 +103,7 @@ def groups_svg(found: Mapping[str, Sequence[GroupErrors]]) -> str:
 def _counted(matrices: Sequence[GroupErrors]) -> str:
     chosen = [matrix.chosen for matrix in matrices]
     words = {size: "channel" if size is None else f"groups of {size}" for size in (None, *RUNGS)}
-    return ", ".join(f"{words[size]} for {chosen.count(size)}" for size in words if size in chosen)
+    return ", ".join(f"{words[size]} for {chosen.count(size)} matrices" for size in words if size in chosen)
 
 
 def planner_svg(lines: Sequence[Mapping[str, object]]) -> str:

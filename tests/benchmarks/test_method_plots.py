@@ -26,11 +26,11 @@ def test_finer_groups_lose_less_where_outliers_lie_together():
 
 def test_the_picture_of_groups_has_a_dot_for_every_choice():
     errors = {None: 0.04, 64: 0.02, 32: 0.01}
-    drawn = groups_svg({"demo": [GroupErrors(errors, 64), GroupErrors(errors, 32)]})
+    drawn = groups_svg({"demo": [GroupErrors(errors, 64), GroupErrors(errors, 32)] * 2})
     root = ET.fromstring(drawn)  # noqa: S314 - our own text
-    assert len(root.findall(f"{NAMES}polyline")) == 2
-    assert len(root.findall(f"{NAMES}circle")) == 2 + 1  # one of them in the legend
-    assert "groups of 64 for 1, groups of 32 for 1" in root.findtext(f"{NAMES}desc")
+    assert len(root.findall(f"{NAMES}polyline")) == 4
+    assert len(root.findall(f"{NAMES}circle")) == 4 + 1  # one of them in the legend
+    assert "groups of 64 for 2 matrices, groups of 32 for 2 matrices" in root.findtext(f"{NAMES}desc")
 
 
 def test_the_picture_of_the_planner_tells_its_gains():
