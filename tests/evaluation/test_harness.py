@@ -86,7 +86,7 @@ def test_the_papers_tasks_go_by_their_names():
 
 def test_a_missing_harness_is_told_with_what_to_type(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    with pytest.raises(OperatorError, match=r"fqconsole\[eval\]"):
+    with pytest.raises(OperatorError, match=r"pip install .*\"lm-eval>="):
         run_tasks(tmp_path, ["piqa"], watch=SilentWatch())
 
 
