@@ -44,6 +44,7 @@ from fqconsole.app.screens.presenter import PresenterScreen
 from fqconsole.app.services import Services, real_services
 from fqconsole.app.settings_view import settings_lines
 from fqconsole.app.store_thread import StoreThread, sentence
+from fqconsole.app.terminal_watch import go_on_only_if_suspended
 from fqconsole.app.workspace import FitChoice, Workspace
 from fqconsole.jobs.messages import Request
 from fqconsole.settings import Settings
@@ -117,6 +118,7 @@ class FqConsole(App[None], inherit_bindings=False):
         self._gpu_timer: Timer | None = None
         self._gpu_interval = self.settings.screen.gpu_interval
         self._visited: list[str] = []
+        self._told: set[int] = set()  # jobs whose end was told
 
     # start and end
 
@@ -134,6 +136,7 @@ class FqConsole(App[None], inherit_bindings=False):
         loop = asyncio.get_running_loop()
         for number, code in ENDED_BY.items():
             loop.add_signal_handler(number, functools.partial(self.exit, return_code=code))
+        go_on_only_if_suspended(self._driver)
 
     def _after_first_paint(self) -> None:
         self._keep_what_is_there()
@@ -334,19 +337,20 @@ class FqConsole(App[None], inherit_bindings=False):
     def _job_changed(self, message: JobChanged) -> None:
         """A toast tells the end of a job to who looks at another screen."""
         job = message.job
-        if job.active or job.ended is not None or job.kind not in BADGE_PLACES:
+        if job.active or job.number in self._told or job.kind not in BADGE_PLACES:
             return
+        self._told.add(job.number)
         screen = self.screen
         if isinstance(screen, ModeScreen) and screen.shows_job(job):
             return
-        if BADGE_PLACES[job.kind] != self.current_mode:
+        here = BADGE_PLACES[job.kind] == self.current_mode
+        if not here or job.kind == "download":  # Models shows its list, not how a download went
             number = next(mode.digit for mode in MODES if mode.name == BADGE_PLACES[job.kind])
             words = {"done": "is done", "cancelled": "was cancelled", "failed": "failed"}[job.status]
-            what = f": {job.failure.what}" if job.failure else ""
+            what = f": {job.failure.what.rstrip('.')}" if job.failure else ""
+            after = f" Press {number}." if not here else f" {job.failure.next_step}" if job.failure else ""
             severity: Any = "error" if job.failure else "information"
-            self.notify(
-                f"{job.title} {words}{what}. Press {number}.", severity=severity, timeout=10, markup=False
-            )
+            self.notify(f"{job.title} {words}{what}.{after}", severity=severity, timeout=10, markup=False)
 
     def tell_workspace_changed(self, what: str) -> None:
         for screen in self.screens_alive():

@@ -6,12 +6,30 @@ the terminal fails while the event loop waits for the writer. A thread of its ow
 
 import os
 import select
+import signal
 import threading
 from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 GRACE = 4.0  # seconds to end in order: jobs are cancelled and recorded
 PERIOD = 500  # milliseconds between two looks at whether the console has ended by itself
 HANGUP_CODE = 129
+
+
+def go_on_only_if_suspended(driver: Any) -> None:
+    """Have Textual's driver take SIGCONT only where ctrl+z suspended it before.
+
+    It starts a reader of keys at each one, and nothing ends the second. Linux sends SIGCONT right behind the
+    SIGHUP of a closed terminal, too: the console would stay for ever, reading the end of a file.
+    """
+    textuals = signal.getsignal(signal.SIGCONT)
+
+    def go_on(number: int, frame: FrameType | None) -> None:
+        if callable(textuals) and getattr(driver, "_must_signal_resume", True):
+            textuals(number, frame)
+
+    signal.signal(signal.SIGCONT, go_on)
 
 
 class TerminalWatch:

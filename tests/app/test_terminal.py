@@ -56,6 +56,18 @@ def test_the_key_q_ends_it_with_zero(terminal):
 
 
 @pytest.mark.slow
+def test_held_still_and_let_go_it_still_ends(terminal):
+    shown = terminal()
+    shown.read_until(b"demo-outliers")
+    for number in (signal.SIGSTOP, signal.SIGCONT, signal.SIGCONT):
+        os.kill(shown.process.pid, number)
+    shown.send(b"2")
+    shown.wait_for("[2 Fit]")
+    shown.send(b"q")
+    assert shown.ended() == 0
+
+
+@pytest.mark.slow
 def test_it_ends_when_its_terminal_is_gone_though_no_signal_told_it(terminal):
     shown = terminal()
     shown.read_until(b"demo-outliers")
@@ -74,7 +86,7 @@ def test_it_refuses_to_draw_where_stderr_is_no_terminal(terminal, tmp_path):
 
 @pytest.fixture
 def in_tmux(tmp_path):
-    """The command that opens a console in a tmux of its own, or where there is no tmux in the terminal itself;
+    """The command that opens a console in a tmux of its own, or without tmux in the terminal itself;
     the console's exit code is kept in `code`.
     """
     here = ["tmux", "-S", str(tmp_path / "tmux"), "-f", str(tmp_path / "tmux.conf")]
