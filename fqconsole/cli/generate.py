@@ -1,7 +1,7 @@
 """`fqconsole generate`: text from a quantized model or a 16-bit one, or from two of them side by side."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,9 @@ from fqconsole.cli import completions
 from fqconsole.cli.options import Device, Events, Force, Json, Quiet
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
+
+if TYPE_CHECKING:
+    from fqconsole.cli.answering import Question
 
 
 def generate(
@@ -120,6 +123,17 @@ def generate(
         int,
         typer.Option(metavar="8|16", min=8, max=16, help="Width of keys and values; 8 halves their memory."),
     ] = 16,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='Many prompts, a JSON line each: {"prompt": "...", "id": ...}; answers come as JSON lines.',
+        ),
+    ] = None,
+    replicas: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Of --prompts: sessions that answer, each on GPUs of its own."),
+    ] = 1,
     gpus: Annotated[
         int,
         typer.Option(
@@ -181,6 +195,9 @@ def generate(
         gpus=gpus,
         split=split,
     )
+    if prompts is not None or replicas > 1:
+        _answer_file(prompts, replicas, models, question, output)
+        return
     with open_store() as store:
         answerer = Answerer(store, output, question, stream=len(models) == 1)
         documents = [answerer.answer(word) for word in models]
@@ -188,6 +205,26 @@ def generate(
         output.result(documents[0] if len(models) == 1 else {"generations": documents})
     elif not events:
         _finish(documents, output)
+
+
+def _answer_file(
+    prompts: Path | None, replicas: int, models: list[str], question: "Question", output: Output
+) -> None:
+    """Every prompt of the file, by as many sessions."""
+    from fqconsole.cli.prompt_file import prompts_of
+    from fqconsole.cli.replicas import Replicas
+    from fqconsole.cli.run_store import open_store
+    from fqconsole.endpoints.address import is_address
+
+    if prompts is None:
+        raise UsageError("--replicas answer many prompts.", "Give --prompts FILE too.")
+    if len(models) > 1 or is_address(models[0]) or question.prompt or question.messages:
+        raise UsageError(
+            "--prompts goes to one model of this machine.", "Leave the other prompt or model out."
+        )
+    lines = prompts_of(prompts)
+    with open_store() as store:
+        Replicas(store, output, question, models[0], replicas).answer(lines)
 
 
 def _models(checkpoint: str | None, endpoint: str | None, name: str | None, compare: str | None) -> list[str]:

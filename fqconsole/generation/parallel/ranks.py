@@ -32,7 +32,10 @@ class RankLostError(DeviceError):
 
 
 class Ranks:
-    """Ranks 1 … count - 1. `on_stuck` is told when this process does not notice that one is gone: it waits, or is idle."""
+    """Ranks 1 … count - 1.
+
+    `on_stuck` is told when this process does not notice that one is gone: it hangs, or is idle.
+    """
 
     def __init__(
         self, count: int, device: str, on_stuck: Callable[[RankLostError], None] | None = None
@@ -182,7 +185,7 @@ class _Process:
         try:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "fqconsole.generation.parallel.follower",
+                    sys.executable, "-P", "-m", "fqconsole.generation.parallel.follower",
                     "--rank", str(rank), "--answers", str(answering),
                 ],
                 stdin=subprocess.PIPE,
