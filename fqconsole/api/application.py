@@ -15,7 +15,7 @@ from starlette.routing import Route
 from fqconsole.api.answer import AnswerForm, failure_event
 from fqconsole.api.gate import Application, Gate
 from fqconsole.api.question import Question, chat_question, completion_question
-from fqconsole.api.refusal import NOT_FOUND, TOO_LARGE, UNAVAILABLE, WRONG_TYPE, Refusal, refusal_of
+from fqconsole.api.refusal import NOT_FOUND, TOO_LARGE, TOO_SLOW, UNAVAILABLE, WRONG_TYPE, Refusal, refusal_of
 from fqconsole.api.warm_model import Asked, WarmModel
 from fqconsole.jobs.messages import (
     AnyEvent,
@@ -28,6 +28,7 @@ from fqconsole.jobs.messages import (
 
 CHAT_AT_MOST = 8192  # tokens, where a session does not say how large its context is
 BODY_AT_MOST = 8 * 2**20  # bytes; far more text than any context holds
+BODY_SECONDS = 60.0  # to send it: a client that never ends holds no connection for ever
 T = TypeVar("T")
 
 
@@ -187,11 +188,15 @@ async def _body(request: Request) -> bytes:
         raise Refusal(WRONG_TYPE, "Send the body as application/json.")
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > BODY_AT_MOST:
-            raise Refusal(TOO_LARGE, f"The body is larger than {BODY_AT_MOST // 2**20} MiB.")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > BODY_AT_MOST:
+                    raise Refusal(TOO_LARGE, f"The body is larger than {BODY_AT_MOST // 2**20} MiB.")
+                parts.append(part)
+    except TimeoutError:
+        raise Refusal(TOO_SLOW, f"The body did not come within {BODY_SECONDS:g} s.") from None
     return b"".join(parts)
 
 

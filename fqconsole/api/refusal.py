@@ -4,9 +4,8 @@ from typing import Any
 
 from fqconsole.jobs.messages import JobFailed
 
-BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_LARGE, WRONG_TYPE, BUSY, BROKEN, UNAVAILABLE = (
-    400, 401, 403, 404, 413, 415, 429, 500, 503,
-)  # fmt: skip
+BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_SLOW = 400, 401, 403, 404, 408
+TOO_LARGE, WRONG_TYPE, BUSY, BROKEN, UNAVAILABLE = 413, 415, 429, 500, 503
 _KINDS = {
     UNAUTHORIZED: "authentication_error",
     FORBIDDEN: "permission_error",

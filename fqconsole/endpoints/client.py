@@ -26,6 +26,8 @@ STOP_SECONDS = 0.05  # how often it is looked whether the answer is still wanted
 LINE_AT_MOST = 2**20  # bytes of one event
 BODY_AT_MOST = 2**22
 ANSWER_AT_MOST = 2**26
+# The last for a chunk whose size no machine can count to.
+_BROKEN = (OSError, http.client.HTTPException, ValueError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class EndpointClient:
     def _line(self, answer: http.client.HTTPResponse) -> bytes:
         try:
             return answer.readline(LINE_AT_MOST)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except _BROKEN as error:
             raise self._lost(error) from None
 
     def _piece(self, data: bytes) -> Piece:
@@ -171,7 +173,7 @@ class EndpointClient:
                 target = path if root else f"{self._path}{path}"
                 connection.request(method, target, payload, self._headers(payload))
                 answer = connection.getresponse()
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except _BROKEN as error:
                 raise self._lost(error) from None
             yield answer
 
@@ -211,7 +213,7 @@ class EndpointClient:
     def _read(self, answer: http.client.HTTPResponse) -> bytes:
         try:
             return answer.read(BODY_AT_MOST)
-        except (OSError, http.client.HTTPException) as error:
+        except _BROKEN as error:
             raise self._lost(error) from None
 
     def _lost(self, error: Exception) -> EndpointError:

@@ -2,10 +2,12 @@
 store.
 """
 
+import math
 import secrets
 
 import msgspec
 
+WHOLE_AT_MOST = 2**31 - 1
 SEED_LIMIT = 2**31  # a drawn seed stays short enough to be typed again
 
 
@@ -39,15 +41,19 @@ def problem(sampling: Sampling) -> str:
     """What is wrong with these options, as a sentence; empty when nothing is."""
     if sampling.max_new_tokens < 1:
         return f"max_new_tokens is {sampling.max_new_tokens}; it must be at least 1."
-    if sampling.temperature < 0:
+    if sampling.max_new_tokens > WHOLE_AT_MOST:
+        return f"max_new_tokens is too large; it must be at most {WHOLE_AT_MOST}."
+    if not 0 <= sampling.temperature < math.inf:
         return f"temperature is {sampling.temperature:g}; it must be 0 (greedy) or more."
     if not 0 < sampling.top_p <= 1:
         return f"top_p is {sampling.top_p:g}; it must be above 0 and at most 1 (1 = off)."
     if not 0 <= sampling.min_p < 1:
         return f"min_p is {sampling.min_p:g}; it must be at least 0 (off) and below 1."
+    if sampling.top_k > WHOLE_AT_MOST:
+        return f"top_k is too large; it must be at most {WHOLE_AT_MOST}."
     if sampling.top_k < 0:
         return f"top_k is {sampling.top_k}; it must be 0 (off) or more."
-    if sampling.repetition_penalty <= 0:
+    if not 0 < sampling.repetition_penalty < math.inf:
         return f"repetition_penalty is {sampling.repetition_penalty:g}; it must be above 0 (1 = off)."
     if sampling.seed is not None and not 0 <= sampling.seed < 2**63:
         return f"seed is {sampling.seed}; it must be at least 0 and below 2^63."

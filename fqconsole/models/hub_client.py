@@ -15,6 +15,10 @@ from fqconsole.models.errors import HubError, shown
 
 MODEL_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 SECONDS = 15.0  # to wait for an answer
+# What huggingface_hub raises where an answer has not the fields, types or depth that it takes for granted.
+_NONSENSE = (
+    AssertionError, AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 
 
 def library(part: str = "") -> Any:
@@ -67,6 +71,11 @@ def hub_sentences(model_id: str) -> Iterator[None]:
         raise HubError(
             f"The hub can't be reached ({type(failure).__name__}).",
             "Check the network, or pick a model that is on this machine.",
+        ) from failure
+    except _NONSENSE as failure:
+        raise HubError(
+            f"The hub's answer about {model_id} can't be read ({type(failure).__name__}).",
+            "Try again; if HF_ENDPOINT is set, check that it names a hub.",
         ) from failure
 
 

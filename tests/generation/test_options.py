@@ -30,6 +30,10 @@ def test_greedy_needs_no_seed():
         ({"top_k": -1}, "top_k"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
         ({"seed": -1}, "seed"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"repetition_penalty": float("inf")}, "repetition_penalty"),
+        ({"max_new_tokens": 2**70}, "max_new_tokens"),
+        ({"top_k": 2**70}, "top_k"),
         ({"stop": ("",)}, "stop string"),
     ],
 )
