@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-CONNECT = timedelta(seconds=120)
+PATIENCE = timedelta(minutes=30)  # a prompt on a slow CPU takes its time; who is gone is known by other means
 
 
 class Link:
@@ -23,7 +23,7 @@ class Link:
             store=dist.FileStore(str(meeting), count),  # type: ignore[attr-defined]
             rank=rank,
             world_size=count,
-            timeout=CONNECT,
+            timeout=PATIENCE,
             device_id=device if gpu else None,
         )
 
