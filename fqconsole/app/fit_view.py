@@ -13,6 +13,7 @@ from fqconsole.models.description import ModelDescription
 GLYPHS = "█▓▒░▪+"
 FREE = "·"
 OTHERS = "/"
+BAR_LEGEND = f"{OTHERS} in use  {FREE} free"
 WIDTH = 68  # cells of the explanation
 
 
@@ -46,6 +47,8 @@ def next_words(about: ModelDescription, choice: FitChoice, option: Any) -> str:
     """What Enter leads to and what that costs."""
     if about.path is None:
         return weights_from(about)
+    if choice.bits == 16 and option.verdict == "does not fit":
+        return f"⏎ asks first: {formatting.memory(option.total_bytes_per_gpu)} do not fit"
     if choice.bits == 16:
         return f"⏎ loads {formatting.memory(option.total_bytes_per_gpu)} and talks to it"
     return "⏎ shows what quantizing takes; nothing starts yet"
@@ -105,11 +108,19 @@ def glyph(index: int) -> str:
 
 
 def term_line(index: int, term: Any, width: int) -> str:
-    """`█ int4 matrices    3.3 GiB  headers · 252 matrices`, as many whole words as there is room for."""
+    """`█ int4 matrices    3.3 GiB  headers · 252 matrices …`: as many whole phrases as there is room for, or
+    whole words of the first; … tells that e says more.
+    """
     words = term.detail.partition("\n")[0]
     origin = f"{term.origin} · {words}" if width >= 60 else term.origin
     line = f"{glyph(index)} {term.name:<17.17} {formatting.memory(term.bytes):>9}  {origin}"
-    return line if len(line) <= width else line[: width + 1].rpartition(" ")[0].rstrip(" ·,")
+    if len(line) <= width:
+        return line
+    room = line[: width - 1]  # " …" takes two cells, of which the blank may stand for the one that is cut
+    start = line.rindex(term.origin) + len(term.origin)
+    cut = room.rfind(", ", start) if ", " in room[start:] else room.rfind(" ")
+    kept = room[:cut].rstrip(" ·,")
+    return f"{kept} …" if len(kept) > start else kept
 
 
 def total_line(option: Any, width: int) -> str:

@@ -111,10 +111,10 @@ def counts(rows: list[ModelRow]) -> str:
 
 
 def detail_lines(
-    row: ModelRow, summary: str = "", found: Sequence[WidthRecord] | None = None, most: int = 4
+    row: ModelRow, summary: str = "", found: Sequence[WidthRecord] | None = None, most: int = 4, end: str = ""
 ) -> list[str]:
     """What stands under the list about the model under the cursor: at most `most` lines, what was measured
-    last of it among them, and at the end what Enter does and costs.
+    last of it among them, and at the end what Enter does and costs, or `end` in its place.
     """
     about = row.description
     if row.problem:
@@ -128,7 +128,7 @@ def detail_lines(
     shape = f"{about.layers} layers · {heads}{experts}vocab {formatting.tokens(about.vocab_size)} · {head}"
     lines = [line for line in (shape, _files_line(about), summary) if line]
     measured = history_lines(found, most - len(lines) - 1)
-    return [*lines, *measured, _next_line(row, about)]
+    return [*lines, *measured, end or _next_line(row, about)]
 
 
 def _files_line(about: ModelDescription) -> str:

@@ -87,7 +87,8 @@ def _quantizing(job: JobHandle) -> Presented:
     if plan is not None:
         figures.append(_memory("quantized weights", plan.predicted_bytes))
         figures.append(Figure("bits per weight", f"{plan.bits_per_weight:.2f}", "of 16"))
-    return Presented(f"{job.title} · {job.status}", tuple(figures))
+    note = job.failure.what if job.failure is not None else ""
+    return Presented(f"{job.title} · {job.status}", tuple(figures), note)
 
 
 def _talking(sessions: Sequence[JobHandle], jobs: Sequence[JobHandle]) -> Presented:

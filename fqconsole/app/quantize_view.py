@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fqconsole.app import formatting
+from fqconsole.app.balance_view import PHASES
 from fqconsole.app.job_runner import JobHandle
 from fqconsole.app.planned import Planned, weights_from
 from fqconsole.app.quantize_progress import PHASE_WORDS, QuantizeProgress, is_finer, shape_word
@@ -137,7 +138,8 @@ def quality_line(job: JobHandle | None) -> str:
     progress = job.progress
     if progress is None or progress.total <= 0:
         return "measuring what was lost …"
-    return f"measuring: {progress.phase} {formatting.percent(progress.done / progress.total)}"
+    words = PHASES.get(progress.phase, progress.phase)
+    return f"measuring: {words} {formatting.percent(progress.done / progress.total)}"
 
 
 def failed_lines(failure: JobFailed | None) -> list[str]:

@@ -1,6 +1,5 @@
 """Fixtures of the console's tests: an app on stand-in services, and a way to wait without sleeping."""
 
-import sys
 import time
 from contextlib import suppress
 
@@ -11,7 +10,6 @@ from textual.worker import WorkerCancelled
 
 from fqconsole.app.console import FqConsole
 
-SNAPSHOT_PYTHON = (3, 11)
 CALM = 3  # rounds without work: a mount asks for a layout, which resizes, which paints
 
 
@@ -46,11 +44,3 @@ def short_naps(monkeypatch):
     """Pilot naps 20 ms after every key to see whether the process is idle; `settled` knows better."""
     monkeypatch.setattr("textual._wait.SLEEP_GRANULARITY", 0.004)
     monkeypatch.setattr("textual._wait.SLEEP_IDLE", 0.002)
-
-
-@pytest.fixture
-def snapshot(snap_compare):
-    """`snap_compare`, skipped with the reason where the pictures were not made."""
-    if sys.version_info[:2] != SNAPSHOT_PYTHON:
-        pytest.skip("the pictures are made on Python 3.11; another version may lay out a cell differently")
-    return snap_compare

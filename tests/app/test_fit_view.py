@@ -99,10 +99,10 @@ def test_the_picked_number_of_gpus_is_always_among_those_shown():
     assert fit_view.columns_shown([1], 4, 0) == [1]
 
 
-def test_a_term_says_as_many_whole_words_as_there_is_room_for():
+def test_a_term_says_as_many_whole_phrases_as_there_is_room_for_and_marks_what_is_left_out():
     term = FakeTerm("activations", GIB, "formula", "prefill 8,192 tokens, logits")
     whole = "░ activations         1.0 GiB  formula · prefill 8,192 tokens, logits"
     assert fit_view.term_line(3, term, len(whole)) == whole
-    assert fit_view.term_line(3, term, len(whole) - 1) == whole.removesuffix(", logits")
-    assert fit_view.term_line(3, term, 61) == whole.removesuffix(" tokens, logits")
+    assert fit_view.term_line(3, term, len(whole) - 1) == whole.replace(", logits", " …")
+    assert fit_view.term_line(3, term, 61) == whole.replace(" tokens, logits", " …")
     assert fit_view.term_line(3, term, 42) == "░ activations         1.0 GiB  formula"

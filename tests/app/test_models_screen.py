@@ -13,12 +13,12 @@ from fqconsole.app.remembered import Remembered
 from fqconsole.app.screens.dialogs import Explanation
 from fqconsole.app.widgets.record_table import RecordTable
 from fqconsole.errors import OperatorError
-from fqconsole.jobs.messages import ConfigDescribed, JobDone, JobFailed
+from fqconsole.jobs.messages import ConfigDescribed, JobDone, JobFailed, Progress
 from fqconsole.models.bare_config import ClassShapes
 from fqconsole.models.description import ModelEntry, QuantizationInfo
 from store import Store
 from tests.app.conftest import settled
-from tests.app.fakes import BROKEN, DEMO, ENTRIES, NOW, QWEN, FakeJob, JobScripts, entry, fake_services
+from tests.app.fakes import BROKEN, DEMO, ENTRIES, GIB, NOW, QWEN, FakeJob, JobScripts, entry, fake_services
 from tests.app.run_seeds import seed
 from tests.app.screen_driver import footer, notes, press
 
@@ -101,6 +101,43 @@ async def test_a_hub_model_is_previewed_before_any_download_and_d_downloads_it()
         await press(pilot, "enter")
         assert app.current_mode == "fit"
         assert any("d to download" in text for text in notes(app))
+
+
+async def test_a_download_is_followed_under_the_list_and_its_end_is_told_there():
+    hub = msgspec.structs.replace(QWEN, id="some/model", source="hub", path=None)
+    part = Progress(NOW, "download", 4.6 * GIB, 15.3 * GIB, 110e6, 104.0)
+    job, listed = FakeJob((part, part, JobDone(NOW, "r0001", "done")), hold=1), []
+
+    def list_models():
+        listed.append(len(listed))
+        return ENTRIES
+
+    jobs = JobScripts(download=job)
+    services = fake_services(describe_hub=lambda _id: hub, jobs=jobs, list_models=list_models)
+    app = FqConsole(services)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await press(pilot, "/", *"some/model", "enter", "d")
+        assert "Downloading: 4.6 GiB of 15.3 GiB, 01:44 left." in detail(app)
+        job.released.set()
+        await app.jobs.settle()
+        await settled(pilot)
+        assert notes(app) == ["download some/model is done."]
+        assert listed == [0, 1]
+
+
+async def test_a_download_that_fails_says_why_and_what_next():
+    hub = msgspec.structs.replace(QWEN, id="some/model", source="hub", path=None)
+    failure = JobFailed(NOW, "r0001", "failed", "The disk is full.", "Free some space.", 1)
+    jobs = JobScripts(download=FakeJob((failure,)))
+    app = FqConsole(fake_services(describe_hub=lambda _id: hub, jobs=jobs))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await press(pilot, "/", *"some/model", "enter", "d")
+        await app.jobs.settle()
+        await settled(pilot)
+        assert notes(app) == ["download some/model failed: The disk is full. Free some space."]
+        assert "d downloads 15.3 GiB" in detail(app)
 
 
 async def test_an_unusable_model_says_why_and_is_not_chosen():

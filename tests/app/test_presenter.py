@@ -147,14 +147,3 @@ async def test_it_goes_along_when_another_screen_is_shown():
         await pilot.press("q")
         await settled(pilot)
         assert app.theme == "fqconsole" and not isinstance(app.screen, PresenterScreen)
-
-
-async def picture_of_a_job(pilot):
-    await settled(pilot)
-    for key in ("enter", "enter", "enter", "P"):
-        await pilot.press(key)
-        await settled(pilot)
-
-
-def test_a_picture_of_it(snapshot):
-    assert snapshot(console(), terminal_size=(80, 24), run_before=picture_of_a_job)

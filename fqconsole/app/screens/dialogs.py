@@ -147,7 +147,7 @@ class LogDrawer(Dialog):
             yield Log(max_lines=KEPT)
 
     def on_mount(self) -> None:
-        self._read()
+        self.call_after_refresh(self._read)  # lines are wrapped at the width that the layout gives
         self.set_interval(0.25, self._read)
 
     def _read(self) -> None:

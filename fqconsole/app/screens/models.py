@@ -20,20 +20,23 @@ from fqconsole.app.messages import (
     SessionWanted,
     StoreReady,
 )
+from fqconsole.app.model_download import downloading_line
 from fqconsole.app.model_history import WidthRecord, records, rows_of
 from fqconsole.app.model_messages import ConfigOpened, ModelRead, ModelsListed
 from fqconsole.app.model_rows import ORDERS, ModelRow, Order
 from fqconsole.app.model_words import kind_of, nothing_matches
 from fqconsole.app.screens.dialogs import Explanation
 from fqconsole.app.screens.mode_screen import ModeScreen
+from fqconsole.app.session_choices import choice_of_entry
 from fqconsole.app.store_thread import sentence
 from fqconsole.app.widgets.panel import Panel
 from fqconsole.app.widgets.record_table import ColumnSpec, RecordTable
-from fqconsole.app.workspace import SessionChoice
 from fqconsole.jobs.messages import ConfigDescribed, StartDescribe
-from fqconsole.models.description import ModelDescription, ModelEntry
+from fqconsole.models.description import ModelEntry
 
 REMEMBERED_ORDER = "models.order"
+TYPED = ("hub", "config")  # rows that no list has, because the operator asked for them
+NO_MODEL = "What is known of a model stands here, and what Enter does with it."
 COLUMNS = (
     ColumnSpec("model", "Model", 24, flexible=True),
     ColumnSpec("parameters", "Params", 8, right=True),
@@ -73,6 +76,7 @@ class ModelsScreen(ModeScreen):
         self._reading = False
         self._awaited: str | None = None  # Enter was pressed on this row before its description was read
         self._problem = ""  # why there is no list
+        self._taken: set[int] = set()  # downloads that the list was read again for
         self._history: dict[str, list[WidthRecord]] = {}  # what was measured, by row
         self._configs: dict[JobHandle, Any] = {}  # configs that workers describe
 
@@ -112,7 +116,9 @@ class ModelsScreen(ModeScreen):
     @on(ModelsListed)
     def _listed(self, message: ModelsListed) -> None:
         self._problem = message.problem
-        self._rows = [ModelRow(entry, problem=entry.problem or "") for entry in message.entries]
+        here = {entry.id for entry in message.entries}
+        typed = [row for row in self._rows or [] if row.entry.source in TYPED and row.entry.id not in here]
+        self._rows = [*(ModelRow(entry, problem=entry.problem or "") for entry in message.entries), *typed]
         self._show()
         self._read_when_ready()
 
@@ -212,6 +218,8 @@ class ModelsScreen(ModeScreen):
         for event in message.events:
             if isinstance(event, ConfigDescribed) and message.job in self._configs:
                 self._take_shapes(self._configs[message.job], event.shapes, self.console.gpus.latest)
+        if message.job.kind == "download" and self.is_current:
+            self._show_details()
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="models-typed")
     def _take_shapes(self, config: Any, shapes: Any, readings: tuple[object, ...]) -> None:
@@ -228,9 +236,14 @@ class ModelsScreen(ModeScreen):
             entry = ModelEntry(str(self._configs.pop(job).place), "config", None)
             problem = f"{job.failure.what} {job.failure.next_step}".strip()
             self._found(ModelRow(entry, problem=problem))
+        if job.kind == "download" and job.status == "done" and job.number not in self._taken:
+            self._taken.add(job.number)
+            self._reading = False
+            self._list()  # what was on the hub is here now
         if not job.active:
             self._history.clear()
             self._read_history()
+        self._show_details()
 
     # what was measured
 
@@ -301,7 +314,9 @@ class ModelsScreen(ModeScreen):
         summary = self.console.services.summaries().get(row.entry.id, "") if row else ""
         room = max(4, panel.size.height)
         found = self._history.get(row.key) if row else None
-        about.update("\n".join(model_rows.detail_lines(row, summary, found, room)) if row else "")
+        under_way = downloading_line(self.console.jobs.active, row.entry.id) if row else ""
+        lines = model_rows.detail_lines(row, summary, found, room, under_way) if row else [NO_MODEL]
+        about.update("\n".join(lines))
         self.refresh_footer()
 
     # what the operator does
@@ -366,7 +381,7 @@ class ModelsScreen(ModeScreen):
         elif row.description is None:
             self._awaited = row.key
         elif row.description.quantization is not None and row.entry.path:
-            self.post_message(SessionWanted(session_of(row.entry, row.description)))
+            self.post_message(SessionWanted(choice_of_entry(row.entry, row.description)))
         else:
             self.post_message(ModelChosen(row.entry, row.description))
 
@@ -380,15 +395,3 @@ class ModelsScreen(ModeScreen):
         await self.console.begin_job(
             lambda store: begin.begin_download(store, model_id), kind="download", title=f"download {model_id}"
         )
-
-
-def session_of(entry: ModelEntry, about: ModelDescription) -> SessionChoice:
-    """A session on a checkpoint that is quantized already."""
-    bits = about.quantization.bits if about.quantization else 16
-    return SessionChoice(
-        path=entry.path or "",
-        model_id=entry.id,
-        label=f"{model_rows.short_id(entry)} int{bits}",
-        bits=bits,
-        suggested_prompt=about.suggested_prompt or "",
-    )

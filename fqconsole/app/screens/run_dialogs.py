@@ -29,7 +29,7 @@ class NoteDialog(Dialog):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = f"Note on {self._run_id}"
+            box.border_title = f"Note and tags of {self._run_id}"
             box.border_subtitle = "⏎ keep · esc cancel"
             yield Input(self._note, placeholder="a note in your words", id="note-text", select_on_focus=False)
             yield Input(

@@ -26,6 +26,8 @@ from fqconsole.jobs.messages import EvaluationDone, GenerationDone, JobDone, Job
 if TYPE_CHECKING:
     from store import RunRow, Store
 
+NOTHING = "What is known of a run stands here."
+
 
 class RunsScreen(ModeScreen):
     """Reads pages of rows in the store's thread; the panel below follows the cursor and the marks."""
@@ -60,6 +62,9 @@ class RunsScreen(ModeScreen):
     def compose_body(self) -> ComposeResult:
         yield RunList(id="runs-panel")
         yield RunPanel(title="Run", id="runs-detail")
+
+    def on_mount(self) -> None:
+        self.query_one(RunPanel).show_nothing(NOTHING)
 
     @property
     def _list(self) -> RunList:
@@ -107,7 +112,7 @@ class RunsScreen(ModeScreen):
     async def _show_run(self) -> None:
         panel, current = self.query_one(RunPanel), self._current()
         if current is None:
-            panel.show_nothing("What is known of a run stands here.")
+            panel.show_nothing(NOTHING)
             return
         compared, everything = self._compared(current), self._everything
         call = self.console.store.call
@@ -266,13 +271,14 @@ class RunsScreen(ModeScreen):
         chosen = list(self._marks) or [row.run_id for row in self._list.rows]
         if not chosen:
             return
-        what = f"{len(chosen)} marked" if self._marks else f"all {len(chosen)} listed"
+        runs = "run" if len(chosen) == 1 else "runs"
+        what = f"{len(chosen)} marked {runs}" if self._marks else f"all {len(chosen)} listed {runs}"
 
         def picked(form: str | None) -> None:
             if form:
                 self._export(chosen, form)
 
-        self.console.push_screen(PickOne(f"Export {what} runs as …", list(FORMATS)), picked)
+        self.console.push_screen(PickOne(f"Export {what} as …", list(FORMATS)), picked)
 
     @work(group="runs-export", exit_on_error=False)
     async def _export(self, chosen: list[str], form: str) -> None:

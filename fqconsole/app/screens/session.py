@@ -235,6 +235,7 @@ class SessionScreen(ComparingScreen):
             return [*entries, (action("session.blind"), "names"), (action("everywhere.help"), "help")]
         idle = bool(talk.turns) and not talk.busy
         words = {
+            "session.send": "try again" if self._failed_to_open else "send",
             "everywhere.back": "stop" if self._stoppable else "back",
             "session.compare": "alone" if talk.comparing else "A/B",
             "session.again": "again" if idle else "",
@@ -242,6 +243,11 @@ class SessionScreen(ComparingScreen):
         }
         entries = [(item, words.get(item.id, label)) for item, label in super().footer_entries()]
         return [(item, word) for item, word in entries if word]
+
+    @property
+    def _failed_to_open(self) -> bool:
+        main = self._talk.main
+        return main is not None and main.state == "failed" and not self._talk.turns
 
     @property
     def _stoppable(self) -> bool:

@@ -1,5 +1,6 @@
 """One device's memory as a bar and as terms with their origin, then the verdict."""
 
+import textwrap
 from typing import Any, ClassVar
 
 from textual.content import Content
@@ -34,14 +35,14 @@ class MemoryBreakdown(Widget):
 
     def render(self) -> Content:
         if self._problem:
-            return Content(self._problem)
+            return Content("\n".join(textwrap.wrap(self._problem, max(20, self.size.width))))
         option = self._option
         if option is None:
             return Content.styled("Computing …", "$foreground 60%")
         width = self.size.width
         terms = fit_view.shown_terms(option)
         lines = [Content(fit_view.memory_bar(terms, self._capacity, width))]
-        lines.append(Content.styled(f"{'':<20}{'estimate':>9}  from", "$foreground 60%"))
+        lines.append(Content.styled(f"{fit_view.BAR_LEGEND:<20}{'estimate':>9}  from", "$foreground 60%"))
         lines += [Content(fit_view.term_line(index, term, width)) for index, term in enumerate(terms)]
         lines.append(Content(fit_view.total_line(option, width)))
         lines.append(Content.styled(fit_view.verdict_line(option), f"bold {COLOURS[option.verdict]}"))

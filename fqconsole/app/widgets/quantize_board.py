@@ -197,7 +197,7 @@ class QuantizeBoard(Vertical):
     def _show_log(self) -> None:
         log, lines = self.query_one(Log), self._state.log
         if self._logged < len(lines):
-            width = log.size.width
+            width = log.size.width or self.size.width - 4  # before the first layout, without its two edges
             log.write_lines(
                 [part for line in lines[self._logged :] for part in wrapped(log_line(*line), width)]
             )
