@@ -4,7 +4,7 @@
 #                          packages it lacks go into .site/, from the local wheels in WHEELS=DIR only
 # ARGS="..."               more arguments for pytest, or for fqconsole in `make run`
 
-.PHONY: run test faults fuzz docs lint bench shot setup clean
+.PHONY: run test faults fuzz docs lint bench shot pins sbom audit setup clean
 .DEFAULT_GOAL := run
 
 TORCH := torch==2.13.0
@@ -66,11 +66,38 @@ bench: $(READY)
 shot: $(READY)
 	$(FQ) shot models --press enter --columns 100 --lines 32 --out docs/console.svg $(ARGS)
 
+# requirements-hashed.txt from constraints.txt; needs uv (UV=/path/to/uv) and a package index.
+# torch stays out: which build of it is right is the machine's business.
+UV ?= uv
+CYCLONEDX := 7.5.0
+PIP_AUDIT := 2.10.1
+pins:
+	@mkdir -p build
+	@grep -v -e '^#' -e '^torch==' constraints.txt > build/pins.in
+	@{ echo "# constraints.txt without torch, each file by its hash; \`make pins\` writes it. Install with"; \
+	  echo "# pip install --require-hashes --no-deps -r requirements-hashed.txt"; \
+	  $(UV) pip compile -q --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11.5 build/pins.in; \
+	} > build/pins.txt && mv build/pins.txt requirements-hashed.txt
+
+# What is installed, as CycloneDX, in build/sbom.json; and what is known to be unsafe of it.
+# Both tools get an environment of their own; the second asks the advisory service of the package index.
+sbom: $(READY) build/supply/.ready
+	@build/supply/bin/cyclonedx-py environment $(PY) --output-format JSON --output-file build/sbom.json
+	@echo "wrote build/sbom.json"
+
+audit: build/supply/.ready
+	@build/supply/bin/pip-audit --disable-pip --no-deps --requirement requirements-hashed.txt
+
+build/supply/.ready:
+	@$(or $(BASE),$(PY)) -m venv build/supply
+	@build/supply/bin/pip install -qq --disable-pip-version-check cyclonedx-bom==$(CYCLONEDX) pip-audit==$(PIP_AUDIT)
+	@touch $@
+
 setup: $(READY)
 
 clean:
 	rm -rf .venv .site build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache \
-	  .import_linter_cache snapshot_report.html
+	  .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ifdef PYTHON

@@ -8,7 +8,7 @@ import typer
 from fqconsole.cli import completions
 from fqconsole.cli.options import Json
 from fqconsole.cli.output import Output
-from fqconsole.errors import UsageError
+from fqconsole.errors import OperatorError, UsageError
 from fqconsole.private_files import write_private
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def export(
     }
     if form not in writers:
         raise UsageError(f"There is no format {form!r}.", f"Give --format {', '.join(writers)}.")
-    if out is not None and out.exists() and not force:
+    if out is not None and (out.is_symlink() or out.exists()) and not force:
         raise UsageError(f"{out} exists already.", "Name another file, or give --force.")
     with open_store() as store:
         matching = [row.run_id for row in store.list_runs(where, limit=MOST_EXPORTED)] if where else []
@@ -185,7 +185,10 @@ def export(
     if out is None:
         Output().stream(text if text.endswith("\n") else text + "\n")
     else:
-        write_private(out, text)
+        try:
+            write_private(out, text)
+        except OSError as error:
+            raise OperatorError(f"{out} can't be written: {error.strerror}.", "Name another file.") from None
         Output().say(f"wrote {out}")
 
 
