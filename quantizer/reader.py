@@ -60,6 +60,11 @@ class StoredMatrix:
             scales = self._stack(SCALE, device)
         return PackedMatrix(codes, scales, self.scheme.bits, self.scheme.group_size, self.shape[-1])
 
+    def load_rows(self, ranges: Sequence[tuple[int, int]]) -> PackedMatrix:
+        """Rows start to stop of each range of a matrix `[N, K]`, on the CPU; nothing else is read."""
+        codes, scales = (self._files.load_rows(self.name + end, ranges) for end in (PACKED, SCALE))
+        return PackedMatrix(codes, scales, self.scheme.bits, self.scheme.group_size, self.shape[-1])
+
     def load_expert(self, expert: int, device: torch.device | str = "cpu") -> PackedMatrix:
         """One expert of a stack."""
         module = self.modules[expert]
@@ -149,9 +154,17 @@ class _Files:
 
     def load(self, name: str, device: torch.device | str) -> Tensor:
         info = self.infos[name]
+        return self._file(info).tensor(info).to(device)
+
+    def load_rows(self, name: str, ranges: Sequence[tuple[int, int]]) -> Tensor:
+        info = self.infos[name]
+        file = self._file(info)
+        return torch.cat([file.rows(info, start, stop - start) for start, stop in ranges])
+
+    def _file(self, info: TensorInfo) -> TensorFile:
         if info.file not in self._open:
             self._open[info.file] = TensorFile(self._folder / info.file)
-        return self._open[info.file].tensor(info).to(device)
+        return self._open[info.file]
 
     def close(self) -> None:
         for opened in self._open.values():

@@ -229,6 +229,11 @@ class _Filler:
         Of a shard its part, unless `whole`.
         """
         stored = self.packed[name]
+        rows = None if self.shard is None or whole or len(stored.shape) > 2 else self.shard.rows(name)
+        if rows is not None:
+            matrix = stored.load_rows(rows)
+            self._told(matrix.bytes)
+            return matrix.to(self.device)
         if len(stored.shape) == 2:
             matrix = stored.load(self.reading)
         else:

@@ -65,6 +65,7 @@ def test_layers_apart_give_the_logits_of_one_gpu(case):
 @pytest.mark.parametrize("name", ["llama", "qwen3_moe", "opt"])
 @pytest.mark.parametrize("split", [TensorShard, LayerShard])
 def test_each_rank_loads_its_part_of_a_checkpoint(tiny, name, split):
+    packed = tiny(name)[1]
     for folder in tiny(name)[:2]:
         one = load_model(folder, CPU)
         alone = Lock()  # transformers builds one model at a time
@@ -75,7 +76,7 @@ def test_each_rank_loads_its_part_of_a_checkpoint(tiny, name, split):
             told = []
             with alone:
                 loaded = load_model(folder, CPU, lambda done, total: told.append((done, total)), shard)
-            assert 0 < told[-1][0] <= told[-1][1]
+            assert 0 < told[-1][0] < told[-1][1] or folder != packed  # rows of others are not even read
             return loaded.weights_bytes, logits(loaded.decoder)
 
         for held, found in on_ranks(2, work):

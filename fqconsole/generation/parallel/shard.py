@@ -46,6 +46,9 @@ class Shard(Protocol):
     def holds(self, place: str) -> bool:
         """Whether this rank has the parameter `place`."""
 
+    def rows(self, name: str) -> tuple[tuple[int, int], ...] | None:
+        """The rows of the packed matrix `name` that are all of this rank's part; None: it isn't rows."""
+
     def matrix(self, name: str, whole: PackedMatrix) -> PackedMatrix:
         """This rank's part of the packed matrix that is called `name` in the checkpoint."""
 
@@ -105,6 +108,11 @@ class TensorShard:
         """Of everything at least a part."""
         del place
         return True
+
+    def rows(self, name: str) -> tuple[tuple[int, int], ...] | None:
+        """As in `Shard`."""
+        cut = self._by_name.get(name)
+        return None if cut is None or cut.columns else cut.ranges
 
     def matrix(self, name: str, whole: PackedMatrix) -> PackedMatrix:
         """As in `Shard`."""
@@ -295,6 +303,11 @@ class LayerShard:
     def holds(self, place: str) -> bool:
         """As in `Shard`."""
         return not place.startswith(self._absent)
+
+    def rows(self, name: str) -> tuple[tuple[int, int], ...] | None:
+        """What a rank has it has whole."""
+        del name
+        return None
 
     def matrix(self, name: str, whole: PackedMatrix) -> PackedMatrix:
         """What a rank has it has whole."""
