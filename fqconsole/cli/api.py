@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fqconsole.cli.options import Checkpoint, Device, Force, Json, Quiet
+from fqconsole.cli.options import Checkpoint, Device, Force, Json, Quiet, SharingGpus, Split
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
 from fqconsole.installing import to_have
@@ -36,6 +36,8 @@ def api(
         ),
     ] = None,
     device: Device = "auto",
+    gpus: SharingGpus = 1,
+    split: Split = "auto",
     token: Annotated[
         bool,
         typer.Option(
@@ -69,18 +71,19 @@ def api(
     with open_store() as store:
         model = describe(chosen(checkpoint, store))
     folder = str(model.path)
-    predicted = room_to_generate(model, context, device, force=force)
+    predicted = room_to_generate(model, context, device, force=force, gpus=gpus)
     listener = open_listener(port)
     keeping: dict[str, Any] = {
         "model_path": folder,
         "model_id": model.id,
         "context": context,
         "device": device,
-        "predicted": predicted,
+        "predicted": predicted if gpus == 1 else None,
         "predicted_gpu": predicted_gpu(device),
+        "gpus": gpus,
     }
     server = ApiServer(
-        start=StartSession(model_path=folder, context=context, device=device),
+        start=StartSession(model_path=folder, context=context, device=device, gpus=gpus, split=split),
         name=name or model.id.rstrip("/").rpartition("/")[2],
         listener=listener,
         ledger=_ledger(keeping if log else None, output),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fqconsole.cli import completions
-from fqconsole.cli.options import Device, Events, Force, Json, Quiet
+from fqconsole.cli.options import Device, Events, Force, Json, Quiet, SharingGpus, Split
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
 
@@ -134,19 +134,8 @@ def generate(
         int,
         typer.Option(metavar="N", min=1, help="Of --prompts: sessions that answer, each on GPUs of its own."),
     ] = 1,
-    gpus: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=1, help="GPUs that share the model, from --device on; of the CPU: processes."
-        ),
-    ] = 1,
-    split: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|tensor|layer",
-            help="With --gpus: a part of every matrix on each, or some of the layers; auto: as shapes allow.",
-        ),
-    ] = "auto",
+    gpus: SharingGpus = 1,
+    split: Split = "auto",
     device: Device = "auto",
     force: Force = False,
     json: Json = False,

@@ -77,6 +77,22 @@ PlanFile = Annotated[
     typer.Option("--plan", metavar="FILE", help="The schemes of a plan file (fqconsole plan --save)."),
 ]
 Gpus = Annotated[int, typer.Option(metavar="N", min=1, help="Of --fit: how many of them.")]
+SharingGpus = Annotated[
+    int,
+    typer.Option(
+        "--gpus",
+        metavar="N",
+        min=1,
+        help="GPUs that share the model, from --device on; of the CPU: processes.",
+    ),
+]
+Split = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|tensor|layer",
+        help="With --gpus: a part of every matrix on each, or some of the layers; auto: as shapes allow.",
+    ),
+]
 Context = Annotated[
     int | None,
     typer.Option(
