@@ -6,6 +6,7 @@ from textual.app import App
 from textual.widget import Widget
 
 from fqconsole.app.ascii_filter import AsciiFilter
+from fqconsole.app.control_filter import ControlFilter
 from fqconsole.app.theme import THEMES
 from fqconsole.settings import Screen
 
@@ -15,6 +16,7 @@ def dress(app: App[Any], look: Screen) -> None:
     for theme in THEMES:
         app.register_theme(theme)
     app.theme = look.theme
+    app._filters.append(ControlFilter())
     if look.ascii:
         app._filters.append(AsciiFilter())
     if look.reduced_motion:

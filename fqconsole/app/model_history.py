@@ -38,7 +38,7 @@ class WidthRecord:
 
 def rows_of(store: Any, model: str, path: str | None = None) -> list[Any]:
     """The latest finished runs of a model, newest first; with `path` only those on that checkpoint."""
-    if '"' in model:
+    if '"' in model or not model.isprintable():  # a filter can't say such a name
         return []
     found = store.list_runs(f'status:done model:"{model}"', limit=MOST_RUNS)
     return [row for row in found if row.model == model and (path is None or row.path == path)]

@@ -4,7 +4,7 @@ import re
 
 # C0 without tab and newline, DEL, C1 (a lone 0x9b starts a terminal command), line separators, the marks that
 # reorder text so that it reads as something else, and half characters, which no terminal can be sent.
-_DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 TAB = "    "
 
 
@@ -18,7 +18,7 @@ def visible(text: str) -> str:
 
     Works character by character, so a stream may be cut anywhere.
     """
-    return _DANGEROUS.sub(_written_out, text).replace("\t", TAB)
+    return DANGEROUS.sub(_written_out, text).replace("\t", TAB)
 
 
 def one_line(text: str) -> str:
@@ -28,7 +28,7 @@ def one_line(text: str) -> str:
 
 def pictured(text: str) -> str:
     """`text` with one sign for each control character, where places must stay: ␛ for escape, else �."""
-    return _DANGEROUS.sub(_picture, text)
+    return DANGEROUS.sub(_picture, text)
 
 
 def _picture(match: re.Match[str]) -> str:

@@ -16,9 +16,10 @@ from textual.widgets import Button, Log, OptionList, Static
 from fqconsole.app.actions import Action
 from fqconsole.app.job_log import KEPT
 from fqconsole.app.job_runner import JobRunner
+from fqconsole.app.visible_text import one_line
 
 AT_ONCE = 300  # lines that the log drawer draws at a time, four times a second: nobody reads more
-PALETTE = "^p"  # where an action without a key is found
+PALETTE = "in ^p"  # where an action without a key is found
 
 
 class Dialog(ModalScreen[str]):
@@ -39,7 +40,7 @@ class Question(Dialog):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = self._title
+            box.border_title = Content(one_line(self._title))
             yield Static(self._text, markup=False)
             with Horizontal(classes="buttons"):
                 yield Button(self._safe, id="safe")
@@ -67,7 +68,7 @@ class Explanation(Dialog):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = self._title
+            box.border_title = Content(one_line(self._title))
             box.border_subtitle = "esc close"
             with VerticalScroll():
                 yield Static("\n".join(self._lines), markup=False)
@@ -82,7 +83,7 @@ class PickOne(Dialog):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = self._title
+            box.border_title = Content(one_line(self._title))
             box.border_subtitle = "⏎ choose · esc close"
             yield OptionList(*self._names, markup=False)
 
@@ -103,7 +104,7 @@ class HelpDialog(Dialog):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = f"Help · {self._title}"
+            box.border_title = Content(f"Help · {one_line(self._title)}")
             box.border_subtitle = "esc close"
             with VerticalScroll():
                 yield Static(self._text, markup=False)
@@ -158,7 +159,8 @@ class LogDrawer(Dialog):
         if left_out > 0:
             log.write_line(f"… {left_out:,} lines are only in the full log")
         if new:
-            log.write_lines([part for line in new for part in wrapped(log_line(*line), log.size.width)])
+            width = log.outer_size.width - log.styles.scrollbar_size_vertical
+            log.write_lines([part for line in new for part in wrapped(log_line(*line), width)])
         elif not said.count and not log.lines:
             log.write_line("Nothing has been logged yet. Jobs write here while they run.")
 

@@ -6,6 +6,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
@@ -29,6 +30,7 @@ from fqconsole.app.screens.dialogs import Explanation
 from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.session_choices import choice_of_entry
 from fqconsole.app.store_thread import sentence
+from fqconsole.app.visible_text import one_line
 from fqconsole.app.widgets.panel import Panel
 from fqconsole.app.widgets.record_table import ColumnSpec, RecordTable
 from fqconsole.jobs.messages import ConfigDescribed, StartDescribe
@@ -310,7 +312,7 @@ class ModelsScreen(ModeScreen):
         row = self._current()
         panel = self.query_one("#models-detail", Panel)
         about = self.query_one("#models-about", Static)
-        panel.border_title = row.entry.id if row else "No model"
+        panel.border_title = Content(one_line(row.entry.id) if row else "No model")
         summary = self.console.services.summaries().get(row.entry.id, "") if row else ""
         room = max(4, panel.size.height)
         found = self._history.get(row.key) if row else None

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.content import Content
 from textual.message import Message
 
 from fqconsole.app import formatting, quantize_estimate, quantize_requests, quantize_view
@@ -22,6 +23,7 @@ from fqconsole.app.screens.dialogs import PickOne, Question
 from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.store_thread import sentence
 from fqconsole.app.unfinished import Unfinished
+from fqconsole.app.visible_text import one_line
 from fqconsole.app.widgets.job_bar import JobBar
 from fqconsole.app.widgets.panel import Panel
 from fqconsole.app.widgets.quantize_board import QuantizeBoard
@@ -219,10 +221,11 @@ class QuantizeScreen(ModeScreen):
         job, state = self._job, self._state
         panel.border_subtitle = ""
         if job is None or not self._shows_job():
-            panel.border_title, lines = self._plan_lines()
+            title, lines = self._plan_lines()
+            panel.border_title = Content(one_line(title))
             bar.show(None, "", lines)
             return
-        panel.border_title = f"{job.run_id} · {job.title} · {job.status}"
+        panel.border_title = Content(f"{job.run_id} · {one_line(job.title)} · {job.status}")
         match job.status:
             case "failed":
                 bar.show(None, "", quantize_view.failed_lines(job.failure))

@@ -15,6 +15,7 @@ from textual.widgets import Input, Static
 from fqconsole.app.prompt_file import completed_path, read_prompt
 from fqconsole.app.screens.dialogs import Dialog
 from fqconsole.app.store_thread import sentence
+from fqconsole.app.visible_text import one_line
 from fqconsole.endpoints.address import KEY_VARIABLE, Address, parse_address
 from fqconsole.errors import UsageError
 
@@ -30,7 +31,7 @@ class RenderedPrompt(Dialog):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="rendered") as box:
-            box.border_title = self._title
+            box.border_title = Content(one_line(self._title))
             box.border_subtitle = "esc close"
             yield Static(self._note, classes="quiet", markup=False)
             with VerticalScroll():
