@@ -83,9 +83,10 @@ async def press_and_check(app, pilot, *keys):
         check(app, (app.current_mode, key))
 
 
+@pytest.mark.slow
 async def test_every_screen_writes_nasty_text_out(nasty_console):
     app = nasty_console
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(100, 30)) as pilot:
         await settled(pilot)
         for mode in MODES:
             await press_and_check(app, pilot, str(mode.digit), "question_mark", "escape")
@@ -93,9 +94,10 @@ async def test_every_screen_writes_nasty_text_out(nasty_console):
         await press_and_check(app, pilot, "f8", "f8", "f9", "escape")
 
 
+@pytest.mark.slow
 async def test_every_dialog_over_the_runs_writes_nasty_text_out(nasty_console):
     app = nasty_console
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(100, 30)) as pilot:
         await settled(pilot)
         await press_and_check(app, pilot, "5")
         shown = "\n".join(drawn(app))
@@ -109,7 +111,7 @@ async def test_every_dialog_over_the_runs_writes_nasty_text_out(nasty_console):
 
 async def test_toasts_titles_and_the_presenter_write_nasty_text_out(nasty_console):
     app = nasty_console
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(100, 30)) as pilot:
         await settled(pilot)
         app.notify(NASTY, title=NASTY, markup=False)
         await settled(pilot)

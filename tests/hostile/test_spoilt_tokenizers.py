@@ -18,7 +18,7 @@ from fqconsole.generation.prompt import load_tokenizer, render
 from tests.hostile.mutations import DEEP, spoilt_json
 from tests.hostile.test_spoilt_models import told
 
-SOME = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SOME = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SOURCE = materialize("demo")
 WHOLE = json.loads((SOURCE / "tokenizer.json").read_text())
 # The same tokenizer with few words: values that matter are met more often, and it loads faster.
@@ -119,7 +119,7 @@ def test_a_template_that_reaches_out_of_its_sandbox_is_refused(tokenizer, templa
     ],
 )
 def test_a_template_that_loops_or_grows_for_ever_is_ended(tokenizer, template, monkeypatch):
-    monkeypatch.setattr(prompts, "bounded", lambda: template_bounds.bounded(seconds=0.2))
+    monkeypatch.setattr(prompts, "bounded", lambda: template_bounds.bounded(seconds=0.5))
     with pytest.raises(OperatorError, match=r"never comes to an end|writes \d+ characters"):
         rendered(tokenizer, template)
     assert rendered(tokenizer, "{{ messages[0].content }}") == "hi"
