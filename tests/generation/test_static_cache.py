@@ -44,9 +44,14 @@ def test_the_weights_of_latent_attention_take_what_the_preview_says(tmp_path):
 
 
 @pytest.mark.parametrize("case", ["qwen3", "deepseek_v3", "gemma3, window"])
-def test_int8_takes_a_byte_a_number_and_two_scales(case):
-    decoder = assemble(tiny_model(case), torch.float32, CPU)
-    assert StaticCache(decoder, 2, 40, bits=8).bytes == cache_bytes(decoder.cache_shapes, 2, 40, 1, SCALES)
+def test_int8_takes_a_byte_a_number_and_two_scales_and_so_the_preview_says(case):
+    model = tiny_model(case)
+    full = {**plain(model.config.to_dict()), "architectures": [type(model).__name__]}
+    described = describe_bare(Config(full, "tiny.json"), ClassShapes(full, tensors_of(model)))
+    decoder = assemble(model, torch.float32, CPU)
+    expected = sum(layer_bytes(layer, 40, 2, 4, 8) for layer in described.attention)
+    assert StaticCache(decoder, 2, 40, bits=8).bytes == expected
+    assert cache_bytes(decoder.cache_shapes, 2, 40, 1, SCALES) == expected
 
 
 def test_a_context_without_room_is_named_with_one_that_fits(monkeypatch):
