@@ -1,6 +1,7 @@
 """Fixtures for every room: each test gets places of its own and never sees the operator's."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -9,6 +10,10 @@ from hypothesis import settings
 # looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+# Where a shell started the tests in the background they ignore Ctrl-C, and what they start would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The hub's library reads this once, when it is imported, which may be before the first fixture.
 os.environ["HF_HUB_OFFLINE"] = "1"
