@@ -11,7 +11,7 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-# Where a shell started the tests in the background they ignore Ctrl-C, and what they start would inherit that.
+# Where a shell started the tests in the background they ignore Ctrl-C, and all that they start would too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
