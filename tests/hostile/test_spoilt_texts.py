@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fqconsole.errors import MALFORMED, OperatorError, UsageError
 from fqconsole.jobs.messages import decode_event
 from fqconsole.jobs.orders import ProtocolError, read_request
-from fqconsole.jobs.replay import read_events
+from fqconsole.jobs.recording import read_recording
 from fqconsole.models import describe, resolve_model
 from fqconsole.settings import load
 from quantizer.base import base_plan
@@ -107,7 +107,7 @@ def test_a_spoilt_line_of_a_job_is_no_crash(tmp_path, line):
     path = tmp_path / "events.jsonl"
     path.write_bytes(line)
     try:
-        read_events(path)
+        read_recording(path)
     except UsageError as error:
         told(error)
     try:
