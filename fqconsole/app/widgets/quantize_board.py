@@ -197,7 +197,8 @@ class QuantizeBoard(Vertical):
     def _show_log(self) -> None:
         log, lines = self.query_one(Log), self._state.log
         if self._logged < len(lines):
-            width = log.size.width or self.size.width - 4  # before the first layout, without its two edges
+            outer = log.outer_size.width or self.size.width - 4  # before the first layout: without two edges
+            width = outer - log.styles.scrollbar_size_vertical
             log.write_lines(
                 [part for line in lines[self._logged :] for part in wrapped(log_line(*line), width)]
             )

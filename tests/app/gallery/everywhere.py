@@ -6,6 +6,7 @@ from tests.app.gallery.state import TOO_SMALL, State, console, typed
 
 STATES = (
     State("help", console("enter", "f1")),
+    State("help-in-session", on_stage("f1")),
     State("jump", console("enter", "ctrl+o")),
     State("palette", console("enter", "ctrl+p", typed("theme"))),
     State("settings", console("f9")),
