@@ -17,6 +17,8 @@ from tests.app.gallery import everywhere, fit, gpus, models, picture, quantize, 
 from tests.app.gallery.state import Place
 
 THEMES = ("fqconsole", "light")
+STORED = Path(__file__).parent / "__snapshots__" / "test_gallery"
+TRIES = 3
 SNAPSHOT_PYTHON = (3, 11)  # another version may lay out a cell differently
 ROOMS = (models, fit, quantize, session, runs, gpus, everywhere)
 STATES = [state for room in ROOMS for state in room.STATES]
@@ -45,8 +47,21 @@ def test_every_state_has_a_name_of_its_own():
 @pytest.mark.skipif(sys.version_info[:2] != SNAPSHOT_PYTHON, reason="the pictures are made on Python 3.11")
 @pytest.mark.parametrize("state", STATES, ids=[state.name for state in STATES])
 async def test_gallery(snapshot, state, tmp_path):
+    """A machine that does other things too may catch a graph or a layout between two steps: three tries."""
+    stored = STORED / f"test_gallery[{state.name}].txt"
+    for attempt in range(TRIES):
+        place = tmp_path / str(attempt)
+        place.mkdir()
+        text = await pictures(state, place)
+        if stored.is_file() and text == stored.read_text():
+            break
+    assert text == snapshot.use_extension(TextPicture)
+
+
+async def pictures(state, place):
+    """The state at all its sizes, as one text."""
     with ExitStack() as ends:
-        app, steps = state.build(Place(tmp_path, ends))
+        app, steps = state.build(Place(place, ends))
         sizes = []
         async with app.run_test(size=state.sizes[0], notifications=True) as pilot:
             await state.reach(pilot, steps)
@@ -65,7 +80,7 @@ async def test_gallery(snapshot, state, tmp_path):
                 order = tuple(reversed(order))  # the theme that is there is not changed twice
                 sizes.append(picture.written(size, THEMES, [shown[theme] for theme in THEMES]))
             ends.close()
-    assert "\n".join(sizes) == snapshot.use_extension(TextPicture)
+    return "\n".join(sizes)
 
 
 def keep_svg(app, name):

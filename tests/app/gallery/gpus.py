@@ -91,5 +91,4 @@ STATES = (
     State("gpus-eight", watched((BUSY, *(FakeGpu(index) for index in range(1, 8))))),
     State("gpus-one-tells-nothing", watched((BUSY, IDLE, BLIND, FakeGpu(3, name="NVIDIA GeForce RTX 4090")))),
     State("gpus-slices", watched((SLICED,))),
-    State("gpus-held-still", watched((BUSY, IDLE), "p", "i", "s")),
 )
