@@ -42,7 +42,9 @@ class AnswerPane(Vertical):
         self._show_lines()
 
     def on_resize(self) -> None:
+        """The layout under way counted the lines of the old width: another one follows it."""
         self._show_lines()
+        self.call_after_refresh(self.query_one(".meters").refresh, layout=True)
 
     def _show_lines(self) -> None:
         """Draw head and meters anew where they changed; they are laid out anew where a line came or went."""
