@@ -340,6 +340,8 @@ class FqConsole(App[None], inherit_bindings=False):
         if job.active or job.number in self._told or job.kind not in BADGE_PLACES:
             return
         self._told.add(job.number)
+        if not self.screen_stack:  # the console is closing: nobody is left to be told
+            return
         screen = self.screen
         if isinstance(screen, ModeScreen) and screen.shows_job(job):
             return

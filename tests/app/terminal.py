@@ -33,13 +33,15 @@ class Terminal:
         self.master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (LINES, COLUMNS))
         self.before = termios.tcgetattr(slave)
+        # Variables that tell a size go before the size of the terminal, and a runner of tests may set them.
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             command,
             stdin=slave,
             stdout=slave,
             stderr=stderr or slave,
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color"},
+            env={**inherited, "TERM": "xterm-256color"},
         )
         self.slave = slave
         self.output = b""
