@@ -8,7 +8,6 @@ without a terminal: what a terminal adds is its own.
 import argparse
 import asyncio
 import dataclasses
-import gc
 import os
 import platform
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fqconsole.app.console import FqConsole
+from fqconsole.app.garbage import keep_what_is_there
 from fqconsole.app.services import real_services
 from fqconsole.jobs.messages import (
     PROTOCOL,
@@ -126,8 +126,7 @@ async def _measure(what: str, app: FqConsole, start: Any, keys: tuple[str, ...],
         await pilot.pause(0.5)
         app.show("quantize")
         await pilot.pause(0.5)
-        gc.collect()
-        gc.freeze()  # as the console does in a terminal, after its first paint
+        keep_what_is_there()  # as the console does in a terminal, after its first paint
         began = time.perf_counter()
         job = await start(app)
         watching = [asyncio.create_task(_tick(lateness)), asyncio.create_task(_press(app, keys, paints))]

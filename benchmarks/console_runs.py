@@ -8,7 +8,6 @@ are words of two or three syllables (fixed seed); each occurs in hundreds of tex
 import argparse
 import asyncio
 import dataclasses
-import gc
 import os
 import platform
 import random
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fqconsole.app.console import FqConsole
+from fqconsole.app.garbage import keep_what_is_there
 from fqconsole.app.services import real_services
 from fqconsole.app.widgets.filter_field import FilterInput
 from fqconsole.app.widgets.run_list import PAGE, RunList
@@ -27,6 +27,7 @@ from store import Store
 SIZE = (120, 40)
 OPENINGS = 5
 MODELS = ("Qwen/Qwen3-8B", "demo", "demo-moe", "google/gemma-3-27b-it", "meta-llama/Llama-3.1-8B")
+SETTLED = 1.0  # seconds until an operator presses the first key: the screens' modules are loaded by then
 FILTERS = ("bits<=4 model:qwen ", "kind:generate tok_s>100 ", "ppl<9 status:done ", "lamo status:done ")
 
 
@@ -93,7 +94,8 @@ async def measure(path: Path) -> RunsReport:
     app = FqConsole(services)
     async with app.run_test(size=SIZE):
         await app.store.call(lambda _store: None)
-        gc.freeze()  # as the console does behind its first paint in a terminal
+        await asyncio.sleep(SETTLED)
+        keep_what_is_there()  # as the console does in a terminal, after its first paint
         openings = []
         for _ in range(OPENINGS + 1):
             began = time.perf_counter()
@@ -104,6 +106,7 @@ async def measure(path: Path) -> RunsReport:
             await _until(app, lambda: app.current_mode == "models")
         app.show("runs")
         await _until(app, lambda: _list_of(app) is not None)
+        await asyncio.sleep(SETTLED)
         box = app.screen.query_one(FilterInput)
         box.focus()
         keys = []

@@ -19,6 +19,7 @@ from typing import Any
 
 from fqconsole.app.answer import Answer
 from fqconsole.app.console import FqConsole
+from fqconsole.app.garbage import keep_what_is_there
 from fqconsole.app.messages import SessionWanted
 from fqconsole.app.services import real_services
 from fqconsole.app.turn import Turn
@@ -206,6 +207,7 @@ async def measure_stream(
             choice = SessionChoice(path="/nowhere", model_id="stand-in", label="stand-in int4", bits=4)
             app.post_message(SessionWanted(choice))
             await pilot.pause(0.5)
+            keep_what_is_there()  # as the console does in a terminal, after its first paint
             screen: Any = app.screen
             screen._talk.turns.extend(earlier_turns(turns))
             screen.query_one(PromptField).write("Tell me about weights.")

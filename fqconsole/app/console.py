@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import gc
 import signal
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +18,7 @@ from fqconsole import paths
 from fqconsole.app import formatting
 from fqconsole.app.actions import Action, actions_of, bindings_of
 from fqconsole.app.appearance import dress, hold_still, next_theme
+from fqconsole.app.garbage import keep_what_is_there
 from fqconsole.app.gpu_history import GpuHistory
 from fqconsole.app.gpu_view import worker_names
 from fqconsole.app.job_runner import PERIOD, JobHandle, JobRunner
@@ -147,9 +147,9 @@ class FqConsole(App[None], inherit_bindings=False):
             self.run_worker(self.director.lead(), group="director", exit_on_error=False)
 
     def _keep_what_is_there(self) -> None:
-        """What start-up made lives to the end: to look through it at every collection costs 0.1 s each."""
+        """Not in tests, which start many consoles."""
         if not self.is_headless:
-            gc.freeze()
+            keep_what_is_there()
 
     @work(group="screens", thread=True, exit_on_error=False)
     def _load_screens(self) -> None:

@@ -167,9 +167,8 @@ class _Open:
 
 def _common(old: tuple[Passage, ...], new: tuple[Passage, ...]) -> int:
     """How many passages are the same."""
-    return next(
-        (place for place, (x, y) in enumerate(zip(old, new, strict=False)) if x != y), min(len(old), len(new))
-    )
+    pairs = enumerate(zip(old, new, strict=False))
+    return next((place for place, (x, y) in pairs if x is not y and x != y), min(len(old), len(new)))
 
 
 def _table(lines: Sequence[str], start: int) -> list[str]:

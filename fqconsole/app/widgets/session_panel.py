@@ -8,6 +8,7 @@ from textual.widgets import Static
 from fqconsole.app import session_view
 from fqconsole.app.blind import Side
 from fqconsole.app.dialogue import Dialogue
+from fqconsole.app.dialogue_passages import DialoguePassages
 from fqconsole.app.passage_rows import Passage
 from fqconsole.app.visible_text import visible
 from fqconsole.app.widgets.answer_pane import AnswerPane
@@ -23,6 +24,10 @@ class SessionPanel(Panel):
     markdown = True  # answers are drawn as Markdown, else as they are written
     _question = ""
     _beside = False  # two answers are shown
+
+    def __init__(self, *, title: str, id: str) -> None:
+        super().__init__(title=title, id=id)
+        self._passages = DialoguePassages()
 
     def compose(self) -> ComposeResult:
         yield Static(id="session-question", markup=False)
@@ -77,22 +82,11 @@ class SessionPanel(Panel):
         session = talk.main
         if session is None:
             return
-        system = talk.system if session.has_template else ""
-        passages = [Passage("system", visible(system), "quiet")] if system else []
-        answer = None
-        for turn in talk.turns:
-            passages.append(Passage("you", visible(turn.prompt), "said"))
-            answer = turn.answers.get("a")
-            if answer is None:
-                continue
-            passages += session_view.passages(answer, session, session.precision, markdown=self.markdown)
-            if turn is not talk.turns[-1]:
-                passages.append(Passage("", session_view.kept_line(answer), "quiet"))
-        if answer is None or session_view.lost_since(session, answer, comparing=False):
-            passages += session_view.state_passages(session)
+        passages = self._passages.of(talk, session, markdown=self.markdown)
+        answer = talk.turns[-1].answers.get("a") if talk.turns else None
         context = session.ready.context if session.ready else None
         meters = session_view.meters(answer, context) if answer else []
-        labels = bool(talk.turns or system)
+        labels = bool(talk.turns or (talk.system and session.has_template))
         self.query_one("#session-a", AnswerPane).show("", passages, meters, labels=labels)
 
     def _show_beside(self, talk: Dialogue, place: Side, side: Side) -> None:
