@@ -36,9 +36,16 @@ def group_absmax(matrix: Tensor, group_size: int | None) -> Tensor:
     groups = grouped(matrix, group_size)
     if groups.element_size() != 2:
         return groups.abs().amax(dim=-1).float()
-    # Without the sign bit 16-bit floats are ordered as their bits are, and integers are compared faster.
-    magnitudes = groups.view(torch.int16) & 0x7FFF
-    return magnitudes.amax(dim=-1).view(groups.dtype).float()
+    if groups.shape[-1] % 2 or groups.storage_offset() % 2 or not groups.is_contiguous():
+        magnitudes = groups.view(torch.int16) & 0x7FFF
+        return magnitudes.amax(dim=-1).view(groups.dtype).float()
+    # Without the sign bit 16-bit floats are ordered as their bits are. Two lie in a 32-bit integer, and those
+    # are compared three times as fast: by the upper one, then by the lower one moved up.
+    pairs = groups.view(torch.int32)
+    upper = (pairs & 0x7FFFFFFF).amax(dim=-1)
+    lower = (pairs << 16).bitwise_and_(0x7FFFFFFF).amax(dim=-1)
+    largest = torch.maximum(upper, lower) >> 16
+    return largest.to(torch.int16).view(groups.dtype).float()
 
 
 def absmax_scales(
@@ -56,6 +63,10 @@ def absmax_scales(
 def stored_absmax(absmax: Tensor, bits: int, scale_dtype: torch.dtype, name: str) -> Tensor:
     """`absmax_scales` of groups whose largest magnitudes, float32 `[N, G]`, are known."""
     stored = (absmax / largest_code(bits)).to(scale_dtype)
+    number = torch.finfo(scale_dtype)
+    lowest, highest = torch.stack(torch.aminmax(stored)).tolist()
+    if number.tiny <= lowest and highest <= number.max:  # as nearly always; False where one is NaN
+        return stored
     if not bool(torch.isfinite(stored).all()):
         check_finite(absmax, name)
         word = str(scale_dtype).removeprefix("torch.")

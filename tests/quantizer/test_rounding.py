@@ -9,6 +9,7 @@ from fqconsole.errors import OperatorError
 from quantizer.rounding import (
     absmax_scales,
     dequantize,
+    group_absmax,
     largest_code,
     quantize_matrix,
     relative_error,
@@ -106,3 +107,27 @@ def test_relative_error_is_the_ratio_of_norms():
     matrix, rounded = torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 3.0]])
     assert relative_error(*squared_norms(matrix, rounded)) == pytest.approx(1 / 5)
     assert relative_error(0.0, 0.0) == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(matrices(), st.integers(0, 3), st.sampled_from([None, 1, 2, 16]))
+def test_the_largest_magnitudes_are_those_of_wide_floats_wherever_the_weights_lie(made, before, group):
+    """Pairs of 16-bit weights are compared as one integer: also behind an odd number of others in memory."""
+    matrix, _, dtype = made
+    rows, k = matrix.shape
+    matrix[0, 0] = float("inf") if before == 3 else -matrix[0, 0]
+    memory = torch.zeros(before + matrix.numel(), dtype=dtype)
+    lying = memory[before:].view(rows, k)
+    lying.copy_(matrix)
+    size = group or k
+    wide = matrix.float().abs().reshape(rows, k // size, size).amax(dim=-1)
+    assert torch.equal(group_absmax(lying, group), wide)
+    assert torch.equal(group_absmax(lying.float(), group), wide)
+
+
+def test_a_weight_that_is_no_number_is_found_at_every_place():
+    for place in range(4):
+        matrix = torch.ones(2, 16, dtype=torch.bfloat16)
+        matrix[1, place] = float("nan")
+        with pytest.raises(OperatorError, match="not finite"):
+            absmax_scales(matrix, 4, 16, torch.bfloat16, "w")
