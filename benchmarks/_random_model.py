@@ -9,13 +9,13 @@ from torch import nn
 import kernels
 from fqconsole.fit.weights import JOINED
 from fqconsole.generation.device import compute_dtype
-from fqconsole.generation.families import family_of
 from fqconsole.generation.modules import PackedExperts, PackedLinear, PackedRows, gate_of
 from fqconsole.generation.skeleton import build_skeleton, compute_buffers
 from fqconsole.jobs.tasks.describe import plain, tensors_of
 from fqconsole.models.bare_config import ClassShapes, describe_bare
 from fqconsole.models.config import Config
 from fqconsole.models.description import ModelDescription
+from fqconsole.models.families import family_of
 from quantizer import base_plan
 from quantizer.scheme import Scheme, words_per_row
 

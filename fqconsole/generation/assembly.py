@@ -8,12 +8,12 @@ from fqconsole.generation.attention import HeadAttention, LatentAttention
 from fqconsole.generation.decoder import CacheShape, Decoder, learned_positions
 from fqconsole.generation.device import release
 from fqconsole.generation.experts import Experts, ModuleStacks, PackedStacks, Routing
-from fqconsole.generation.families import Family, family_of
 from fqconsole.generation.layers import Layer
 from fqconsole.generation.mlp import Mlp
 from fqconsole.generation.modules import PackedExperts
 from fqconsole.generation.projections import Projection, fused_activation, pointwise, projection_of
 from fqconsole.generation.stream import RowNorm
+from fqconsole.models.families import Family, family_of
 from kernels.routing import SWIGLU_SLOPE
 
 SWIGLU_LIMIT = 7.0  # of gpt-oss, where its config doesn't say
@@ -26,7 +26,7 @@ def assemble(model: Any, dtype: torch.dtype, device: torch.device) -> Decoder | 
     """
     family = family_of(model.config)
     config = model.config.get_text_config()
-    if family is None or _unknown(family, config):
+    if family is None:
         return None
     body = model.get_submodule(family.body)
     builder = _Builder(family, config, device)
@@ -53,13 +53,6 @@ def assemble(model: Any, dtype: torch.dtype, device: torch.device) -> Decoder | 
         dtype=dtype,
         device=device,
     )
-
-
-def _unknown(family: Family, config: Any) -> bool:
-    """Options that few models of a family use and ours doesn't compute."""
-    clips_after_norm = getattr(config, "clip_qkv", None) is not None and config.model_type == "olmoe"
-    both_ways = bool(getattr(config, "use_bidirectional_attention", False))
-    return clips_after_norm or both_ways or bool(getattr(config, "add_cross_attention", False))
 
 
 def _optional(body: Any, name: str) -> Projection | None:

@@ -20,13 +20,13 @@ from fqconsole.errors import OperatorError, UsageError
 from fqconsole.generation.assembly import assemble
 from fqconsole.generation.decoder import Decoder
 from fqconsole.generation.device import compute_dtype, dtype_word, work_dtype
-from fqconsole.generation.families import family_of
 from fqconsole.generation.folder import ModelFolder, open_folder
 from fqconsole.generation.joining import join_rows, sets_to_join
 from fqconsole.generation.key_names import KeyMap, convert, expert_positions, map_keys
 from fqconsole.generation.modules import PackedExperts, PackedLinear, PackedRows, gate_of, linear_form
 from fqconsole.generation.parallel.shard import Shard
 from fqconsole.generation.skeleton import build_skeleton, compute_buffers, fp32_names, read_config
+from fqconsole.models.families import family_of
 from kernels import PackedMatrix, PreparedMatrix
 
 QUANTIZE_AGAIN = "Quantize the model again."

@@ -23,6 +23,7 @@ from fqconsole.models.config import (
 )
 from fqconsole.models.description import ModelDescription, ModelEntry, Source, TensorInfo
 from fqconsole.models.errors import ModelError
+from fqconsole.models.families import known_family
 from fqconsole.models.parameters import EMBEDDING, count_parameters, has_own_head
 from fqconsole.models.quantization import MANIFEST, read_manifest, read_quantization
 from fqconsole.models.stored_shapes import read_shapes
@@ -97,6 +98,7 @@ def build(
         suggested_prompt=suggested_prompt,
         expert_intermediate_size=_expert_width(config, tensors) if experts else 0,
         notes=notes(config),
+        family=known_forward(config),
     )
 
 
@@ -112,6 +114,13 @@ def read_license(card: Path) -> str | None:
         return None
     found = re.search(r"^license(?:_name)?:\s*['\"]?([\w.+-]+)", parts[1], re.MULTILINE)
     return found[1] if found else None
+
+
+def known_forward(config: Config) -> str:
+    """The type of the whole model where sessions have a forward of their own for it."""
+    model_type = config.outer.get("model_type")
+    known = isinstance(model_type, str) and known_family(model_type, config.get) is not None
+    return str(model_type) if known else ""
 
 
 def _dtype(config: Config, tensors: Sequence[TensorInfo]) -> str:

@@ -97,3 +97,4 @@ class ModelDescription(msgspec.Struct, frozen=True):
     notes: tuple[
         str, ...
     ] = ()  # sentences an operator should see: code of its own that is not run, upper bounds
+    family: str = ""  # the type by which fqconsole's own forward knows it; empty: transformers' runs

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from fqconsole.generation.assembly import assemble
-from fqconsole.generation.families import FAMILIES
 from fqconsole.generation.passes import Chunk, Pass
 from fqconsole.generation.static_cache import StaticCache
-from tests.generation.architectures import LATENT, ROTARY, auto_class, tiny_config
+from fqconsole.jobs.tasks.describe import plain
+from fqconsole.models.config import Config
+from fqconsole.models.describe import known_forward
+from fqconsole.models.families import FAMILIES, family_named, family_of
+from tests.generation.architectures import ARCHITECTURES, LATENT, ROTARY, auto_class, tiny_config
 from tests.generation.tiny_models import VOCAB
 
 CPU = torch.device("cpu")
@@ -105,3 +108,26 @@ def test_a_prompt_in_pieces_and_steps_give_the_logits_of_transformers(case):
         again - expected
     ).abs().max() < 1e-5 * expected.abs().max()  # its weights, joined, are still its own
     assert expected.std(dim=0).mean() > 0.01  # it looks at its text
+
+
+@pytest.mark.parametrize("case", [*CASES, *ARCHITECTURES])
+def test_a_config_file_tells_the_forward_that_a_session_takes(case):
+    """What is known before torch is loaded, for the preview, is what the loader decides."""
+    config = tiny_model(case).config if case in CASES else tiny_config(case)
+    assert family_named(known_forward(Config(plain(config.to_dict())))) is family_of(config)
+    assert family_of(config) is not None or case not in CASES
+
+
+@pytest.mark.parametrize(
+    ("model_type", "option"),
+    [
+        ("llama", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}),
+        ("llama", {"rope_parameters": ROTARY | {"rope_type": "dynamic", "factor": 2.0}}),
+        ("olmoe", {"clip_qkv": 8.0}),
+        ("gemma3_text", {"use_bidirectional_attention": True}),
+        ("gpt2", {"add_cross_attention": True}),
+    ],
+)
+def test_options_that_ours_does_not_compute_run_through_transformers(model_type, option):
+    assert known_forward(Config({"model_type": model_type})) == model_type
+    assert known_forward(Config({"model_type": model_type, **option})) == ""

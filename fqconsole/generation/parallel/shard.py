@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from fqconsole.errors import UsageError
 from fqconsole.generation.decoder import Decoder
-from fqconsole.generation.families import Family, family_of
 from fqconsole.generation.key_names import KeyMap, expert_positions
 from fqconsole.generation.mlp import Mlp
 from fqconsole.generation.modules import linear_form
@@ -26,6 +25,7 @@ from fqconsole.generation.parallel.exchange import (
 )
 from fqconsole.generation.parallel.link import Link
 from fqconsole.generation.projections import Apart, Projection
+from fqconsole.models.families import Family, family_of
 from kernels import PackedMatrix
 from quantizer.reader import StoredMatrix
 

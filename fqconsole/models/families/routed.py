@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from fqconsole.generation.families.dense import OLMO_2
-from fqconsole.generation.families.family import Family
+from fqconsole.models.families.dense import OLMO_2
+from fqconsole.models.families.family import Family
 
 MIXTRAL = Family(("mixtral",), routing="softmax", normalized=True)
 QWEN_MOE = Family(("qwen3_moe", "olmoe"), routing="softmax")

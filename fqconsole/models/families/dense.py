@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fqconsole.generation.families.family import Family
+from fqconsole.models.families.family import Family
 
 LLAMA = Family(("llama", "mistral", "qwen2", "qwen3", "seed_oss"))
 LLAMA_WITH_IMAGES = replace(LLAMA, model_types=("llava", "mistral3"), body="model.language_model")
