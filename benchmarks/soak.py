@@ -123,12 +123,14 @@ async def quantizes(app: Any, count: int, place: Path, diary: Diary) -> None:
 async def soak(count_answers: int, count_quantizes: int) -> float:
     from fqconsole import paths
     from fqconsole.app.console import FqConsole
+    from fqconsole.app.garbage import keep_what_is_there
     from fqconsole.app.services import real_services
 
     diary = Diary(paths.store_file())
     app = FqConsole(real_services())
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause(1)
+        keep_what_is_there()  # as the console does in a terminal, after its first paint
         await answers(app, pilot, count_answers, diary)
         await quantizes(app, count_quantizes, paths.cache_dir(), diary)
     print(diary.show())

@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,16 +28,20 @@ def run_console(events: Path | None = None) -> int:
     """
     from fqconsole.jobs.recording import RecordingWriter
 
-    def make(settings: Settings) -> FqConsole:
-        services = real_services()
-        if served():
-            lock = JobLock(paths.log_dir().parent / "served-jobs.lock")
-            services = replace(services, start_job=lock.locked(services.start_job))
-        if events is not None:
-            services = replace(services, start_job=RecordingWriter(events).recorded(services.start_job))
-        return FqConsole(services, settings)
+    with ExitStack() as at_the_end:
 
-    return _shown(make)
+        def make(settings: Settings) -> FqConsole:
+            services = real_services()
+            if served():
+                lock = JobLock(paths.log_dir().parent / "served-jobs.lock")
+                services = replace(services, start_job=lock.locked(services.start_job))
+            if events is not None:
+                writer = RecordingWriter(events)
+                at_the_end.callback(writer.close)
+                services = replace(services, start_job=writer.recorded(services.start_job))
+            return FqConsole(services, settings)
+
+        return _shown(make)
 
 
 def run_replay(recording: Path = SHIPPED, speed: float = 1.0) -> int:

@@ -2,7 +2,7 @@
 
 One JSON object a line. An event alone (`fqconsole quantize … --events > file`) belongs to the one job of its
 file; the console writes `{"job": 1, "t": …, "request": {…}}` and `{"job": 1, "event": {…}}`. A name that ends
-in .gz is compressed.
+in .gz is compressed. What a killed console has recorded is read as far as it goes.
 """
 
 import gzip
@@ -37,8 +37,8 @@ from fqconsole.jobs.messages import (
 from fqconsole.private_files import owners_alone
 
 ADVICE = "Name a file of events, one JSON object a line: see docs/jobs.md."
-
-
+MOST_BYTES = 1 << 30  # of a recording, unpacked
+GZIP = 16 + zlib.MAX_WBITS  # zlib's word for a stream with gzip's head
 NOTHING = msgspec.Raw(b"")
 
 
@@ -93,14 +93,17 @@ class _Line(msgspec.Struct):
 def read_recording(path: Path) -> tuple[RecordedJob, ...]:
     """The jobs in a recording, in the order of their start.
 
-    Raises UsageError where the file can't be read, names the line that is none, or holds no job.
+    A last line that breaks off is left out: whoever wrote it was killed. Raises UsageError where the file
+    can't be read, names the line that is none, or holds no job.
     """
     starts: dict[int, Entry] = {}
     entries: dict[int, list[Entry]] = {}
-    for number, line in _lines(path):
+    for number, line, whole in _lines(path):
         try:
             job, entry = _entry(line)
         except MALFORMED as error:
+            if not whole:
+                break
             raise UsageError(f"Line {number} of {path} is no event: {error}.", ADVICE) from None
         if isinstance(entry.said, Request) and job not in starts and not isinstance(entry.said, Send):
             starts[job] = entry
@@ -120,14 +123,25 @@ def read_recording(path: Path) -> tuple[RecordedJob, ...]:
     return tuple(sorted(found, key=lambda job: job.t))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
+    """Number, text and whether it has its end, of every line with something in it."""
     try:
-        content = path.read_bytes()
-        lines = (gzip.decompress(content) if path.suffix == ".gz" else content).split(b"\n")
-    except (OSError, EOFError, zlib.error) as error:
-        why = getattr(error, "strerror", None) or "it is no whole gzip file"
-        raise UsageError(f"The recording {path} can't be read: {why}.", ADVICE) from None
-    yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+        content = _unpacked(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"The recording {path} can't be read: {error.strerror}.", ADVICE) from None
+    except zlib.error:
+        raise UsageError(f"The recording {path} is no gzip file, as its name says.", ADVICE) from None
+    if len(content) > MOST_BYTES:
+        raise UsageError(f"The recording {path} is larger than 1 GiB.", ADVICE)
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield number, line, number < len(lines)
+
+
+def _unpacked(content: bytes) -> bytes:
+    """What a gzip stream holds, also one without its end; not much more than a recording may have."""
+    return zlib.decompressobj(GZIP).decompress(content, MOST_BYTES + 1)
 
 
 def _entry(line: bytes) -> tuple[int, Entry]:

@@ -1,5 +1,6 @@
 """The shipped recording plays in the console: no worker starts, nothing is kept, and REPLAY stays there."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -98,6 +99,21 @@ def test_the_clock_of_a_quick_replay_goes_as_quickly():
     times = iter([100.0, 100.0, 101.0])
     clock = quick_clock(4.0, now=lambda: next(times))
     assert (clock(), clock()) == (100.0, 104.0)
+
+
+def test_a_recording_is_whole_when_its_console_has_ended(tmp_path, monkeypatch, home):
+    written = tmp_path / "evening.jsonl.gz"
+    consoles = []  # what an ended console leaves alive must not keep the file open
+
+    def show(make):
+        from fqconsole.settings import Settings
+
+        consoles.append(make(Settings()))
+        return 0
+
+    monkeypatch.setattr(opening, "_shown", show)
+    assert opening.run_console(written) == 0
+    assert gzip.decompress(written.read_bytes()) == b""  # raises EOFError where the end is missing
 
 
 def test_the_place_of_the_operators_files_is_as_before_afterwards(monkeypatch, home):

@@ -6,6 +6,7 @@ import pytest
 
 from fqconsole.errors import OperatorError, UsageError
 from fqconsole.generation.options import Sampling
+from fqconsole.jobs import recording
 from fqconsole.jobs.messages import (
     Cancel,
     GenerationDone,
@@ -226,11 +227,36 @@ def test_a_recording_that_can_not_be_read_is_a_sentence(tmp_path):
     with pytest.raises(UsageError, match="can't be read: No such file"):
         read_recording(tmp_path / "none.jsonl")
     (tmp_path / "broken.gz").write_bytes(b"not gzip")
-    with pytest.raises(UsageError, match="can't be read: it is no whole gzip file"):
+    with pytest.raises(UsageError, match="is no gzip file, as its name says"):
         read_recording(tmp_path / "broken.gz")
-    (tmp_path / "cut.gz").write_bytes(gzip.compress(b"x" * 100)[:-9])
-    with pytest.raises(UsageError, match="can't be read"):
-        read_recording(tmp_path / "cut.gz")
+    (tmp_path / "other.gz").write_bytes(gzip.compress(b"x" * 100))
+    with pytest.raises(UsageError, match="holds no job"):
+        read_recording(tmp_path / "other.gz")
+
+
+@pytest.mark.parametrize("name", ["evening.jsonl", "evening.jsonl.gz"])
+def test_what_a_killed_console_has_recorded_is_read_as_far_as_it_goes(tmp_path, name):
+    path = tmp_path / name
+    writer = RecordingWriter(path)
+    writer.note(1, StartSession(model_path="/m"))
+    writer.note(1, Paused(t=1.0))
+    written = path.read_bytes()  # a gzip stream without its end
+    (job,) = read_recording(path)
+    assert (job.start, len(job.events)) == (StartSession(model_path="/m"), 1)
+    writer.note(1, Paused(t=2.0))
+    added = path.read_bytes()[len(written) :]
+    path.write_bytes(written + added[: len(added) // 2])  # in the middle of the next line
+    (job,) = read_recording(path)
+    assert len(job.events) == 1
+    writer.close()
+
+
+def test_a_recording_that_swells_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "MOST_BYTES", 1000)
+    path = tmp_path / "bomb.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n" * 10**6))
+    with pytest.raises(UsageError, match="larger than 1 GiB"):
+        read_recording(path)
 
 
 def test_a_recording_that_can_not_be_written_is_a_sentence(tmp_path):
