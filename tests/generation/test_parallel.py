@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from fqconsole.errors import UsageError
 from fqconsole.generation.loading import load_model
-from fqconsole.generation.parallel.cutting import Cut, cut_packed, cut_tensor, share
+from fqconsole.generation.parallel.cutting import Cut, cut_packed, cut_tensor
 from fqconsole.generation.parallel.shard import IndivisibleError, LayerShard, TensorShard
 from fqconsole.generation.passes import Chunk, Pass
 from fqconsole.generation.static_cache import StaticCache
+from fqconsole.models.division import share
 from kernels import PackedMatrix
 from kernels.packing import pack_codes
 from tests.generation.parallel_models import CPU, on_ranks, part_of

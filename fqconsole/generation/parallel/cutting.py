@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fqconsole.models.division import WORD
 from kernels import PackedMatrix
-
-WORD = 32  # bits of a packed word; 32 codes end on a word whatever their width
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,6 @@ class Cut:
     def size(self) -> int:
         """Rows or columns that are left."""
         return sum(stop - start for start, stop in self.ranges)
-
-
-def share(total: int, rank: int, count: int, unit: int = 1) -> tuple[int, int]:
-    """(start, stop) of `total` for GPU `rank` of `count`, as even as whole units allow; the last unit may be
-    short.
-    """
-    units = -(-total // unit)
-    return min(total, rank * units // count * unit), min(total, (rank + 1) * units // count * unit)
 
 
 def cut_tensor(tensor: Tensor, cut: Cut, dim: int) -> Tensor:

@@ -9,9 +9,9 @@ import torch
 from fqconsole.errors import UsageError
 from fqconsole.generation.folder import open_folder
 from fqconsole.generation.key_names import map_keys
-from fqconsole.generation.parallel.cutting import share
 from fqconsole.generation.parallel.shard import IndivisibleError, TensorShard
 from fqconsole.generation.skeleton import build_skeleton, read_config
+from fqconsole.models.division import share
 
 Split = Literal["auto", "tensor", "layer"]
 SPLITS = ("auto", "tensor", "layer")
@@ -40,11 +40,10 @@ def cuts_of(path: Path, count: int, split: str, cuts: Sequence[int] | None) -> t
 
 
 def _try_tensor(path: Path, count: int) -> None:
-    """Cut the model on meta, for every rank: shares may differ."""
+    """Cut the model on meta, for one rank: what stands in the way of any of them stands in the way of all."""
     with open_folder(path) as folder:
         packed = {
             module + ".weight": matrix for matrix in folder.matrices.values() for module in matrix.modules
         }
-        for rank in range(count):
-            model = build_skeleton(read_config(path), torch.bfloat16)
-            TensorShard(rank, count).take(model, map_keys(model, [*folder.kept, *packed]), packed)
+        model = build_skeleton(read_config(path), torch.bfloat16)
+        TensorShard(0, count).take(model, map_keys(model, [*folder.kept, *packed]), packed)

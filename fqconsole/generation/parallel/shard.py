@@ -12,7 +12,7 @@ from fqconsole.generation.decoder import Decoder
 from fqconsole.generation.key_names import KeyMap, expert_positions
 from fqconsole.generation.mlp import Mlp
 from fqconsole.generation.modules import linear_form
-from fqconsole.generation.parallel.cutting import WORD, Cut, cut_packed, cut_tensor, share
+from fqconsole.generation.parallel.cutting import Cut, cut_packed, cut_tensor
 from fqconsole.generation.parallel.exchange import (
     Beside,
     HeadOfLast,
@@ -25,6 +25,7 @@ from fqconsole.generation.parallel.exchange import (
 )
 from fqconsole.generation.parallel.link import Link
 from fqconsole.generation.projections import Apart, Projection
+from fqconsole.models.division import Widths, obstacle, share, unit_of
 from fqconsole.models.families import Family, family_of
 from kernels import PackedMatrix
 from quantizer.reader import StoredMatrix
@@ -79,14 +80,13 @@ class TensorShard:
         """As in `Shard`; raises IndivisibleError."""
         family = family_of(model.config)
         config = model.config.get_text_config()
-        _check_known(family, config)
-        assert family is not None  # noqa: S101 - checked a line above
-        unit = _unit(packed)
-        heads, kv_heads, dim = _heads(config)
+        widths = widths_of(model, family, unit_of([matrix.scheme.group_size for matrix in packed.values()]))
+        problem = obstacle(widths, self.count)
+        if family is None or problem:
+            raise IndivisibleError(problem)
+        unit, kv_heads, dim = widths.unit, widths.kv_heads, widths.head_dim
         kv = share(kv_heads, self.rank, self.count)
-        group = heads // kv_heads
-        if kv_heads < self.count or (group * dim * kv[0]) % unit or (group * dim * kv[1]) % unit:
-            raise IndivisibleError(f"{kv_heads} key heads of {dim} on {self.count} GPUs, in groups of {unit}")
+        group = widths.heads // kv_heads
         for index, layer in enumerate(getattr(model.get_submodule(family.body), family.layers)):
             prefix = f"{family.body}.{family.layers}.{index}."
             self._cut_attention(model, family, prefix + family.attention, (group, dim, kv_heads, kv))
@@ -157,10 +157,6 @@ class TensorShard:
         queries = (first * group * dim, last * group * dim)
         keys = (first * dim, last * dim)
         attention = model.get_submodule(where)
-        for name in ("q_norm", "k_norm"):
-            norm = getattr(attention, name, None)
-            if norm is not None and norm.weight.shape[0] != dim:
-                raise IndivisibleError("its queries are normed over all heads at once")
         if len(family.qkv) == 1:
             start = (0, kv_heads * group * dim, kv_heads * (group + 1) * dim)
             parts = (queries, keys, keys)
@@ -174,10 +170,7 @@ class TensorShard:
             self._cuts[f"{where}.sinks"] = Cut(((first * group, last * group),)), 0
 
     def _cut_mlp(self, model: Any, family: Family, where: str, unit: int) -> None:
-        falling = model.get_submodule(f"{where}.{family.falling}")
-        one, both = self._cuts_of_inner(
-            falling.weight.shape[0 if linear_form(falling) != "linear" else 1], unit
-        )
+        one, both = self._cuts_of_inner(_inner_of(model.get_submodule(f"{where}.{family.falling}")), unit)
         for name in family.rising:
             joined = family.gated and len(family.rising) == 1
             self._cut_linear(model, f"{where}.{name}", both if joined else one)
@@ -187,10 +180,7 @@ class TensorShard:
         """Every rank has a part of the inner features of every expert: all have as much to do."""
         experts = model.get_submodule(f"{where}.experts")
         transposed = bool(getattr(experts, "is_transposed", False))
-        if not hasattr(experts, "gate_up_proj") or not hasattr(experts, "down_proj"):
-            raise IndivisibleError("its experts have a form of their own")
-        inner = experts.down_proj.shape[1 if transposed else 2]
-        one, both = self._cuts_of_inner(inner, unit)
+        one, both = self._cuts_of_inner(_inner_of_experts(experts), unit)
         if not getattr(experts, "is_concatenated", True):  # gate and up are neighbours
             both = Cut(tuple((2 * start, 2 * stop) for start, stop in one.ranges))
         falling = Cut(one.ranges, columns=True)
@@ -213,8 +203,6 @@ class TensorShard:
     def _cuts_of_inner(self, inner: int, unit: int) -> tuple[Cut, Cut]:
         """This rank's inner features, and those of gate and up where these are one matrix."""
         start, stop = share(inner, self.rank, self.count, unit)
-        if inner < unit * self.count or inner % unit:
-            raise IndivisibleError(f"{inner} inner features on {self.count} GPUs, in groups of {unit}")
         return Cut(((start, stop),)), Cut(((start, stop), (start + inner, stop + inner)))
 
     def _cut_vocabulary(self, model: Any, config: Any) -> None:
@@ -359,20 +347,34 @@ def _summed(last: Projection | None, link: Link) -> Summed:
     return Summed(replace(inner, bias=None), inner.bias, link, inner.n)
 
 
-def _unit(packed: Mapping[str, StoredMatrix]) -> int:
-    """Columns that stay together: the largest group, and whole words."""
-    sizes = [matrix.scheme.group_size or 0 for matrix in packed.values()]
-    return max([WORD, *sizes]) if packed else 1
-
-
-def _heads(config: Any) -> tuple[int, int, int]:
+def widths_of(model: Any, family: Family | None, unit: int) -> Widths:
+    """What of a model, on meta too, decides whether its matrices can be shared out."""
+    config = model.config.get_text_config()
     heads = int(config.num_attention_heads)
     kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
-    return heads, kv_heads, int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    known = Widths(family, model.config.model_type, heads, kv_heads, dim, frozenset(), unit)
+    if family is None or family.latent:
+        return known
+    inner, normed_together = set(), False
+    for layer in getattr(model.get_submodule(family.body), family.layers):
+        norm = getattr(getattr(layer, family.attention), "q_norm", None)
+        normed_together |= norm is not None and norm.weight.shape[0] != dim
+        feed = getattr(layer, family.mlp) if family.mlp else layer
+        if hasattr(feed, "experts"):
+            inner.add(_inner_of_experts(feed.experts))
+            feed = getattr(feed, family.shared, None) if family.shared else None
+        if feed is not None:
+            inner.add(_inner_of(getattr(feed, family.falling)))
+    return known._replace(inner=frozenset(inner), normed_together=normed_together)
 
 
-def _check_known(family: Family | None, config: Any) -> None:
-    if family is None:
-        raise IndivisibleError(f"a {config.model_type} model runs through transformers' forward")
-    if family.latent:
-        raise IndivisibleError("its keys and values share one latent vector")
+def _inner_of(falling: nn.Module) -> int:
+    shape: torch.Size = falling.weight.shape  # type: ignore[assignment]
+    return shape[0 if linear_form(falling) != "linear" else 1]
+
+
+def _inner_of_experts(experts: Any) -> int:
+    if not hasattr(experts, "gate_up_proj") or not hasattr(experts, "down_proj"):
+        raise IndivisibleError("its experts have a form of their own")
+    return int(experts.down_proj.shape[1 if getattr(experts, "is_transposed", False) else 2])
