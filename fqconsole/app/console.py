@@ -64,7 +64,7 @@ BADGE_PLACES = {
     "probe": "fit",
 }
 
-KEPT_AT_QUIT = {
+KEPT_WHEN_STOPPED = {
     "quantize": "finished shards stay for a resume",
     "download": "what is here already stays for the next time",
 }
@@ -311,7 +311,7 @@ class FqConsole(App[None], inherit_bindings=False):
         if not jobs:
             self.exit()
         elif not isinstance(self.screen, Question):
-            kept = KEPT_AT_QUIT.get(jobs[0].kind, "it leaves nothing behind")
+            kept = KEPT_WHEN_STOPPED.get(jobs[0].kind, "it leaves nothing behind")
             text = f"{jobs[0].title} is still running. Quitting cancels it; {kept}."
             question = Question("A job is running", text, safe="Stay", go="Cancel the job and quit")
             self.push_screen(question, lambda answer: self.exit() if answer == "go" else None)
@@ -349,7 +349,8 @@ class FqConsole(App[None], inherit_bindings=False):
         if not here or job.kind == "download":  # Models shows its list, not how a download went
             number = next(mode.digit for mode in MODES if mode.name == BADGE_PLACES[job.kind])
             words = {"done": "is done", "cancelled": "was cancelled", "failed": "failed"}[job.status]
-            what = f": {job.failure.what.rstrip('.')}" if job.failure else ""
+            kept = KEPT_WHEN_STOPPED.get(job.kind) if job.status == "cancelled" else None
+            what = f": {job.failure.what.rstrip('.')}" if job.failure else f": {kept}" if kept else ""
             after = f" Press {number}." if not here else f" {job.failure.next_step}" if job.failure else ""
             severity: Any = "error" if job.failure else "information"
             self.notify(f"{job.title} {words}{what}.{after}", severity=severity, timeout=10, markup=False)

@@ -126,6 +126,25 @@ async def test_a_download_is_followed_under_the_list_and_its_end_is_told_there()
         assert listed == [0, 1]
 
 
+async def test_d_again_stops_a_download_and_a_third_time_goes_on():
+    hub = msgspec.structs.replace(QWEN, id="some/model", source="hub", path=None)
+    part = Progress(NOW, "download", 4.6 * GIB, 15.3 * GIB, 110e6, 104.0)
+    jobs = JobScripts(download=FakeJob((part, part, JobDone(NOW, "r0001", "done")), hold=1))
+    app = FqConsole(fake_services(describe_hub=lambda _id: hub, jobs=jobs))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await press(pilot, "/", *"some/model", "enter", "d")
+        assert "d stop download" in footer(app)
+        await press(pilot, "d")
+        await app.jobs.settle()
+        await settled(pilot)
+        assert notes(app) == ["download some/model was cancelled: what is here already stays for the next time."]
+        assert len(jobs.started) == 1
+        assert "d download" in footer(app)
+        await press(pilot, "d")
+        assert len(jobs.started) == 2
+
+
 async def test_a_download_that_fails_says_why_and_what_next():
     hub = msgspec.structs.replace(QWEN, id="some/model", source="hub", path=None)
     failure = JobFailed(NOW, "r0001", "failed", "The disk is full.", "Free some space.", 1)

@@ -14,7 +14,11 @@ ACTIONS = (
     Action("models.sort", ("s",), "sort", "sort", "Sort the list: as listed, by name, by size, by fit"),
     Action("models.about", ("v",), "about", "about", "Show the files, the licence and all that was measured"),
     Action(
-        "models.download", ("d",), "download", "download", "Download this model into the Hugging Face cache"
+        "models.download",
+        ("d",),
+        "download",
+        "download",
+        "Download this model into the Hugging Face cache; again: stop, and keep what is there",
     ),
     Action("models.reload", ("r",), "reload", "reload", "Look for models again"),
 )

@@ -13,15 +13,8 @@ from textual.worker import get_current_worker
 from fqconsole.app import model_reading, model_rows
 from fqconsole.app.actions import Action, bindings_of
 from fqconsole.app.job_runner import JobHandle
-from fqconsole.app.messages import (
-    GpuReadings,
-    JobChanged,
-    JobEvents,
-    ModelChosen,
-    SessionWanted,
-    StoreReady,
-)
-from fqconsole.app.model_download import downloading_line
+from fqconsole.app.messages import GpuReadings, JobChanged, JobEvents, ModelChosen, SessionWanted, StoreReady
+from fqconsole.app.model_download import download_of, downloading_line
 from fqconsole.app.model_history import WidthRecord, records, rows_of
 from fqconsole.app.model_messages import ConfigOpened, ModelRead, ModelsListed
 from fqconsole.app.model_rows import ORDERS, ModelRow, Order
@@ -303,6 +296,9 @@ class ModelsScreen(ModeScreen):
         key = self.query_one(RecordTable).current
         return next((row for row in self._rows or [] if row.key == key), None)
 
+    def _download_of(self, row: ModelRow | None) -> JobHandle | None:
+        return download_of(self.console.jobs.active, row.entry.id) if row else None
+
     @on(RecordTable.Highlighted)
     def _highlighted(self) -> None:
         self._show_details()
@@ -316,7 +312,7 @@ class ModelsScreen(ModeScreen):
         summary = self.console.services.summaries().get(row.entry.id, "") if row else ""
         room = max(4, panel.size.height)
         found = self._history.get(row.key) if row else None
-        under_way = downloading_line(self.console.jobs.active, row.entry.id) if row else ""
+        under_way = downloading_line(self._download_of(row))
         lines = model_rows.detail_lines(row, summary, found, room, under_way) if row else [NO_MODEL]
         about.update("\n".join(lines))
         self.refresh_footer()
@@ -329,13 +325,13 @@ class ModelsScreen(ModeScreen):
         quantized = (
             row is not None and row.description is not None and row.description.quantization is not None
         )
-        word = "talk" if quantized else "plan"
-        on_hub = row is not None and row.entry.source == "hub"
-        return [
-            (item, word if item.id == "models.open" else label)
-            for item, label in entries
-            if on_hub or item.id != "models.download"
-        ]
+        words = {"models.open": "talk" if quantized else "plan"}
+        if self._download_of(row) is not None:
+            words["models.download"] = "stop download"
+        elif row is None or row.entry.source != "hub":
+            words["models.download"] = ""
+        entries = [(item, words.get(item.id, label)) for item, label in entries]
+        return [(item, word) for item, word in entries if word]
 
     def action_filter(self) -> None:
         self.query_one("#models-filter", Input).focus()
@@ -391,6 +387,9 @@ class ModelsScreen(ModeScreen):
         row = self._current()
         if row is None or row.entry.source != "hub":
             self.notify("This model is on this machine already.")
+            return
+        if (job := self._download_of(row)) is not None:
+            await job.cancel()  # its end is told with what to do next
             return
         begin = self.console.services.begin
         model_id = row.entry.id
