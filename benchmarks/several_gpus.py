@@ -1,4 +1,7 @@
-"""One checkpoint on one GPU and on several: `python -m benchmarks.several_gpus FOLDER --gpus 1 2`.
+"""One checkpoint on one GPU and on several.
+
+    python -m benchmarks.several_gpus FOLDER --gpus 1 2
+    python -m benchmarks.several_gpus FOLDER --gpus 1 2 --shape llama-3-70b   # random weights, made in FOLDER
 
 Each is opened as any user's session would be; greedy, one prompt, medians. The speed-up is that of decoding
 against the first line. On a CPU the GPUs are processes, which says nothing about speed.
@@ -8,17 +11,20 @@ import argparse
 from pathlib import Path
 from statistics import median
 
+from benchmarks._shapes import SHAPES
 from benchmarks._table import hardware
+from benchmarks.random_checkpoint import write_random_checkpoint
 from fqconsole.generation import open_session
 from fqconsole.generation.options import Sampling
 from fqconsole.generation.parallel.plan import SPLITS
 from quantizer.device import resolve_device
+from quantizer.scheme import BITS
 
 RUNS = 5
 
 
-def measure(folder: Path, asked: argparse.Namespace, gpus: int) -> tuple[float, float, float, int]:
-    """TTFT in ms, prefill and decode in tokens a second, bytes of weights on the first GPU."""
+def measure(folder: Path, asked: argparse.Namespace, gpus: int) -> tuple[float, float, float, float, int]:
+    """Seconds to load, TTFT in ms, prefill and decode tokens a second, bytes of weights on the first GPU."""
     context = asked.prompt + asked.new + 1
     with open_session(folder, device=asked.device, context=context, gpus=gpus, split=asked.split) as session:
         session.end_tokens = frozenset()  # every run makes the same number of tokens
@@ -26,6 +32,7 @@ def measure(folder: Path, asked: argparse.Namespace, gpus: int) -> tuple[float, 
         ids = [(7 * i) % min(900, session.vocab_size - 3) + 3 for i in range(asked.prompt)]
         found = [session.generate(ids, sampling) for _ in range(RUNS)]
         return (
+            session.load_seconds,
             median(answer.ttft_ms for answer in found),
             median(answer.prefill_tok_s for answer in found),
             median(answer.decode_tok_s or 0.0 for answer in found),
@@ -38,21 +45,27 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="a quantized or a 16-bit model")
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="make FOLDER first where it is not there")
+    parser.add_argument("--bits", type=int, choices=BITS, default=4, help="of --shape")
+    parser.add_argument("--tiny", action="store_true", help="keep the kind of --shape, not its size")
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--split", choices=SPLITS, default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--new", type=int, default=128)
     asked = parser.parse_args()
+    if asked.shape and not asked.folder.exists():
+        write_random_checkpoint(asked.shape, asked.folder, bits=asked.bits, tiny=asked.tiny)
     print(f"{hardware(resolve_device(asked.device))}; {asked.folder.name}, split {asked.split}")
-    print("gpus  weights each  TTFT ms  prefill tok/s  decode tok/s  speed-up")
+    print("gpus  weights each  load s  TTFT ms  prefill tok/s  decode tok/s  speed-up")
     first = 0.0
     for gpus in asked.gpus:
-        ttft, prefill, decode, held = measure(asked.folder, asked, gpus)
+        load, ttft, prefill, decode, held = measure(asked.folder, asked, gpus)
         first = first or decode
         print(
-            f"{gpus:4}  {held / 2**30:8.2f} GiB  {ttft:7.1f}  {prefill:13.0f}  {decode:12.1f}  "
-            f"{decode / first:7.2f}x"
+            f"{gpus:4}  {held / 2**30:8.2f} GiB  {load:6.1f}  {ttft:7.1f}  {prefill:13.0f}  "
+            f"{decode:12.1f}  {decode / first:7.2f}x",
+            flush=True,
         )
 
 
