@@ -52,7 +52,7 @@ class Quantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How answers are sampled where nothing else is said."""
+    """How answers are sampled, and where, if nothing else is said."""
 
     temperature: Annotated[
         float, Meta(description="How freely tokens are drawn; 0 takes the likeliest.", ge=0)
@@ -62,6 +62,9 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.95
     top_k: Annotated[int, Meta(description="Draw from this many likeliest tokens; 0 is off.", ge=0)] = 0
     max_new_tokens: Annotated[int, Meta(description="The longest answer, in tokens.", ge=1)] = 256
+    gpus: Annotated[
+        int, Meta(description="GPUs that share a model in the console, where Fit chose no number.", ge=1)
+    ] = 1
 
 
 class Runs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

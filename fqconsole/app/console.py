@@ -1,6 +1,7 @@
 """The console application: six screens, a strip of GPUs, and the jobs, which belong to none of them."""
 
 import asyncio
+import dataclasses
 import functools
 import signal
 from collections.abc import Callable, Iterable
@@ -378,7 +379,9 @@ class FqConsole(App[None], inherit_bindings=False):
 
     @on(SessionWanted)
     def _session_wanted(self, message: SessionWanted) -> None:
-        self.workspace.session = message.session
+        session, devices = message.session, len(self.gpus.latest)
+        gpus = min(session.gpus or self.settings.session.gpus, max(1, devices))
+        self.workspace.session = dataclasses.replace(session, gpus=gpus)
         self.tell_workspace_changed("session")
         self.show("session")
 

@@ -14,11 +14,16 @@ from fqconsole.app.services import EventRecorder, RunningJob, Services
 from fqconsole.app.store_thread import StoreThread, sentence
 from fqconsole.jobs.messages import (
     AnyEvent,
+    CandidatesMeasured,
+    ConfigDescribed,
     GenerationStarted,
     JobDone,
     JobFailed,
+    LogLine,
+    MatrixDone,
     Pause,
     Paused,
+    PlanReady,
     Progress,
     Request,
     Resume,
@@ -29,6 +34,7 @@ from fqconsole.jobs.messages import (
 JobStatus = Literal["starting", "running", "paused", "done", "cancelled", "failed"]
 PERIOD = 0.1  # seconds between two batches of events on the screen
 MOST = 500  # events in a batch: a flood is taken in pieces, and keys come between
+BULKY = PlanReady | MatrixDone | CandidatesMeasured | ConfigDescribed | LogLine
 END_WAIT = 3.0  # seconds a job gets to end in order when the console quits
 
 
@@ -69,6 +75,10 @@ class JobHandle:
         """Pass a request to the worker; a job that has ended ignores it."""
         if self.job is not None and self.active:
             await self.job.send(request)
+
+    def shorten(self) -> None:
+        """Forget all but what the job came to: a later one of its kind is looked at now."""
+        self.history = [event for event in self.history if not isinstance(event, BULKY)]
 
     async def pause_or_go_on(self) -> None:
         await self.send(Resume() if self.status == "paused" else Pause())
@@ -145,6 +155,9 @@ class JobRunner:
         handle = JobHandle(
             len(self.handles) + 1, kind, title, request, self._services.clock(), unasked=unasked
         )
+        for earlier in self.handles:
+            if earlier.kind == kind and earlier.ended is not None:
+                earlier.shorten()
         self.handles.append(handle)
         self._tell(JobChanged, handle)
         task = asyncio.create_task(self._follow(handle), name=f"job {handle.number}")

@@ -7,7 +7,7 @@ from fqconsole.app import formatting
 from fqconsole.app.job_runner import JobHandle, JobRunner
 from fqconsole.app.quantize_estimate import QuantizeEstimate
 from fqconsole.app.unfinished import Unfinished
-from fqconsole.app.workspace import FitChoice, SessionChoice
+from fqconsole.app.workspace import FitChoice, SessionChoice, Workspace
 from fqconsole.jobs.messages import CheckpointWritten, Request, StartEvaluate, StartQuantize
 from fqconsole.models.description import ModelDescription
 from quantizer.plan import Plan
@@ -140,10 +140,9 @@ def evaluation_of(jobs: JobRunner, written: CheckpointWritten | None) -> JobHand
     return None
 
 
-def session_on(
-    request: StartQuantize, written: CheckpointWritten, about: ModelDescription | None, choice: FitChoice
-) -> SessionChoice:
+def session_on(request: StartQuantize, written: CheckpointWritten, space: Workspace) -> SessionChoice:
     """A session on the finished checkpoint as chosen on Fit, with the prompt that its model suggests."""
+    about = space.description
     prompt = about.suggested_prompt if about is not None and about.id == request.model_id else None
     return SessionChoice(
         path=written.checkpoint,
@@ -153,6 +152,7 @@ def session_on(
         suggested_prompt=prompt or "",
         parent_run=request.run_id,
         reference_path=request.model_path,
-        context=choice.context,
-        kv_bits=choice.kv_bits,
+        context=space.choice.context,
+        kv_bits=space.choice.kv_bits,
+        gpus=space.gpus_chosen,
     )

@@ -93,6 +93,7 @@ def sixteen_bit(choice: SessionChoice, reference_path: str) -> SessionChoice:
         label=label_of(choice.model_id, SIXTEEN),
         context=choice.context,
         kv_bits=choice.kv_bits,
+        gpus=choice.gpus,
     )
 
 
@@ -116,6 +117,9 @@ def comparable(services: Services, main: SessionChoice) -> list[SessionChoice]:
             continue
         made_from = about.quantization.source_model if about.quantization else about.id
         label = label_of(entry.id, bits)
-        choice = SessionChoice(path, about.id, label, bits, context=main.context, kv_bits=main.kv_bits)
+        choice = replace(
+            SessionChoice(path, about.id, label, bits),
+            context=main.context, kv_bits=main.kv_bits, gpus=main.gpus,
+        )  # fmt: skip
         (related if made_from == main.model_id else others).append(choice)
     return [*related, *others]

@@ -15,7 +15,9 @@ def opening_request(choice: SessionChoice) -> Request:
     if is_address(choice.path):
         address = parse_address(choice.path)
         return StartEndpoint(url=address.url, model=address.model)
-    return StartSession(model_path=choice.path, context=choice.context, kv_bits=choice.kv_bits)
+    return StartSession(
+        model_path=choice.path, context=choice.context, kv_bits=choice.kv_bits, gpus=choice.gpus or 1
+    )
 
 
 def generate_request(
@@ -58,7 +60,7 @@ def predicted_memory(workspace: Workspace, choice: SessionChoice) -> dict[str, A
         return {}
     if choice.bits not in fit_view.precisions(preview):
         return {}
-    option = fit_view.chosen(preview, choice.bits, 1)
+    option = fit_view.chosen(preview, choice.bits, choice.gpus or 1)
     return {
         "predicted": {"weights": option.weights_bytes, "total": option.total_bytes_per_gpu},
         "predicted_gpu": 0 if preview.capacity.kind == "gpu" else None,

@@ -213,7 +213,11 @@ def subtitle(talk: Dialogue) -> str:
     if talk.blind and (not talk.turns or talk.turns[-1].blind is None):
         return "the next answers come without names, then you vote"
     if done is None or talk.busy:
-        return "" if talk.comparing or talk.main is None else loaded_words(talk.main.ready)
+        return (
+            ""
+            if talk.comparing or talk.main is None
+            else loaded_words(talk.main.ready, talk.main.choice.gpus or 1)
+        )
     if talk.comparing:
         turn = talk.turns[-1]
         return " · ".join(word for word in (parting(*answers_of(turn)), shared_words(turn)) if word)
@@ -240,13 +244,14 @@ def settings_words(talk: Dialogue) -> str:
     return f"{preset}{sampling_words(talk.sampling)} · {template_words(talk.main.ready)}"
 
 
-def loaded_words(ready: SessionReady | None) -> str:
+def loaded_words(ready: SessionReady | None, gpus: int = 1) -> str:
     """`int4 on cpu · cpu int4 op · weights 4.4 MiB · loaded in 4.8 s`."""
     if ready is None:
         return ""
+    where = ready.device if gpus == 1 else f"{gpus} GPUs"
     way = "" if ready.path in (ready.precision, "16-bit") else f"{ready.path} · "
     return (
-        f"{ready.precision} on {ready.device} · {way}weights {formatting.memory(ready.weights_bytes)} · "
+        f"{ready.precision} on {where} · {way}weights {formatting.memory(ready.weights_bytes)} · "
         f"loaded in {formatting.took(ready.load_seconds)}"
     )
 

@@ -43,6 +43,7 @@ class SessionChoice:
     reference_path: str | None = None  # the 16-bit original, for A/B
     context: int | None = None
     kv_bits: int = 16  # of keys and values
+    gpus: int | None = None  # that share it; None: as the settings say
 
 
 @dataclass
@@ -57,6 +58,13 @@ class Workspace:
     session: SessionChoice | None = None
     last_run: str | None = None
     choices: dict[str, FitChoice] = field(default_factory=dict)  # of models that were looked at before
+
+    @property
+    def gpus_chosen(self) -> int | None:
+        """How many GPUs of this machine Fit counts with; None without GPUs and for one looked up."""
+        if self.preview is None or self.preview.capacity.kind != "gpu" or self.choice.gpu_name:
+            return None
+        return self.choice.gpus
 
     def choose_model(self, entry: ModelEntry, description: ModelDescription) -> bool:
         """Take another model, with the choices it had; those of a new one start from the present ones, but

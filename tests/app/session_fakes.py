@@ -31,7 +31,7 @@ from fqconsole.jobs.messages import (
     decode_event,
 )
 from store import Store
-from tests.app.fakes import NOW, FakeJob, fake_services
+from tests.app.fakes import NOW, FakeGpus, FakeJob, fake_services
 
 RECORDED = Path(__file__).parent / "recorded"
 PROMPT = "Once there was a brave girl named Mira."
@@ -249,6 +249,7 @@ class SessionStage:
         measurement: RecordedMeasurement | None = None,
         model_id: str = "demo",
         prompt: str = PROMPT,
+        gpus: FakeGpus | None = None,
     ) -> None:
         self.folder = folder
         self.checkpoint, self.original = folder / "demo-int4", folder / "demo"
@@ -273,7 +274,11 @@ class SessionStage:
         )
         self.app = FqConsole(
             fake_services(
-                open_store=self.open_store, make_recorder=Recorder, begin=runs, start_job=self.workers
+                gpus=gpus,
+                open_store=self.open_store,
+                make_recorder=Recorder,
+                begin=runs,
+                start_job=self.workers,
             )
         )
 

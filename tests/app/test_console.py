@@ -1,10 +1,13 @@
 """The console as a whole: the way through with Enter alone, going back, quitting, help, palette, size."""
 
+from dataclasses import replace
+
 import pytest
 from textual.widgets import Input
 
 from fqconsole.app.actions import ACTIONS
 from fqconsole.app.console import FqConsole
+from fqconsole.app.messages import FitChanged
 from fqconsole.app.palette import ActionCommands
 from fqconsole.app.screens.dialogs import HelpDialog, JumpDialog, LogDrawer, Question
 from fqconsole.app.widgets.gpu_strip import GpuStrip
@@ -41,6 +44,18 @@ async def test_enter_alone_leads_from_the_first_screen_to_a_session_on_the_resul
         assert session.suggested_prompt == DEMO.suggested_prompt
         assert session.parent_run == "r0001"
         assert session.reference_path == DEMO.path
+
+
+async def test_the_number_of_gpus_chosen_on_fit_goes_with_the_session():
+    gpus = FakeGpus((FakeGpu(0), FakeGpu(1)))
+    app = FqConsole(fake_services(gpus=gpus, jobs=JobScripts(quantize=FakeJob(quantize_events(DEMO)))))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await press(pilot, "enter")
+        app.post_message(FitChanged(replace(app.workspace.choice, gpus=2)))
+        await settled(pilot)
+        await press(pilot, "enter", "enter", "enter")
+        assert (app.current_mode, app.workspace.session.gpus) == ("session", 2)
 
 
 async def test_digits_switch_screens_and_escape_goes_back():

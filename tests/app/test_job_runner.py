@@ -9,10 +9,12 @@ from fqconsole.app.messages import JobChanged, JobEvents
 from fqconsole.app.store_thread import StoreThread, sentence
 from fqconsole.errors import OperatorError
 from fqconsole.jobs.messages import (
+    CheckpointWritten,
     GenerationStarted,
     JobDone,
     JobFailed,
     LogLine,
+    MatrixDone,
     Pause,
     Paused,
     Progress,
@@ -67,6 +69,19 @@ async def test_every_event_reaches_the_screens_and_the_recorder_in_order():
     assert handle.ended == NOW
     assert not any(isinstance(event, Progress) for event in handle.history)
     assert handle.progress == [event for event in events if isinstance(event, Progress)][-1]
+
+
+async def test_a_later_job_leaves_of_an_earlier_one_only_what_it_came_to():
+    table = Table(FakeJob(quantize_events(DEMO)))
+    first = await table.runner.start(REQUEST, kind="quantize", title="demo")
+    await table.runner.settle()
+    whole = len(first.history)
+    table.runner._services.start_job.scripts["quantize"] = FakeJob(quantize_events(DEMO))
+    second = await table.runner.start(REQUEST, kind="quantize", title="demo")
+    await table.runner.settle()
+    kinds = {type(event) for event in first.history}
+    assert {CheckpointWritten, JobDone} <= kinds and MatrixDone not in kinds
+    assert len(second.history) == whole > len(first.history)
 
 
 async def test_a_worker_that_ends_without_a_word_is_a_failed_job():

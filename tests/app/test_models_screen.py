@@ -138,7 +138,9 @@ async def test_d_again_stops_a_download_and_a_third_time_goes_on():
         await press(pilot, "d")
         await app.jobs.settle()
         await settled(pilot)
-        assert notes(app) == ["download some/model was cancelled: what is here already stays for the next time."]
+        assert notes(app) == [
+            "download some/model was cancelled: what is here already stays for the next time."
+        ]
         assert len(jobs.started) == 1
         assert "d download" in footer(app)
         await press(pilot, "d")

@@ -1,5 +1,7 @@
 """The Session screen: what keys do, what workers are asked, what the runs keep, what failures look like."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from textual import events
@@ -18,7 +20,7 @@ from fqconsole.jobs.messages import (
     Stop,
     TokensGenerated,
 )
-from tests.app.fakes import NOW
+from tests.app.fakes import NOW, FakeGpu, FakeGpus
 from tests.app.session_driver import STORY, stage_in
 from tests.app.session_fakes import (
     PROMPT,
@@ -295,3 +297,23 @@ def test_the_recorded_lines_are_whole():
         events = recorded(name)
         assert isinstance(events[-1], JobDone)
         assert msgspec.json.encode(events[0])
+
+
+@pytest.mark.parametrize(("chosen", "shared"), [(None, 1), (2, 2), (8, 2)])
+async def test_a_session_shares_the_gpus_chosen_on_fit_as_far_as_there_are_some(on_stage, chosen, shared):
+    async with on_stage(open_session=False, gpus=FakeGpus((FakeGpu(0), FakeGpu(1)))) as driver:
+        driver.stage.open_session(replace(driver.stage.choice, gpus=chosen))
+        await driver.settle()
+        (start,) = [request for request in driver.stage.workers.started if isinstance(request, StartSession)]
+        assert start.gpus == shared
+        loaded = str(driver.screen.query_one(SessionPanel).border_subtitle)
+        assert ("on 2 GPUs" in loaded) == (shared == 2)
+
+
+async def test_another_number_of_gpus_loads_the_model_again(on_stage):
+    async with on_stage(gpus=FakeGpus((FakeGpu(0), FakeGpu(1)))) as driver:
+        driver.stage.workers.sessions[driver.stage.choice.path] = RecordedSession()
+        driver.stage.open_session(replace(driver.stage.choice, gpus=2))
+        await driver.settle()
+        starts = [request for request in driver.stage.workers.started if isinstance(request, StartSession)]
+        assert [request.gpus for request in starts] == [1, 2]

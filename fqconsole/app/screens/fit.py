@@ -350,6 +350,7 @@ class FitScreen(ModeScreen):
             suggested_prompt=about.suggested_prompt or "",
             context=space.choice.context,
             kv_bits=space.choice.kv_bits,
+            gpus=space.gpus_chosen,
         )
         option = fit_view.chosen(space.preview, 16, space.choice.gpus) if space.preview else None
         if option is None or option.verdict == "fits" or space.choice.gpu_name:

@@ -367,7 +367,7 @@ class QuantizeScreen(ModeScreen):
     def _talk(self, job: JobHandle) -> None:
         written, space = self._state.written, self.console.workspace
         if isinstance(job.request, StartQuantize) and written is not None:
-            choice = quantize_requests.session_on(job.request, written, space.description, space.choice)
+            choice = quantize_requests.session_on(job.request, written, space)
             self.post_message(SessionWanted(choice))
 
     async def action_pause(self) -> None:

@@ -18,7 +18,7 @@ from fqconsole.app.sampling_presets import BUILT_IN, preset_name
 from fqconsole.app.screens.sampling_dialog import SamplingDialog
 from fqconsole.app.screens.session_compare import ComparingScreen
 from fqconsole.app.screens.session_dialogs import PromptFromFile
-from fqconsole.app.session_requests import predicted_memory
+from fqconsole.app.session_requests import opening_request, predicted_memory
 from fqconsole.app.visible_text import one_line
 from fqconsole.app.widgets.balance_panel import BalancePanel
 from fqconsole.app.widgets.panel import Panel
@@ -132,7 +132,7 @@ class SessionScreen(ComparingScreen):
         self._prompt.write(choice.suggested_prompt)
         self._prompt.focus()
         self._editing = False
-        same_model = before is not None and (before.path, before.context) == (choice.path, choice.context)
+        same_model = before is not None and opening_request(before) == opening_request(choice)
         async with self._opening:
             if self._choice is not choice or (same_model and self._talk.main is not None):
                 return
