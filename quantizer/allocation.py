@@ -6,10 +6,12 @@ which is the multiple-choice knapsack: bits shared out at least loss (cost: byte
 shared out at least bytes. First Lagrange's way: of each set only the candidates on the lower convex hull
 count, and their steps, steepest first, are taken as long as they fit. That is off the optimum by less than
 one step: next to nothing for hundreds of sets, but not for a few dozen, which are worked out anew by dynamic
-programming, with costs rounded up to a fine grid. What is left of the limit is then used up by moves, one set
-at a time or two at once, as long as any lowers the total.
+programming, exactly where the costs allow it, else on a fine grid. What is left of the limit is then used up
+by moves, one set at a time or two at once, as long as any lowers the total. One step can be much where the
+limit is just what one scheme for all takes: such choices, the rivals, are tried as well.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -23,7 +25,8 @@ MOST_MOVES = 400  # far more than are ever needed; a bound on the time
 PAIRED_CHANGES = 40_000  # beyond so many single changes pairs are not worth their time
 SLACK = 1e-12  # of the limit: sums of floats
 FEW_SETS = 64
-GRID = 1 << 13  # 64 sets lose less than a percent of what can be shared out to rounding up, until the moves
+GRID = 1 << 13  # 64 sets are off by less than a percent of what can be shared out, until the moves
+EXACT_GRID = 1 << 15
 
 
 class Step(NamedTuple):
@@ -47,9 +50,16 @@ class Allocation(NamedTuple):
 class Problem:
     """The candidates of all sets: `costs[s][c]` and `values[s][c]`, any finite numbers of at least 0."""
 
-    def __init__(self, costs: Sequence[Sequence[float]], values: Sequence[Sequence[float]]) -> None:
+    def __init__(
+        self,
+        costs: Sequence[Sequence[float]],
+        values: Sequence[Sequence[float]],
+        rivals: Sequence[Sequence[int]] = (),
+    ) -> None:
+        """`rivals` are choices that no allocation found here may be worse than, where they fit."""
         self._costs = [np.asarray(row, dtype=np.float64) for row in costs]
         self._values = [np.asarray(row, dtype=np.float64) for row in values]
+        self._rivals = [list(picks) for picks in rivals]
         self._hulls = [hull(cost, value) for cost, value in zip(self._costs, self._values, strict=True)]
         self._steps = sorted(self._all_steps(), key=lambda step: step.value / step.cost)
 
@@ -62,6 +72,9 @@ class Problem:
         starts = [self._by_steps(cheapest, limit)]
         if len(self._costs) <= FEW_SETS:
             starts.append(self._by_grid(cheapest, limit))
+        fitting = [list(picks) for picks in self._rivals if self._total(self._costs, picks) <= limit]
+        if fitting:
+            starts.append(min(fitting, key=lambda picks: self._total(self._values, picks)))
         for picks in starts:
             self._improve(picks, limit - self._total(self._costs, picks))
         return min(map(self._allocation, starts), key=lambda found: found.value)
@@ -92,30 +105,44 @@ class Problem:
         return picks
 
     def _by_grid(self, cheapest: Sequence[int], limit: float) -> list[int]:
-        """Dynamic programming: the least value of the first sets for each number of grid steps spent."""
+        """Dynamic programming: the least value of the first sets for each number of grid steps spent.
+
+        Exact where the costs have a common measure that is coarse enough for a grid. Elsewhere costs are
+        rounded down, and the most steps whose true cost fits are taken; rounding up would shut out plans that
+        use up the limit, such as one scheme for all.
+        """
         room = limit - self._total(self._costs, cheapest)
         most = sum(float(row.max() - row[pick]) for row, pick in zip(self._costs, cheapest, strict=True))
-        if min(room, most) <= 0:
+        room = min(room, most)
+        if room <= 0:
             return list(cheapest)
-        width = min(room, most) / GRID
-        least = np.zeros(GRID + 1)
+        measure = self._measure()
+        width = measure if measure and room / measure <= EXACT_GRID else room / GRID
+        grid = math.floor(room / width + SLACK)
+        least = np.zeros(grid + 1)
         chosen = []
         for cost, value, pick in zip(self._costs, self._values, cheapest, strict=True):
-            spent = np.ceil((cost - cost[pick]) / width - SLACK)
-            table = np.full((len(cost), GRID + 1), np.inf)
-            for index, (steps, worth) in enumerate(zip(spent, value, strict=True)):
-                if steps <= GRID:
-                    at = max(0, int(steps))
-                    table[index, at:] = least[: GRID + 1 - at] + worth
+            spent = np.maximum(0, np.floor((cost - cost[pick]) / width + SLACK)).astype(np.int64)
+            table = np.full((len(cost), grid + 1), np.inf)
+            for index, (at, worth) in enumerate(zip(spent.tolist(), value.tolist(), strict=True)):
+                if at <= grid:
+                    table[index, at:] = least[: grid + 1 - at] + worth
             best = table.argmin(axis=0)
             chosen.append((best, spent))
-            least = table[best, np.arange(GRID + 1)]
-        picks: list[int] = []
-        left = GRID
-        for best, spent in reversed(chosen):
-            picks.append(int(best[left]))
-            left -= max(0, int(spent[picks[-1]]))
-        return picks[::-1]
+            least = table[best, np.arange(grid + 1)]
+        for steps in range(grid, -1, -1):
+            picks = _walked_back(chosen, steps)
+            if self._total(self._costs, picks) <= limit:
+                return picks
+        return list(cheapest)
+
+    def _measure(self) -> int:
+        """The largest number of which all differences of costs are multiples; 0 for costs that are no whole
+        numbers.
+        """
+        if not all(float(cost).is_integer() for row in self._costs for cost in row):
+            return 0
+        return math.gcd(*(int(cost - row[0]) for row in self._costs for cost in row))
 
     def _all_steps(self) -> list[Step]:
         return [
@@ -159,6 +186,15 @@ class Problem:
         value = np.concatenate([less for _, less in changes])
         real = candidates != np.asarray(picks)[owners]
         return owners[real], candidates[real], cost[real], value[real]
+
+
+def _walked_back(chosen: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], steps: int) -> list[int]:
+    """The candidates that dynamic programming took for so many steps."""
+    picks: list[int] = []
+    for best, spent in reversed(chosen):
+        picks.append(int(best[steps]))
+        steps -= int(spent[picks[-1]])
+    return picks[::-1]
 
 
 def hull(costs: Numbers, values: Numbers) -> list[int]:

@@ -13,7 +13,6 @@ from fqconsole.models.description import ModelDescription
 from quantizer.balancing import choose_channels
 from quantizer.base import GroupSize, base_plan
 from quantizer.channels import Channels, Columns
-from quantizer.config import transformers_refusals
 from quantizer.device import (
     block_rows,
     resolve_devices,
@@ -23,7 +22,7 @@ from quantizer.ladder import DEFAULT_THRESHOLD, Choice, RangeProfile, adaptive_r
 from quantizer.matrices import EXPERTS_SET
 from quantizer.methods import DEFAULT_MODE, MODES, Methods
 from quantizer.parts import Piece
-from quantizer.plan import Granularity, MatrixPlan, Plan, quantized_share
+from quantizer.plan import ExpertSets, Granularity, MatrixPlan, Plan, quantized_share
 from quantizer.scheme import Scheme, group_word
 from quantizer.survey import survey
 from quantizer.watch import SilentWatch, Watch
@@ -41,6 +40,7 @@ def analyse(
     group_size: GroupSize = "default",
     threshold: float = DEFAULT_THRESHOLD,
     methods: Methods = MODES[DEFAULT_MODE],
+    experts: ExpertSets = "model",
     device: str = "auto",
     watch: Watch | None = None,
 ) -> Plan:
@@ -54,10 +54,9 @@ def analyse(
     watch = watch or SilentWatch()
     devices = resolve_devices(device)
     folder = source_folder(description)
-    draft = base_plan(description, bits, granularity, group_size, threshold, methods=methods)
+    draft = base_plan(description, bits, granularity, group_size, threshold, methods=methods, experts=experts)
     require_matrices(draft)
     _warn_of_kept(draft, watch)
-    _warn_of_transformers(draft, watch)
     found = choose_channels(folder, description, draft, devices, watch)
     draft = msgspec.structs.replace(draft, channels=found)
     profiles = _measure(folder, description, draft, devices, watch)
@@ -167,7 +166,7 @@ def _tell_layers_apart(
     chosen: Choice,
     watch: Watch,
 ) -> None:
-    """Say which layers' experts alone would decide otherwise: transformers reads one scheme for all."""
+    """Say which layers' experts alone would decide otherwise, as `--experts layer` lets them."""
     rungs = adaptive_rungs(draft.bits, draft.group_size)
     layers: dict[int | None, list[RangeProfile]] = defaultdict(list)
     for index in members:
@@ -182,17 +181,8 @@ def _tell_layers_apart(
         words = ", ".join(f"layer {layer}: {group_word(group)}" for layer, group in others.items())
         watch.log(
             "warning",
-            f"All routed experts share groups of {group_word(chosen.group_size)}, because transformers "
-            f"reads one scheme for all of them; alone some would differ ({words}).",
-        )
-
-
-def _warn_of_transformers(draft: Plan, watch: Watch) -> None:
-    refused = transformers_refusals(draft)
-    if refused:
-        watch.log(
-            "warning",
-            f"transformers can't open this checkpoint, fqconsole can: {'; '.join(refused)}.",
+            f"All routed experts share groups of {group_word(chosen.group_size)}, because transformers reads "
+            f"one scheme for all of them; with --experts layer some would differ ({words}).",
         )
 
 

@@ -14,13 +14,14 @@ from quantizer.ladder import (
     start_rung,
     undivided,
 )
-from quantizer.matrices import Candidate, plan_matrices
+from quantizer.matrices import EXPERTS_SET, Candidate, experts_place, plan_matrices
 from quantizer.methods import DEFAULT_MODE, MODES, Methods
-from quantizer.plan import Granularity, MatrixPlan, Plan
+from quantizer.plan import ExpertSets, Granularity, MatrixPlan, Plan
 from quantizer.scheme import BITS, Scheme, group_word
 
 GroupSize = int | None | Literal["default"]
 GRANULARITIES: tuple[Granularity, ...] = ("adaptive", "fixed", "matrix")
+EXPERT_SETS: tuple[ExpertSets, ...] = ("model", "layer")
 
 
 def base_plan(
@@ -31,18 +32,21 @@ def base_plan(
     threshold: float = DEFAULT_THRESHOLD,
     *,
     methods: Methods = MODES[DEFAULT_MODE],
+    experts: ExpertSets = "model",
 ) -> Plan:
     """The plan as names and shapes tell it: exact for `fixed`, the smallest an adaptive plan can come to.
 
     `group_size` is the group of a fixed plan or the base of an adaptive one; None is `channel`, "default"
-    the base of the bits. A model without matrices gives a plan without matrices. Raises UsageError for bits,
-    group sizes and granularities that don't exist.
+    the base of the bits. `experts` says whether the routed experts of all layers share a scheme, or those of
+    each layer. A model without matrices gives a plan without matrices. Raises UsageError for bits, group
+    sizes, granularities and sets of experts that don't exist.
     """
+    require_expert_sets(experts)
     base = requested_group(bits, granularity, group_size)
     inventory = plan_matrices(description)
     sets: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in inventory.matrices:
-        sets[candidate.name if granularity == "matrix" else candidate.fused_set].append(candidate)
+        sets[set_word(candidate, granularity, experts)].append(candidate)
     schemes: dict[str, tuple[Scheme, str]] = {}
     for word, members in sets.items():
         ks = [member.shape[-1] for member in members]
@@ -51,7 +55,7 @@ def base_plan(
         schemes[word] = Scheme(bits, start), reason
     matrices = []
     for candidate in inventory.matrices:
-        word = candidate.name if granularity == "matrix" else candidate.fused_set
+        word = set_word(candidate, granularity, experts)
         scheme, reason = schemes[word]
         matrices.append(_matrix_plan(candidate, word, scheme, reason))
     return Plan(
@@ -65,7 +69,25 @@ def base_plan(
         matrices=tuple(matrices),
         kept=inventory.kept,
         methods=methods,
+        experts=experts,
     )
+
+
+def set_word(candidate: Candidate, granularity: Granularity, experts: ExpertSets) -> str:
+    """Matrices with the same word share a scheme."""
+    if granularity == "matrix":
+        return candidate.name
+    if experts == "layer" and candidate.fused_set == EXPERTS_SET:
+        return experts_place(candidate.name)
+    return candidate.fused_set
+
+
+def require_expert_sets(experts: str) -> ExpertSets:
+    """The same word, checked. Raises UsageError naming what exists."""
+    for known in EXPERT_SETS:
+        if experts == known:
+            return known
+    raise UsageError(f"Experts can't share a scheme by {experts!r}.", f"Choose {' or '.join(EXPERT_SETS)}.")
 
 
 def requested_group(bits: int, granularity: Granularity, group_size: GroupSize) -> int | None:

@@ -1,12 +1,14 @@
 """The checkpoint's config.json, index and companion files, as transformers and serving engines read them.
 
 The container is compressed-tensors `pack-quantized`: one config group per distinct (bits, group size),
-matrices by their exact names, the routed experts of a layer by one pattern.
+matrices by their exact names, the routed experts of a layer by one pattern. Where the experts' layers differ
+(`--experts layer`), a group that fits no matrix comes first: transformers reads all experts by the first
+group that speaks of experts, and takes int8 for int4 without a word; by this one it fails.
 """
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import Any
 
 from fqconsole.errors import MALFORMED, OperatorError
 from fqconsole.models.description import ModelDescription
-from quantizer.matrices import plan_matrices
+from quantizer.base import set_word
+from quantizer.matrices import is_routed, plan_matrices
 from quantizer.parts import Part
 from quantizer.plan import MatrixPlan, Plan
 from quantizer.scheme import Scheme, group_word
@@ -23,6 +26,8 @@ CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 FORMAT = "pack-quantized"
 METHOD = "compressed-tensors"
+GUARD = Scheme(5, 16)  # nothing of ours has 5 bits
+GUARD_TARGET = "re:^the experts of the layers differ: import fqconsole.transformers first$"
 
 # What describes the text side of a model and is no weight and no code.
 COMPANIONS = (
@@ -42,17 +47,19 @@ def quantization_config(plan: Plan) -> dict[str, Any]:
         else:
             place, _, kind = matrix.name.rpartition(".")
             places[matrix.scheme, place].append(kind)
+    whole = Counter(place for _, place in places)
     for (scheme, place), kinds in places.items():
-        words = "|".join(re.escape(kind) for kind in kinds)
-        targets[scheme].append(rf"re:{re.escape(place)}\.\d+\.(?:{words})$")
+        # SGLang asks for `gate_proj` and its sisters also where a model calls them w1, w2, w3.
+        words = "[^.]+" if whole[place] == 1 else f"(?:{'|'.join(re.escape(kind) for kind in kinds)})"
+        targets[scheme].append(rf"re:{re.escape(place)}\.\d+\.{words}$")
+    groups = [_config_group(scheme, names) for scheme, names in targets.items()]
+    if unlike_experts(plan):
+        groups.insert(0, _config_group(GUARD, [GUARD_TARGET]))
     return {
         "quant_method": METHOD,
         "format": FORMAT,
         "quantization_status": "compressed",
-        "config_groups": {
-            f"group_{index}": _config_group(scheme, names)
-            for index, (scheme, names) in enumerate(targets.items())
-        },
+        "config_groups": {f"group_{index}": group for index, group in enumerate(groups)},
         "ignore": ignored_modules(plan),
         "kv_cache_scheme": None,
     }
@@ -65,7 +72,12 @@ def ignored_modules(plan: Plan) -> list[str]:
         for tensor in plan.kept
         if len(tensor.shape) == 2 and tensor.name.endswith(".weight") and tensor.reason != "embedding"
     )
-    return list(dict.fromkeys(["lm_head", *kept]))
+    stacks = (
+        rf"re:{re.escape(tensor.name.removesuffix('.weight').rpartition('.')[0])}\.\d+\."
+        for tensor in plan.kept
+        if len(tensor.shape) == 3 and is_routed(tensor.name)
+    )
+    return list(dict.fromkeys(["lm_head", *kept, *stacks]))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -103,8 +115,12 @@ def companion_files(folder: Path) -> list[Path]:
 
 
 def engine_refusals(description: ModelDescription, plan: Plan) -> list[str]:
-    """Fused sets with more than one scheme, which serving engines refuse; only mode `matrix` has them."""
-    sets = {candidate.name: candidate.fused_set for candidate in plan_matrices(description).matrices}
+    """What engines run as one, of experts those of a layer, and has more than one scheme: they refuse it.
+
+    Only mode `matrix` has such sets.
+    """
+    candidates = plan_matrices(description).matrices
+    sets = {candidate.name: set_word(candidate, "adaptive", "layer") for candidate in candidates}
     members: dict[str, list[MatrixPlan]] = defaultdict(list)
     for matrix in plan.matrices:
         members[sets.get(matrix.name, matrix.name)].append(matrix)
@@ -117,7 +133,27 @@ def engine_refusals(description: ModelDescription, plan: Plan) -> list[str]:
 
 
 def transformers_refusals(plan: Plan) -> list[str]:
-    """What of a plan transformers has no packed form of; fqconsole's own sessions run it all the same.
+    """What of a plan transformers can't read; fqconsole's own sessions run it all the same."""
+    return [*packing_refusals(plan), *unlike_experts(plan)]
+
+
+def unlike_experts(plan: Plan) -> list[str]:
+    """One sentence where routed experts differ in bits or groups, empty elsewhere.
+
+    transformers reads one scheme for all of them. Engines ask for one in each layer.
+    """
+    schemes = [
+        f"{matrix.scheme.bits}/{matrix.scheme.group_word}"
+        for matrix in plan.matrices
+        if is_routed(matrix.tensors[0])
+    ]
+    schemes += ["16 bits" for kept in plan.kept if len(kept.shape) > 1 and is_routed(kept.name)]
+    found = list(dict.fromkeys(schemes))
+    return [f"the routed experts have {' and '.join(found)}"] if len(found) > 1 else []
+
+
+def packing_refusals(plan: Plan) -> list[str]:
+    """Matrices without a packed form outside fqconsole.
 
     compressed-tensors packs `nn.Linear` alone, so not GPT-2's Conv1D, and transformers joins packed experts
     only in families whose 16-bit checkpoints name them one by one.

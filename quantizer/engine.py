@@ -29,6 +29,7 @@ from quantizer.config import (
     engine_refusals,
     index_bytes,
     read_config,
+    transformers_refusals,
 )
 from quantizer.device import (
     allocated_bytes,
@@ -104,6 +105,13 @@ def quantize(
     refusals = engine_refusals(description, plan)
     if refusals:
         watch.log("warning", f"Serving engines will refuse this checkpoint: {'; '.join(refusals[:3])}.")
+    unread = transformers_refusals(plan)
+    if unread:
+        watch.log(
+            "warning",
+            "transformers alone can't open this checkpoint, fqconsole can (import fqconsole.transformers): "
+            f"{'; '.join(unread)}.",
+        )
     head = JournalHead(plan, source_states(folder, {part.source_file for part in parts}), __version__)
     with claim_folder(out, plan) as target, _journal(target, head) as journal:
         _verify_finished(target, journal, parts, watch)

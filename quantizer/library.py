@@ -10,7 +10,7 @@ from fqconsole.models import describe, resolve_model
 from quantizer.engine import analyse
 from quantizer.engine import quantize as write_checkpoint
 from quantizer.methods import DEFAULT_MODE, methods_of
-from quantizer.plan import Granularity, Plan
+from quantizer.plan import ExpertSets, Granularity, Plan
 from quantizer.reader import Checkpoint, open_checkpoint
 from quantizer.watch import Watch
 
@@ -22,6 +22,7 @@ def make_plan(
     granularity: Granularity = "adaptive",
     group_size: int | Literal["default"] | None = "default",
     mode: str = DEFAULT_MODE,
+    experts: ExpertSets = "model",
     device: str = "auto",
     watch: Watch | None = None,
 ) -> Plan:
@@ -29,7 +30,7 @@ def make_plan(
 
     `model` is a folder, a built-in model's name, or a hub id that is in the cache. `bits` is 8, 4 or 3;
     `group_size` the group of a fixed plan or the base of an adaptive one, None one scale for a whole row;
-    `mode` as `fqconsole quantize --mode` has it. Raises OperatorError, in words for people.
+    `mode` and `experts` as `fqconsole quantize` has them. Raises OperatorError, in words for people.
     """
     return analyse(
         describe(resolve_model(str(model))),
@@ -37,6 +38,7 @@ def make_plan(
         granularity=granularity,
         group_size=group_size,
         methods=methods_of(mode),
+        experts=experts,
         device=device,
         watch=watch,
     )

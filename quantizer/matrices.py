@@ -99,6 +99,17 @@ def plan_matrices(description: ModelDescription) -> Inventory:
     return Inventory(tuple(matrices), tuple(sorted(kept, key=lambda k: order[k.name])))
 
 
+def experts_place(name: str) -> str:
+    """`model.layers.0.mlp.experts` of a stack or an expert in it: what engines run as one."""
+    parts = name.split(".")
+    return ".".join(parts[: parts.index(EXPERTS_SET) + 1])
+
+
+def is_routed(name: str) -> bool:
+    """Whether a tensor, under its name in the source, is of routed experts, one by one or fused."""
+    return bool(_EXPERT.match(name) or _FUSED_EXPERTS.match(name))
+
+
 def layer_of(name: str) -> int | None:
     """The first number among the parts of a tensor's name; None outside the numbered layers."""
     return next((int(part) for part in name.split(".") if part.isdecimal()), None)

@@ -11,6 +11,8 @@ from quantizer.scheme import Scheme, stored_bytes
 
 # matrix: adaptive without fused sets, for study; planned: bits and groups by what the operator wants
 Granularity = Literal["adaptive", "fixed", "matrix", "planned"]
+# model: the routed experts of all layers share one scheme, as transformers reads them; layer: of each layer
+ExpertSets = Literal["model", "layer"]
 
 
 class MatrixPlan(msgspec.Struct, frozen=True):
@@ -86,6 +88,7 @@ class Plan(msgspec.Struct, frozen=True):
     channels: tuple[ChannelSet, ...] = ()
     version: int = 1
     target: str = ""  # what a planned plan was made for
+    experts: ExpertSets = "model"
 
 
 def predicted_bytes(plan: Plan) -> int:

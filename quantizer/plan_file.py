@@ -21,15 +21,18 @@ from typing import Any
 import msgspec
 
 from fqconsole.errors import MALFORMED, UsageError
+from quantizer.base import require_expert_sets
 from quantizer.ladder import RUNGS
+from quantizer.matrices import is_routed, layer_of
 from quantizer.measured import KEPT
 from quantizer.methods import DEFAULT_MODE, methods_of
-from quantizer.plan import MatrixPlan, Plan
+from quantizer.plan import ExpertSets, MatrixPlan, Plan
 from quantizer.planner import Planner
 from quantizer.scheme import BITS, Scheme, group_word
 
 FORMAT = 1
-KEYS = ("format", "model", "mode", "target", "matrices")
+KEYS = ("format", "model", "mode", "experts", "target", "matrices")
+EXPERTS_REMARK = '# "model": experts of all layers agree, as transformers alone reads them; "layer": of each'
 FIX = "Mend that line, or make the file anew with fqconsole plan --save."
 
 
@@ -38,6 +41,7 @@ class PlanFile(msgspec.Struct, frozen=True):
 
     path: str
     mode: str
+    experts: ExpertSets
     matrices: dict[str, dict[str, Any]]
     lines: dict[str, int]  # of each matrix
 
@@ -55,12 +59,13 @@ def plan_text(planner: Planner, plan: Plan, mode: str) -> str:
     lines = [
         "# A plan of fqconsole. Edit bits (8, 4, 3, or 16 to leave a matrix as it is) and group",
         '# ("channel" or 256, 128, 64, 32, 16), then: fqconsole quantize MODEL --plan THIS_FILE',
-        "# Matrices that engines run as one (q, k, v; gate, up; all routed experts) need the same scheme.",
+        "# Matrices that engines run as one (q, k, v; gate, up; a layer's experts) need the same scheme.",
         f"# As it was made: {bits:.3f} bits per weight{told}.",
         f"format = {FORMAT}",
         f"model = {_string(plan.model)}",
         f"mode = {_string(mode)}",
         f"target = {_string(plan.target or f'--bits {plan.bits}')}",
+        *_experts_lines(planner, plan),
         "",
         "[matrices]",
     ]
@@ -72,6 +77,13 @@ def plan_text(planner: Planner, plan: Plan, mode: str) -> str:
         remark += "" if share is None else f", predicted loss {share:.4%}"
         lines.append(f"{_string(matrix.name)} = {_scheme_text(scheme)}  # {remark}")
     return "\n".join(lines) + "\n"
+
+
+def _experts_lines(planner: Planner, plan: Plan) -> list[str]:
+    """What says which experts agree; nothing for a model without."""
+    if not any(is_routed(matrix.tensors[0]) for matrix in planner.draft.matrices):
+        return []
+    return [EXPERTS_REMARK, f"experts = {_string(plan.experts)}"]
 
 
 def read_plan_file(path: Path) -> PlanFile:
@@ -95,8 +107,9 @@ def read_plan_file(path: Path) -> PlanFile:
         raise UsageError(f"{path} has no [matrices].", "Make it with fqconsole plan --save.")
     mode = content.get("mode", DEFAULT_MODE)
     methods_of(str(mode))
+    experts = require_expert_sets(str(content.get("experts", "model")))
     lines = _lines(text, matrices)
-    found = PlanFile(str(path), str(mode), matrices, lines)
+    found = PlanFile(str(path), str(mode), experts, matrices, lines)
     for name, entry in matrices.items():
         if not isinstance(entry, dict):
             raise UsageError(f"{found.place(name)}: {name} is not {{ bits = …, group = … }}.", FIX)
@@ -162,12 +175,18 @@ def _require_whole_sets(
         sets[matrix.fused_set].append(matrix.name)
     for first, *others in sets.values():
         for name in others:
-            if schemes[name] != schemes[first]:
+            if schemes[name] == schemes[first]:
+                continue
+            says = (
+                f"{found.place(name)}: {name} has {_words(schemes[name])} and {first} has "
+                f"{_words(schemes[first])}, but "
+            )
+            if found.experts == "model" and layer_of(name) != layer_of(first):
                 raise UsageError(
-                    f"{found.place(name)}: {name} has {_words(schemes[name])} and {first} has "
-                    f"{_words(schemes[first])}, but engines run them as one.",
-                    "Give both the same bits and group.",
+                    f"{says}transformers reads one scheme for the experts of all layers.",
+                    'Give both the same bits and group, or set experts = "layer" above the matrices.',
                 )
+            raise UsageError(f"{says}engines run them as one.", "Give both the same bits and group.")
 
 
 def _words(scheme: Scheme) -> str:

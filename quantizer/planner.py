@@ -23,7 +23,7 @@ from quantizer.allocation import Allocation, Problem
 from quantizer.base import base_plan
 from quantizer.measured import KEPT, Measured, candidate_schemes, scheme_word
 from quantizer.methods import methods_of
-from quantizer.plan import ChannelSet, KeptTensor, MatrixPlan, Plan
+from quantizer.plan import ChannelSet, ExpertSets, KeptTensor, MatrixPlan, Plan
 from quantizer.scheme import Scheme, stored_bytes
 from quantizer.sensitivity import felt, sensitivities
 
@@ -42,9 +42,11 @@ class Point(msgspec.Struct, frozen=True):
 class Planner:
     """The candidates of one model and their predicted losses; every target is answered from these."""
 
-    def __init__(self, description: ModelDescription, measured: Measured) -> None:
-        """Raises UsageError when the measurement belongs to another model."""
-        self.draft = base_plan(description, 4, methods=methods_of(measured.mode))
+    def __init__(
+        self, description: ModelDescription, measured: Measured, *, experts: ExpertSets = "model"
+    ) -> None:
+        """`experts` as `base_plan` has it. Raises UsageError when another model was measured."""
+        self.draft = base_plan(description, 4, methods=methods_of(measured.mode), experts=experts)
         self._measured = measured
         self._tensors = {tensor.name: tensor for tensor in description.tensors}
         missing = [matrix.name for matrix in self.draft.matrices if matrix.name not in measured.matrices]
@@ -59,7 +61,7 @@ class Planner:
             [sum(self.matrix_bytes(matrix, scheme) for matrix in self.sets[word]) for scheme in schemes]
             for word, schemes in self._candidates.items()
         ]
-        self._problem = Problem(self._costs, self._losses)
+        self._problem = Problem(self._costs, self._losses, self._uniform)
 
     @property
     def weights(self) -> int:
@@ -92,7 +94,7 @@ class Planner:
         """The smallest plan whose predicted loss is at most `limit`, 0.01 for 1 %."""
         if not 0 <= limit < math.inf:
             raise UsageError(f"A loss of {limit:g} can't be kept to.", "Ask for 1%, say.")
-        found = Problem(self._losses, self._costs).least(limit)
+        found = Problem(self._losses, self._costs, self._uniform).least(limit)
         if found is None:  # never: 16 bits lose nothing
             raise UsageError(f"No plan loses as little as {limit:g}.", "Ask for more.")
         return self._plan(found, target)
@@ -170,6 +172,18 @@ class Planner:
         step = max(1, len(passed) // FRONTIER_POINTS)
         shown = passed[:-1:step] + passed[-1:]
         return tuple(Point(round(held.cost), self._bits(held.cost), held.value) for held in shown)
+
+    @cached_property
+    def _uniform(self) -> list[list[int]]:
+        """One scheme for all sets, by candidate; `channel` where its group is none of a set's."""
+        schemes = {scheme for held in self._candidates.values() for scheme in held}
+        return [
+            [
+                held.index(scheme if scheme in held else Scheme(scheme.bits, None))
+                for held in self._candidates.values()
+            ]
+            for scheme in sorted(schemes, key=scheme_word)
+        ]
 
     @cached_property
     def _losses(self) -> list[list[float]]:

@@ -16,13 +16,13 @@ from benchmarks.quality.judge import Judge, Score
 from benchmarks.quality.peers import Setting
 from benchmarks.quality.rebuild import write_model, write_ours
 from fqconsole.models.description import ModelDescription
-from quantizer.base import GroupSize, base_plan
+from quantizer.base import EXPERT_SETS, GroupSize, base_plan
 from quantizer.candidate_errors import measure_candidates
 from quantizer.device import resolve_device
 from quantizer.engine import analyse, quantize
 from quantizer.methods import methods_of
 from quantizer.parts import Piece
-from quantizer.plan import Granularity
+from quantizer.plan import ExpertSets, Granularity
 from quantizer.planner import Planner
 from quantizer.reader import open_checkpoint
 from quantizer.scheme import group_word
@@ -39,11 +39,12 @@ class Ours:
     granularity: Granularity = "adaptive"
     group_size: GroupSize = "default"
     target: float | None = None  # bits per weight: the planner's
+    experts: ExpertSets = "model"
 
     @property
     def detail(self) -> str:
         if self.target is not None:
-            return f"{self.mode}, planner"
+            return f"{self.mode}, planner" + ("" if self.experts == "model" else ", experts by layer")
         if self.granularity == "adaptive" or self.group_size == "default":
             return f"{self.mode}, {self.granularity}"
         return f"{self.mode}, {group_word(self.group_size)}"
@@ -68,7 +69,11 @@ class Row:
 # What a user gets without asking, the planner at the same bits, and mode best at the other group sizes, so
 # that there is one of ours near the real bits of every peer.
 CASES = tuple(Ours(bits, mode) for bits in SIZES for mode in ("finequant", "fast", "best"))
-CASES += (Ours(3, "best", target=3.25), Ours(4, "best", target=4.25), Ours(8, "best", target=8.06))
+CASES += tuple(
+    Ours(bits, "best", target=target, experts=experts)
+    for bits, target in ((3, 3.25), (4, 4.25), (8, 8.06))
+    for experts in EXPERT_SETS
+)
 CASES += tuple(
     Ours(bits, "best", "fixed", group)
     for bits, groups in ((3, (None, 128, 32, 16)), (4, (None, 128, 32, 16)), (8, (128, 64, 32)))
@@ -109,6 +114,8 @@ def compare(
         with Judge(reference, text, tokens, device) as judge:
             yield Row(description.id, "16-bit", description.dtype, 16, 16.0, judge.reference)
             for case in cases:
+                if case.experts == "layer" and not description.experts:
+                    continue
                 with tempfile.TemporaryDirectory(dir=work) as folder:
                     bits = _write_case(description, case, Path(folder), device)
                     score = judge.score(Path(folder) / "model")
@@ -151,7 +158,8 @@ def _write_case(description: ModelDescription, case: Ours, folder: Path, device:
     """A checkpoint as a user's, and the model it stands for; its bits for each weight of the matrices."""
     methods = methods_of(case.mode)
     if case.target is not None:
-        planner = Planner(description, measure_candidates(description, methods=methods, device=device))
+        measured = measure_candidates(description, methods=methods, device=device)
+        planner = Planner(description, measured, experts=case.experts)
         plan = planner.within_bits(case.target, f"{case.target:g} bits per weight")
     else:
         plan = analyse(

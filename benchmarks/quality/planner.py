@@ -88,7 +88,9 @@ def compared(model: str, tokens: int, device: str, text: str) -> Iterator[Line]:
 
     for mode in MODES:
         methods = methods_of(mode)
-        planner = Planner(description, measure_candidates(description, methods=methods, device=device))
+        measured = measure_candidates(description, methods=methods, device=device)
+        planner = Planner(description, measured)
+        freer = Planner(description, measured, experts="layer") if description.experts else None
         seen = []
         for bits, granularity, group in RULES:
             rule = analyse(
@@ -105,7 +107,10 @@ def compared(model: str, tokens: int, device: str, text: str) -> Iterator[Line]:
             word = "adaptive" if granularity == "adaptive" else f"fixed {group or 'channel'}"
             first = line(rule, f"int{bits} {word}")
             yield first
-            yield line(planner.within_bytes(planner.plan_bytes(rule), "as large"), "planned", first)
+            limit = planner.plan_bytes(rule)
+            yield line(planner.within_bytes(limit, "as large"), "planned", first)
+            if freer is not None:
+                yield line(freer.within_bytes(limit, "as large"), "planned, experts by layer", first)
 
 
 def show(lines: list[Line]) -> str:

@@ -54,6 +54,14 @@ Mode = Annotated[
         "paper's plain rounding. Or single methods: search+importance (docs/method.md).",
     ),
 ]
+Experts = Annotated[
+    str,
+    typer.Option(
+        metavar="SETS",
+        help="Which routed experts share bits and groups: model, those of all layers, as transformers alone "
+        "reads them; layer, those of each layer, as vLLM and SGLang do.",
+    ),
+]
 TargetBits = Annotated[
     float | None,
     typer.Option(

@@ -10,7 +10,7 @@ from fqconsole.errors import DoesNotFitError, OperatorError, UsageError
 
 if TYPE_CHECKING:
     from fqconsole.models.description import ModelDescription
-    from quantizer.plan import Plan
+    from quantizer.plan import ExpertSets, Plan
     from quantizer.planner import Planner
     from store import Store
 
@@ -56,6 +56,7 @@ def measured(
     *,
     mode: str,
     device: str,
+    experts: "ExpertSets" = "model",
     rule: dict[str, Any] | None = None,
 ) -> tuple["Planner", "Plan | None"]:
     """The planner of a model, whose candidates are measured in a worker unless that was done before, and with
@@ -85,7 +86,7 @@ def measured(
         known = load_measured(path)
     if known is None:
         raise OperatorError("The measurement ended without a result.", "Run it again.")
-    return Planner(description, known), ruled[0]
+    return Planner(description, known, experts=experts), ruled[0]
 
 
 def mode_of(wish: Wish, mode: str) -> str:
@@ -95,6 +96,16 @@ def mode_of(wish: Wish, mode: str) -> str:
     from quantizer.plan_file import read_plan_file
 
     return read_plan_file(wish.plan).mode
+
+
+def experts_of(wish: Wish, experts: str) -> "ExpertSets":
+    """Which experts share a scheme: what the plan file says where one is given. Raises UsageError for sets
+    that don't exist.
+    """
+    from quantizer.base import require_expert_sets
+    from quantizer.plan_file import read_plan_file
+
+    return require_expert_sets(experts if wish.plan is None else read_plan_file(wish.plan).experts)
 
 
 def wished(planner: "Planner", description: "ModelDescription", wish: Wish) -> "Plan":

@@ -11,6 +11,7 @@ from fqconsole.cli.options import (
     Context,
     Device,
     Events,
+    Experts,
     Fit,
     Force,
     Gpus,
@@ -74,6 +75,7 @@ def quantize(
         ),
     ] = 0.7,
     mode: Mode = "best",
+    experts: Experts = "model",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -115,9 +117,11 @@ def quantize(
         elif not model:
             raise UsageError("MODEL is missing.", "Name a model, or an unfinished run with --resume.")
         elif wish.named:
-            choice = planned_options(store, output, model, wish, mode=mode, device=device)
+            choice = planned_options(store, output, model, wish, mode=mode, experts=experts, device=device)
         else:
-            choice = chosen_options(bits or usual_bits(), granularity, group_size, threshold, mode)
+            choice = chosen_options(
+                bits or usual_bits(), granularity, group_size, threshold, mode, experts=experts
+            )
         document = quantized(store, output, model, out=out, device=device, force=force, **choice)
     if json:
         output.result(document)
@@ -134,31 +138,46 @@ def usual_bits() -> int:
 
 
 def chosen_options(
-    bits: int, granularity: str | None, group_size: str | None, threshold: float, mode: str = "best"
+    bits: int,
+    granularity: str | None,
+    group_size: str | None,
+    threshold: float,
+    mode: str = "best",
+    *,
+    experts: str = "model",
 ) -> dict[str, Any]:
     """The request's options of what was typed. Raises UsageError for what does not exist."""
     from fqconsole.cli.number_lists import group_size_of
-    from quantizer.base import requested_group
+    from quantizer.base import requested_group, require_expert_sets
     from quantizer.methods import methods_of, mode_word
 
     kind: Any = granularity or ("adaptive" if group_size is None else "fixed")
     group: Any = "default" if group_size is None else group_size_of(group_size)
     requested_group(bits, kind, group)
+    require_expert_sets(experts)
     word = mode_word(methods_of(mode))
-    return {"bits": bits, "granularity": kind, "group_size": group, "threshold": threshold, "mode": word}
+    return {
+        "bits": bits,
+        "granularity": kind,
+        "group_size": group,
+        "threshold": threshold,
+        "mode": word,
+        "experts": experts,
+    }
 
 
 def planned_options(
-    store: "Store", output: Output, model: str, wish: "Wish", *, mode: str, device: str
+    store: "Store", output: Output, model: str, wish: "Wish", *, mode: str, experts: str, device: str
 ) -> dict[str, Any]:
     """The request's options of a wish: the plan is made now, and the run follows it."""
-    from fqconsole.cli.planning import measured, mode_of, wished
+    from fqconsole.cli.planning import experts_of, measured, mode_of, wished
     from quantizer.measured import save_plan
     from quantizer.methods import methods_of, mode_word
 
+    sets = experts_of(wish, experts)
     description = source_model(model)
     word = mode_word(methods_of(mode_of(wish, mode)))
-    planner, _ = measured(store, output, description, mode=word, device=device)
+    planner, _ = measured(store, output, description, mode=word, experts=sets, device=device)
     made = wished(planner, description, wish)
     require_matrices_left(made)
     return options_of_plan(made, str(save_plan(made)))
@@ -174,6 +193,7 @@ def options_of_plan(plan: "Plan", path: str) -> dict[str, Any]:
         "group_size": "default",
         "threshold": plan.threshold,
         "mode": mode_word(plan.methods),
+        "experts": plan.experts,
         "plan_path": path,
     }
 
@@ -200,6 +220,7 @@ def quantized(
     mode: str,
     device: str,
     force: bool,
+    experts: Any = "model",
     plan_path: str | None = None,
 ) -> dict[str, Any]:
     """Run the job and return its document. What can be known before raises before a worker starts."""
@@ -223,6 +244,7 @@ def quantized(
         threshold=threshold,
         mode=mode,
         device=device,
+        experts=experts,
         plan_path=plan_path,
         revision=description.revision,
         predicted={"total": peak},

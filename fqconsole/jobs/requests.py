@@ -6,7 +6,7 @@ import msgspec
 
 from fqconsole.generation.options import Sampling
 from quantizer.methods import DEFAULT_MODE
-from quantizer.plan import Granularity
+from quantizer.plan import ExpertSets, Granularity
 
 PROTOCOL = 1
 
@@ -33,6 +33,7 @@ class StartQuantize(Request, frozen=True):
     device: Device = "auto"
     protocol: int = PROTOCOL
     plan_path: str | None = None  # granularity "planned": the plan, as JSON
+    experts: ExpertSets = "model"  # what shares a scheme: the routed experts of all layers, or of each
 
 
 class StartPlan(Request, frozen=True):
@@ -50,6 +51,7 @@ class StartPlan(Request, frozen=True):
     mode: str = DEFAULT_MODE
     device: Device = "auto"
     protocol: int = PROTOCOL
+    experts: ExpertSets = "model"  # of the rule
 
 
 class StartEvaluate(Request, frozen=True):

@@ -17,7 +17,7 @@ from fqconsole.generation.options import Sampling
 from fqconsole.jobs.checkpoint_identity import identify
 from fqconsole.jobs.messages import Send, StartDownload, StartEvaluate, StartQuantize, StartTasks
 from quantizer.methods import DEFAULT_MODE
-from quantizer.plan import Granularity
+from quantizer.plan import ExpertSets, Granularity
 from quantizer.scheme import group_word
 from store import Store
 
@@ -40,6 +40,7 @@ def begin_quantize(
     mode: str = DEFAULT_MODE,
     device: str = "auto",
     plan_path: str | Path | None = None,
+    experts: ExpertSets = "model",
     revision: str | None = None,
     predicted: Predicted | None = None,
     predicted_gpu: int | None = None,
@@ -56,6 +57,7 @@ def begin_quantize(
         "threshold": threshold,
         "mode": mode,
         "device": device,
+        "experts": experts,
     }
     if plan_path is not None:
         options["plan_path"] = place(plan_path)

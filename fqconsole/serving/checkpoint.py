@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fqconsole.errors import UsageError
 from fqconsole.models.description import ModelDescription
+from quantizer.config import packing_refusals
 from quantizer.manifest import Manifest, read_manifest
 from quantizer.plan import MatrixPlan
 from quantizer.scheme import Scheme
@@ -111,7 +112,7 @@ def _reasons(manifest: Manifest) -> tuple[str, ...]:
             "engines rename the layers of models that see images, but not inside patterns, and experts are "
             f"named by a pattern: {inside[0]}"
         )
-    odd = manifest.refused_by_transformers
+    odd = packing_refusals(manifest.plan)
     if odd:
         reasons.append(
             f"engines load packed weights by their 16-bit names and directions, and {'; '.join(odd)}"

@@ -123,3 +123,25 @@ def test_what_fits_is_found_by_the_previews_own_account(fq, gpu_of):
     assert made.json["bits_per_weight"] == pytest.approx((4.25 + 8.06) / 2, abs=0.1)
     gpu_of(totals[3] // 2)
     assert fq("plan", "demo", "--mode", "fast", "--fit", "small").code == 3
+
+
+def test_experts_are_planned_layer_by_layer_where_that_is_asked_for(fq, tmp_path):
+    def schemes(document):
+        return {
+            (m["bits"], m["group_size"]) for m in document["matrices"] if len(m["shape"]) == 3
+        }  # fmt: skip
+
+    file = tmp_path / "plan.toml"
+    options = ("demo-moe", "--target-bits", "3.6", "--mode", "fast")
+    shared = fq("plan", *options, "--json").json
+    apart = fq("plan", *options, "--experts", "layer", "--save", file, "--json").json
+    assert len(schemes(shared)) == 1 < len(schemes(apart))
+    assert apart["predicted_loss"] < shared["predicted_loss"]
+    written = fq("quantize", "demo-moe", "--plan", file, "--out", tmp_path / "out", "--json")
+    assert written.code == 0, written.err
+    assert "import fqconsole.transformers" in written.err
+    assert schemes(written.json) == schemes(apart)
+    assert "experts=layer" in fq("runs", "show", written.json["run_id"]).out
+    wrong = fq("quantize", *options, "--experts", "each")
+    assert wrong.code == 2
+    assert "Choose model or layer." in wrong.err

@@ -11,6 +11,7 @@ from compressed_tensors.quantization import QuantizationConfig
 
 from quantizer import base_plan
 from quantizer.config import (
+    GUARD,
     companion_files,
     engine_refusals,
     ignored_modules,
@@ -67,7 +68,7 @@ def test_the_experts_of_a_layer_are_one_pattern(moe):
 def test_compressed_tensors_accepts_it(moe):
     plan = with_group(base_plan(moe, 3, "fixed", 16), "layers.1", None)
     parsed = QuantizationConfig.model_validate(quantization_config(plan))
-    assert {group.weights.num_bits for group in parsed.config_groups.values()} == {3}
+    assert {group.weights.num_bits for group in parsed.config_groups.values()} == {3, GUARD.bits}
 
 
 def test_what_transformers_can_not_open_is_said(moe, tmp_path):

@@ -8,12 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fqconsole.errors import UsageError
+from fqconsole.models import describe, resolve_model
 from fqconsole.serving.advice import advise
 from fqconsole.serving.checkpoint import Joined, Servable, read_servable
 from fqconsole.serving.commands import Container, Wish, through_container, through_python
 from fqconsole.serving.kernels import sglang_kernel, vllm_kernel
 from fqconsole.serving.layout import Layout, choose_layout, obstacles
+from quantizer.candidate_errors import measure_candidates
+from quantizer.engine import quantize
 from quantizer.manifest import MANIFEST, manifest_bytes, read_manifest
+from quantizer.methods import MODES
+from quantizer.planner import Planner
 from quantizer.scheme import Scheme
 
 WISH = Wish(context=512)
@@ -223,3 +228,22 @@ def test_the_engine_of_a_named_interpreter_or_image(checkpoint):
     assert container.removal == ("docker", "rm", "--force", "fq-1")
     python = advise(checkpoint("demo", 4), "sglang", 1, 1, WISH).steps[0]
     assert through_python(python, "/v/bin/python")[:3] == ("/v/bin/python", "-m", "sglang.launch_server")
+
+
+def test_experts_whose_layers_differ_are_served(tmp_path):
+    source = describe(resolve_model("demo-moe"))
+    measured = measure_candidates(source, methods=MODES["fast"], device="cpu")
+    planner = Planner(source, measured, experts="layer")
+    schemes = {
+        matrix.name: Scheme(8 if matrix.layer == 0 else 4, 64) if len(matrix.shape) == 3 else Scheme(8, None)
+        for matrix in planner.draft.matrices
+    }
+    quantize(source, planner.with_schemes(schemes, "test"), tmp_path / "mixed", device="cpu")
+    found = describe(resolve_model(str(tmp_path / "mixed")))
+    servable = read_servable(found)
+    assert servable.reasons == ()
+    assert {part.scheme.bits for part in servable.joined if part.experts} == {4, 8}
+    for engine in ("vllm", "sglang"):
+        advice = advise(found, engine, 1, 1, WISH)
+        assert advice.refusals == ()
+        assert {use.scheme.bits for use in advice.kernels if use.experts} == {4, 8}

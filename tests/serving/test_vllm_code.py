@@ -8,6 +8,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
@@ -85,6 +86,20 @@ def test_vllm_reads_the_configs_of_many_families_as_they_were_planned(tmp_path):
     assert dict(zip(FAMILIES, asked(questions, [])["schemes"], strict=True)) == dict(
         zip(FAMILIES, expected, strict=True)
     )
+
+
+def test_vllm_reads_experts_whose_layers_differ(tmp_path):
+    folder = save_architecture("qwen3_moe", tmp_path / "moe", torch.float16)
+    plan = base_plan(describe(resolve_model(str(folder))), 4, "fixed", 32, experts="layer")
+    matrices = tuple(
+        msgspec.structs.replace(m, scheme=Scheme(8, None)) if m.layer == 0 and len(m.shape) == 3 else m
+        for m in plan.matrices
+    )
+    plan = msgspec.structs.replace(plan, matrices=matrices)
+    modules = modules_of(plan)
+    assert len({tuple(scheme) for name, scheme in modules.items() if ".experts." in name}) == 2
+    (found,) = asked([{"config": quantization_config(plan), "modules": list(modules)}], [])["schemes"]
+    assert found == modules
 
 
 def test_vllm_takes_the_kernels_that_we_tell():

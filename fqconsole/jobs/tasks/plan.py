@@ -33,6 +33,7 @@ def run(request: StartPlan, desk: Desk) -> None:
             group_size=request.group_size,
             threshold=request.threshold,
             methods=methods,
+            experts=request.experts,
             device=request.device,
             watch=desk.watch,
         )

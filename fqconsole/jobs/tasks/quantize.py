@@ -58,6 +58,7 @@ def _ruled(request: StartQuantize, description: ModelDescription, desk: Desk) ->
         request.group_size,
         request.threshold,
         methods=methods,
+        experts=request.experts,
     )
     unfinished = unfinished_plan(Path(request.out), draft)
     if unfinished is not None:
@@ -69,6 +70,7 @@ def _ruled(request: StartQuantize, description: ModelDescription, desk: Desk) ->
         group_size=request.group_size,
         threshold=request.threshold,
         methods=methods,
+        experts=request.experts,
         device=request.device,
         watch=desk.watch,
     )
