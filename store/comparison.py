@@ -69,7 +69,7 @@ _MEASURES = (
     _Measure("perplexity", "perplexity", "number", "lower"),
     _Measure("reference_perplexity", "perplexity of the 16-bit model", "number", ""),
     _Measure("kl_divergence", "KL divergence", "number", "lower"),
-    _Measure("top1_agreement", "top-1 agreement", "share", "higher"),
+    _Measure("top1_agreement", "same top token", "share", "higher"),
     _Measure("decode_tok_s", "tok/s", "tok/s", "higher", timing=True),
     _Measure("prefill_tok_s", "prefill tok/s", "tok/s", "higher", timing=True),
     _Measure("ttft_ms", "TTFT", "ms", "lower", timing=True),

@@ -108,7 +108,7 @@ def _evaluate_line(document: dict[str, Any]) -> str:
 
     return (
         f"perplexity {number(document['perplexity'])} (16-bit {number(document['reference_perplexity'])}), "
-        f"KL {number(document['kl_divergence'], 3)}, top-1 agreement {document['top1_agreement']:.1%} "
+        f"KL {number(document['kl_divergence'], 3)}, same top token {document['top1_agreement']:.1%} "
         f"over {document['tokens']} tokens"
     )
 

@@ -170,7 +170,7 @@ def page(document: dict[str, Any]) -> str:
             f"{document['run_id']}  {document['checkpoint']} against {document['reference']}",
             f"  perplexity       {number(perplexity, 5)}, 16-bit {number(before, 5)} ({change:+.2%})",
             f"  KL divergence    {number(document['kl_divergence'])} nats",
-            f"  top-1 agreement  {document['top1_agreement']:.2%}",
+            f"  same top token   {document['top1_agreement']:.2%}",
             f"  scored           {document['tokens']} tokens in {duration(document['seconds'])}",
         ]
     )

@@ -199,7 +199,7 @@ def _add(totals: Totals, reference: Tensor, logp: Tensor, targets: Tensor) -> No
 def _note(totals: Totals) -> str:
     return (
         f"perplexity {totals.perplexity:.3f} · KL {totals.kl_divergence:.4f} · "
-        f"top-1 {totals.top1_agreement * 100:.1f} %"
+        f"same top token {totals.top1_agreement * 100:.1f} %"
     )
 
 
