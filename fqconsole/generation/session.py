@@ -3,7 +3,8 @@
 import gc
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ class Session:
         self._check_room(ids)
         self._together = None
         steps = self._ready()
-        with at_home(self.torch_device, self.weights_bytes):
+        with at_home(self.torch_device, self.weights_bytes), self._together_again():
             return generate_tokens(
                 self._inputs(), steps, ids, options.with_seed(sampling), stop=stop, on_tokens=on_tokens
             )
@@ -205,7 +206,8 @@ class Session:
                 self._scratch = Scratch(self._decoder)
             with torch.inference_mode(), at_home(self.torch_device, self.weights_bytes):
                 if self.ranks is not None:
-                    return logits_together(self.ranks, self._scratch, ids.to(self.torch_device))
+                    with self._together_again():
+                        return logits_together(self.ranks, self._scratch, ids.to(self.torch_device))
                 return self._scratch.logits(ids.to(self.torch_device))
         with torch.inference_mode(), at_home(self.torch_device, self.weights_bytes), wide_head(model):
             out: Tensor = model(input_ids=ids.to(self.torch_device), use_cache=False).logits
@@ -252,6 +254,16 @@ class Session:
         gc.collect()
         release(self.torch_device)
         self._ready()
+
+    @contextmanager
+    def _together_again(self) -> Iterator[None]:
+        """Several GPUs that met again have no memory for texts any more: it is taken anew for the next."""
+        before = None if self.ranks is None else self.ranks.meetings
+        try:
+            yield
+        finally:
+            if self.ranks is not None and self.ranks.meetings != before:
+                self._steps = self._scratch = None
 
     def _inputs(self) -> DecodeInputs:
         return DecodeInputs(self.torch_device, self.context, self.end_tokens, self._decode)

@@ -28,3 +28,20 @@ def test_two_gpus_give_what_one_gives(tiny, name, kind, split):
         assert alone[position].max() - alone[position, token] < 0.05 * alone[position].abs().max()
     off = (together - alone[: len(ids)]).abs().amax(1) / alone.abs().max()
     assert off.sort().values[len(off) // 2] < 0.03
+
+
+def test_memory_that_runs_out_on_one_gpu_ends_the_answer_and_not_the_session(tiny, monkeypatch):
+    """NCCL is left and joined anew, and steps are captured again."""
+    sampling = Sampling(temperature=0, max_new_tokens=12)
+    with open_session(tiny("llama")[1], device="cuda:0", gpus=2, split="tensor") as session:
+        _, ids = session.render("Mara gave the red lamp")
+        expected = session.generate(ids, sampling).token_ids
+
+        def fail(partial):
+            monkeypatch.undo()
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        monkeypatch.setattr(session.ranks.link, "sum", fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            session.generate(ids[1:], sampling)
+        assert session.generate(ids, sampling).token_ids == expected

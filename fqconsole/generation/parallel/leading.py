@@ -23,6 +23,7 @@ class LeadingSteps:
     def __init__(self, own: Steps, ranks: Ranks) -> None:
         self._own = own
         self._ranks = ranks
+        self._meeting = ranks.meetings
         self.cache_tokens = own.cache_tokens
 
     def start(self, ids: Sequence[int]) -> int:
@@ -41,7 +42,8 @@ class LeadingSteps:
 
     def finish(self, fed: Sequence[int] | None) -> None:
         self._own.finish(fed)
-        if self._ranks.lost is None:  # what was lost is told where it was noticed
+        # What was lost is told where it was noticed; ranks that met again have no text to finish.
+        if self._ranks.lost is None and self._ranks.meetings == self._meeting:
             self._ranks.tell(Order("finish", fed=None if fed is None else tuple(fed)))
 
     def first_nan(self) -> str:
@@ -67,6 +69,7 @@ def load_together(  # noqa: PLR0917 - open_session alone calls it
     resolve_device(str(place_of(device, count - 1)))
     where = cuts_of(path, count, split, cuts)
     ranks = Ranks(count, device, on_stuck)
+    ranks.recovers = where is None or place_of(device, 0).type == "cuda"
     try:
         order = Order("load", path=str(path), device=device, count=count, cuts=where)
         ranks.tell(order)

@@ -25,13 +25,16 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`what` empty: done. `said` is what was asked for."""
+    """`what` empty: done. `said` is what was asked for. `unasked`: a rank ran out of memory where
+    nobody waits for its answer, and has left the exchange.
+    """
 
     said: str = ""
     what: str = ""
     next_step: str = ""
     exit_code: int = 0
     memory: bool = False
+    unasked: bool = False
 
 
 def answer_to(error: BaseException) -> Answer:
@@ -39,8 +42,14 @@ def answer_to(error: BaseException) -> Answer:
     if isinstance(error, OperatorError):
         return Answer(what=error.what, next_step=error.next_step, exit_code=error.exit_code)
     text = (str(error).strip().splitlines() or [""])[0]
-    memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return Answer(what=f"{type(error).__name__}: {text}", memory=memory)
+    return Answer(what=f"{type(error).__name__}: {text}", memory=is_out_of_memory(error))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Memory of the device or of the host ran out; what was allocated before is still good."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
 
 
 def failure_of(answer: Answer) -> Exception:

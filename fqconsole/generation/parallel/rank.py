@@ -1,5 +1,6 @@
 """A rank's half of a session: its part of the model, and the steps on its part of the keys and values."""
 
+import gc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -89,6 +90,26 @@ class Follower:
             self._scratch = Scratch(loaded.decoder)
         ids = torch.tensor(order.ids, dtype=torch.int64, device=self._device)
         self._scratch.logits(ids.view(order.rows, -1))
+
+    def rejoin(self, order: Order) -> str:
+        """Begin anew after memory ran out somewhere: the model stays, texts and their memory go. The answer
+        names the meeting.
+        """
+        self._steps = self._scratch = None
+        gc.collect()
+        release(self._device)
+        self._linked.leave()
+        self._linked.join(Path(order.meeting))
+        return order.meeting
+
+    def leave(self) -> None:
+        """Take part in no exchange any more."""
+        self._linked.leave()
+
+    def free(self) -> None:
+        """From another thread: wait for no other rank."""
+        if self._link is not None:
+            self._link.free()
 
     def at_work(self) -> AbstractContextManager[None]:
         """Threads and the current GPU as the leading rank has them."""
