@@ -151,6 +151,14 @@ def wait_for_previous(lane, PDL: tl.constexpr):
 
 
 @triton.jit
+def after_previous(WARPS: tl.constexpr, PDL: tl.constexpr):
+    """One number for a whole program: 0, once the kernels before this one are through. The next may start."""
+    thread = tl.arange(0, 32 * WARPS)
+    launch_next(thread, PDL)
+    return tl.max(wait_for_previous(thread, PDL), 0)
+
+
+@triton.jit
 def halves_of(word, dtype: tl.constexpr):
     """Two 16-bit floats in a register → two float32 values."""
     if dtype == tl.bfloat16:

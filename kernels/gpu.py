@@ -15,12 +15,20 @@ from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix
 from kernels.tiles import LARGEST_FUSED, Gpu, choose_tile, row_bucket, supports_group
 from kernels.tuning import tuned_tile
-from kernels.wide_tiles import LARGEST_WIDE, SMALLEST_WIDE_OUTPUT, WIDE_CAPABILITY, choose_wide_tile
+from kernels.wide_tiles import (
+    LARGEST_WIDE,
+    MOST_WALKED,
+    SMALLEST_WIDE_OUTPUT,
+    WIDE_CAPABILITY,
+    choose_routed_tile,
+    choose_wide_tile,
+)
 
 if TYPE_CHECKING:
     from kernels.decode import DecodePlan
     from kernels.experts import ExpertsPlan
     from kernels.prefill import Prefill
+    from kernels.wide_experts import WideExpertsPlan
     from kernels.wide_plan import WidePlan
 
 OLDEST_CAPABILITY = 80  # bfloat16 in the matrix unit
@@ -64,6 +72,7 @@ class TritonMatrix(PreparedMatrix):
         self.prefills: dict[torch.dtype, Prefill] = {}
         self.expert_plans: dict[tuple[int, Activation | None], ExpertsPlan] = {}
         self.wide_plans: dict[int, WidePlan] = {}
+        self.wide_expert_plans: dict[int, WideExpertsPlan] = {}
 
     @property
     def bytes(self) -> int:
@@ -110,9 +119,12 @@ class TritonMatrix(PreparedMatrix):
 
     def is_wide(self, m: int, dtype: torch.dtype) -> bool:
         """Whether the wide kernel takes so many rows of x."""
+        return self.knows_wide(dtype) and m <= LARGEST_WIDE
+
+    def knows_wide(self, dtype: torch.dtype) -> bool:
+        """Whether the wide kernel can multiply this matrix, or this stack, at all."""
         known = self.gpu.capability == WIDE_CAPABILITY and self.lanes.pair == 2
-        enough = self.n >= SMALLEST_WIDE_OUTPUT
-        return known and enough and self.lanes.dtype == dtype and m <= LARGEST_WIDE
+        return known and self.n >= SMALLEST_WIDE_OUTPUT and self.lanes.dtype == dtype
 
     def multiply_wide(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """Many rows of x, weights unpacked on the way to the matrix unit."""
@@ -165,13 +177,38 @@ class TritonMatrix(PreparedMatrix):
         if x.dtype not in FUSED_DTYPES:
             return self.dequantized().multiply_by_expert(x, expert)
         with on_device(x.device):
+            if self.is_wide_routed(expert.shape[0], x.dtype):
+                return self.wide_expert_plan_for(expert.shape[0]).multiply(x, expert)
             return self.expert_plan_for(expert.shape[0], None).multiply(x, expert)
 
     def gate_by_expert(self, x: Tensor, expert: Tensor, activation: Activation) -> Tensor:
+        if x.dtype in FUSED_DTYPES and self.is_wide_routed(expert.shape[0], x.dtype):
+            from kernels.routing_kernel import gate_on_gpu
+
+            return gate_on_gpu(self.multiply_by_expert(x, expert), activation)
         if x.dtype not in FUSED_DTYPES or self.n % (2 * ROW_TILE):
             return super().gate_by_expert(x, expert, activation)
         with on_device(x.device):
             return self.expert_plan_for(expert.shape[0], activation).multiply(x, expert)
+
+    def is_wide_routed(self, rows: int, dtype: torch.dtype) -> bool:
+        """Whether the wide kernel takes so many routed rows: from shapes alone, which expert has how many
+        lies on the device."""
+        per_expert = row_bucket(rows) / (self.lanes.experts or 1)
+        return per_expert > MOST_WALKED and self.knows_wide(dtype)
+
+    def wide_expert_plan_for(self, rows: int) -> WideExpertsPlan:
+        """The plan for so many routed rows and the wide kernel, made once for all that share a bucket."""
+        bucket = row_bucket(rows)
+        plan = self.wide_expert_plans.get(bucket)
+        if plan is None:
+            from kernels.wide_experts import WideExpertsPlan
+
+            w = self.lanes
+            tile = choose_routed_tile(w.bits, bucket / (w.experts or 1), w.k)
+            plan = WideExpertsPlan(w, tile, self.gpu.multiprocessors)
+            self.wide_expert_plans[bucket] = plan
+        return plan
 
     def expert_plan_for(self, rows: int, activation: Activation | None) -> ExpertsPlan:
         """The plan for so many routed rows, made once for all that share a bucket."""

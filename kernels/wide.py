@@ -1,6 +1,6 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="untyped-decorator, assignment, misc"
-# ruff: noqa: B007, PLR0912, PLR0915, PLR0917, RUF005 — Gluon compiles one branch of an `if`, takes many arguments
-# and no starred tuples
+# ruff: noqa: B007, PLR0912, PLR0915, PLR0917, RUF005, SIM102 — Gluon compiles one branch of an `if`, takes many
+# arguments and no starred tuples
 """Fused dequantize + matmul for many rows on Hopper: warpgroup matrix units fed from registers, in Gluon.
 
     out[m, n] = Σ_k x[m, k] * code[n, k] * scale[n, k // group] + bias[n]
@@ -41,6 +41,8 @@ from kernels.wide_operands import (
     copy_x,
     left_operand,
     load_scales,
+    routed_place,
+    step_on_line,
     words_in_registers,
     words_of_tiles,
 )
@@ -58,13 +60,15 @@ def wide_kernel(
     out_ptr,
     partial_ptr,  # float32, [16 W, BM] a program
     arrived_ptr,  # int32 a block, zero between launches
+    row_ptr,  # ROUTED: int32, the row of the result that each row of x makes, below zero: none
+    expert_ptr,  # ROUTED: int32, the expert of each tile of rows, and then how many tiles there are
     M,
     N,
     x_rows,  # rows of x, filled up to whole tiles
     tiles,  # of 16 rows of the weights
     steps,
-    m_tiles,
-    blocks,
+    m_tiles,  # ROUTED: that there is room for
+    blocks,  # ROUTED: of one tile of rows
     parts,  # programs that share a block
     span,  # steps of a program
     BITS: gl.constexpr,
@@ -79,6 +83,7 @@ def wide_kernel(
     LOAD_SCALES: gl.constexpr,
     UNPACK: gl.constexpr,
     DEPENDENT: gl.constexpr,
+    ROUTED: gl.constexpr,
 ):
     DTYPE: gl.constexpr = out_ptr.dtype.element_ty
     STEP_BLOCKS: gl.constexpr = 2 if BITS == 8 else 4
@@ -107,30 +112,49 @@ def wide_kernel(
         word_rings = (gl.allocate_shared_memory(gl.int32, [SLOTS, TILES, 128, 4], plain),)
         word_places = (words_of_tiles(words_ptr, steps, STEP_WORDS, 0, 512, TILES, W),)
     program = gl.program_id(0)
-    # All steps of all blocks form one line.
-    unit = program * span
-    end = gl.minimum(unit + span, blocks * steps)
-    if parts > 1:
-        unit = program // parts * steps + program % parts * span
-        end = gl.minimum(unit + span, (program // parts + 1) * steps)
-
-    block = unit // steps
-    step = unit % steps
-    n_block = block // m_tiles
-    m_tile = block % m_tiles
+    if ROUTED:
+        # All blocks of one tile of rows, then those of the next: programs side by side share rows and expert.
+        # A program takes every `programs`-th, so what it walks is a line of its own.
+        programs = gl.num_programs(0)
+        block = program
+        m_tile, n_block, expert = routed_place(expert_ptr, block, blocks, m_tiles)
+        next_m_tile, next_n_block, next_expert = routed_place(expert_ptr, block + programs, blocks, m_tiles)
+        step = program * 0
+        unit = program * 0
+        whole = gl.load(expert_ptr + m_tiles) * blocks
+        end = (whole - program + programs - 1) // programs * steps
+    else:
+        # All steps of all blocks form one line.
+        unit = program * span
+        end = gl.minimum(unit + span, blocks * steps)
+        if parts > 1:
+            unit = program // parts * steps + program % parts * span
+            end = gl.minimum(unit + span, (program // parts + 1) * steps)
+        block = unit // steps
+        step = unit % steps
+        n_block = block // m_tiles
+        m_tile = block % m_tiles
+        expert = None
+        next_expert = None
     # The words run ahead by SLOTS - 1 steps, on their own place on the line. The last block overlaps the one
     # before where its tiles do not come out even; its store leaves that part out.
     words_m_tile = m_tile
     words_block = n_block
+    words_expert = expert
+    words_at = block
     words_step = step
     for slot in gl.static_range(SLOTS - 1):
-        start = gl.minimum(words_block * TILES, tiles - TILES).to(gl.int64) * steps + words_step
+        start = step_on_line(words_block, words_step, words_expert, tiles, steps, TILES)
         copy_words(word_places, word_rings, slot, start * STEP_WORDS, BITS)
         words_step += 1
         if words_step == steps:
             words_step = words_step * 0
-            words_block += (words_m_tile + 1 == m_tiles).to(gl.int32)
-            words_m_tile = gl.where(words_m_tile + 1 == m_tiles, 0, words_m_tile + 1)
+            if ROUTED:
+                words_at += programs
+                words_m_tile, words_block, words_expert = routed_place(expert_ptr, words_at, blocks, m_tiles)
+            else:
+                words_block += (words_m_tile + 1 == m_tiles).to(gl.int32)
+                words_m_tile = gl.where(words_m_tile + 1 == m_tiles, 0, words_m_tile + 1)
 
     # All 8 elements of a lane hold the same offset, so it takes one register.
     n = gl.arange(0, 16 * W, gl.SliceLayout(1, dot))[:, None]
@@ -138,7 +162,7 @@ def wide_kernel(
     nowhere = gl.zeros([16 * W, 16], gl.int64, dot)
     scale_off = n // 16 * (steps * SCALE_BYTES) + n % 8 * (4 * GROUPS) + c * 0
     if GROUPS:
-        start = gl.minimum(n_block * TILES, tiles - TILES).to(gl.int64) * steps + step
+        start = step_on_line(n_block, step, expert, tiles, steps, TILES)
         scales = load_scales(
             nowhere + (scales_ptr.to(gl.int64) + start * SCALE_BYTES),
             scale_off,
@@ -161,6 +185,7 @@ def wide_kernel(
     x_place = x_ptr + x_row[:, None] * 64 + gl.arange(0, 64, gl.SliceLayout(0, copies))[None, :]
     # The copies run ahead: their own place on the line.
     copy_m_tile = m_tile
+    copy_at = block
     copy_block = step * STEP_BLOCKS
     for stage in gl.static_range(AHEAD):
         copy_x(x_place, ring, stage, copy_m_tile, copy_block, x_rows, BM, XJ)
@@ -168,7 +193,11 @@ def wide_kernel(
         copy_block += XJ
         if copy_block == steps * STEP_BLOCKS:
             copy_block = copy_block * 0
-            copy_m_tile = gl.where(copy_m_tile + 1 == m_tiles, 0, copy_m_tile + 1)
+            if ROUTED:
+                copy_at += programs
+                copy_m_tile = gl.minimum(copy_at // blocks, m_tiles - 1)
+            else:
+                copy_m_tile = gl.where(copy_m_tile + 1 == m_tiles, 0, copy_m_tile + 1)
 
     read_stage = program * 0
     copy_stage = read_stage + AHEAD
@@ -177,6 +206,9 @@ def wide_kernel(
     while unit < end:
         last_step = gl.minimum(steps, step + end - unit)
         count = last_step - step
+        if ROUTED:
+            # Read a block before it is wanted, so that nothing waits for it.
+            later = routed_place(expert_ptr, block + 2 * programs, blocks, m_tiles)
         acc = ()
         for r in gl.static_range(R):
             acc = acc + (warpgroup_mma_init(gl.zeros([16 * W, BM], gl.float32, mma)),)
@@ -184,9 +216,14 @@ def wide_kernel(
             if GROUPS:
                 # The next step on the line is of the next block where this one ends.
                 ends = current + 1 == steps
-                next_block = gl.where(ends & (m_tile + 1 == m_tiles), n_block + 1, n_block)
+                if ROUTED:
+                    next_block = gl.where(ends, next_n_block, n_block)
+                    of_expert = gl.where(ends, next_expert, expert)
+                else:
+                    next_block = gl.where(ends & (m_tile + 1 == m_tiles), n_block + 1, n_block)
+                    of_expert = None
                 next_step = gl.where(ends, 0, current + 1)
-                start = gl.minimum(next_block * TILES, tiles - TILES).to(gl.int64) * steps + next_step
+                start = step_on_line(next_block, next_step, of_expert, tiles, steps, TILES)
                 scales_ahead = load_scales(
                     nowhere + (scales_ptr.to(gl.int64) + start * SCALE_BYTES),
                     scale_off,
@@ -203,23 +240,31 @@ def wide_kernel(
                     copy_block += XJ
                     if copy_block == steps * STEP_BLOCKS:
                         copy_block = copy_block * 0
-                        copy_m_tile = gl.where(copy_m_tile + 1 == m_tiles, 0, copy_m_tile + 1)
+                        if ROUTED:
+                            copy_at += programs
+                            copy_m_tile = gl.minimum(copy_at // blocks, m_tiles - 1)
+                        else:
+                            copy_m_tile = gl.where(copy_m_tile + 1 == m_tiles, 0, copy_m_tile + 1)
                     copy_stage = gl.where(copy_stage + 1 == STAGES, 0, copy_stage + 1)
                     if j == 0:
                         words = ()
                         for r in gl.static_range(R):
                             words = words + (words_in_registers(word_rings, read_slot, r, R, BITS, W, dot),)
                         read_slot = gl.where(read_slot + 1 == SLOTS, 0, read_slot + 1)
-                        start = (
-                            gl.minimum(words_block * TILES, tiles - TILES).to(gl.int64) * steps + words_step
-                        )
+                        start = step_on_line(words_block, words_step, words_expert, tiles, steps, TILES)
                         copy_words(word_places, word_rings, copy_slot, start * STEP_WORDS, BITS)
                         copy_slot = gl.where(copy_slot + 1 == SLOTS, 0, copy_slot + 1)
                         words_step += 1
                         if words_step == steps:
                             words_step = words_step * 0
-                            words_block += (words_m_tile + 1 == m_tiles).to(gl.int32)
-                            words_m_tile = gl.where(words_m_tile + 1 == m_tiles, 0, words_m_tile + 1)
+                            if ROUTED:
+                                words_at += programs
+                                words_m_tile, words_block, words_expert = routed_place(
+                                    expert_ptr, words_at, blocks, m_tiles
+                                )
+                            else:
+                                words_block += (words_m_tile + 1 == m_tiles).to(gl.int32)
+                                words_m_tile = gl.where(words_m_tile + 1 == m_tiles, 0, words_m_tile + 1)
                     async_copy.commit_group()
                 right = ring.index(read_stage * XJ + j % XJ).permute((1, 0))
                 sums = ()
@@ -249,37 +294,50 @@ def wide_kernel(
         ours = parts == 1
         place = gl.arange(0, 16 * W, gl.SliceLayout(1, mma))[:, None] * BM
         place += gl.arange(0, BM, gl.SliceLayout(0, mma))[None, :]
-        counter = arrived_ptr + program // parts
-        if parts > 1:
-            for r in gl.static_range(R):
-                gl.store(partial_ptr + (program * R + r).to(gl.int64) * slab + place, totals[r])
-            barrier()
-            ours = gl.atomic_add(counter, 1, sem="acq_rel") == parts - 1
+        if not ROUTED:
+            counter = arrived_ptr + program // parts
+            if parts > 1:
+                for r in gl.static_range(R):
+                    gl.store(partial_ptr + (program * R + r).to(gl.int64) * slab + place, totals[r])
+                barrier()
+                ours = gl.atomic_add(counter, 1, sem="acq_rel") == parts - 1
         if ours:
             for r in gl.static_range(R):
                 total = totals[r]
-                if parts > 1:
-                    total = gl.zeros([16 * W, BM], gl.float32, mma)
-                    theirs = partial_ptr + (program // parts * parts * R + r).to(gl.int64) * slab + place
-                    for part in range(parts):
-                        total += gl.load(theirs + (part * R).to(gl.int64) * slab, cache_modifier=".cg")
-                    gl.store(counter, 0)
+                if not ROUTED:
+                    if parts > 1:
+                        total = gl.zeros([16 * W, BM], gl.float32, mma)
+                        theirs = partial_ptr + (program // parts * parts * R + r).to(gl.int64) * slab + place
+                        for part in range(parts):
+                            total += gl.load(theirs + (part * R).to(gl.int64) * slab, cache_modifier=".cg")
+                        gl.store(counter, 0)
                 first_row = gl.minimum(n_block * TILES, tiles - TILES) * 16 + r * 16 * W
                 row = gl.arange(0, 16 * W, gl.SliceLayout(1, mma))
                 at = gl.minimum(first_row + row, N - 1)
                 if GROUPS == 0:
                     # One word holds the scales of rows g and g + 8 of a tile.
                     halves = at // 16 * 16 + at % 8 * 2 + at % 16 // 8
+                    if ROUTED:
+                        halves += expert * (tiles * 16)
                     total *= gl.load(scales_ptr + halves).to(gl.float32)[:, None]
                 if HAS_BIAS:
                     total += gl.load(bias_ptr + at).to(gl.float32)[:, None]
                 y = gl.convert_layout(total.to(DTYPE), stores)
                 out_n = first_row + gl.arange(0, 16 * W, gl.SliceLayout(1, stores))[:, None]
                 out_m = m_tile * BM + gl.arange(0, BM, gl.SliceLayout(0, stores))[None, :]
-                inside = (out_n >= n_block * 16 * TILES) & (out_n < N) & (out_m < M)
+                if ROUTED:
+                    out_m = gl.load(row_ptr + out_m)
+                    inside = (out_n >= n_block * 16 * TILES) & (out_n < N) & (out_m >= 0)
+                else:
+                    inside = (out_n >= n_block * 16 * TILES) & (out_n < N) & (out_m < M)
                 gl.store(out_ptr + out_m.to(gl.int64) * N + out_n, y, mask=inside)
         unit += count
         step = step * 0
-        n_block += (m_tile + 1 == m_tiles).to(gl.int32)
-        m_tile = gl.where(m_tile + 1 == m_tiles, 0, m_tile + 1)
+        if ROUTED:
+            block += programs
+            m_tile, n_block, expert = next_m_tile, next_n_block, next_expert
+            next_m_tile, next_n_block, next_expert = later
+        else:
+            n_block += (m_tile + 1 == m_tiles).to(gl.int32)
+            m_tile = gl.where(m_tile + 1 == m_tiles, 0, m_tile + 1)
     async_copy.wait_group(0)

@@ -27,6 +27,22 @@ def copy_x(x_place, ring, stage, m_tile, block, x_rows, BM: gl.constexpr, XJ: gl
 
 
 @gluon.jit
+def step_on_line(n_block, step, expert, tiles, steps, TILES: gl.constexpr):
+    """Steps that lie before this one of a block of outputs; with an expert, in the whole stack."""
+    tile = gl.minimum(n_block * TILES, tiles - TILES).to(gl.int64)
+    if expert is not None:
+        tile += expert.to(gl.int64) * tiles
+    return tile * steps + step
+
+
+@gluon.jit
+def routed_place(expert_ptr, block, blocks, m_tiles):
+    """(tile of rows, block of outputs, expert) of a block of all; past the last some that can be read."""
+    m_tile = gl.minimum(block // blocks, m_tiles - 1)
+    return m_tile, block % blocks, gl.load(expert_ptr + m_tile)
+
+
+@gluon.jit
 def words_of_tiles(
     words_ptr,
     steps,

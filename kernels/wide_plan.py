@@ -16,6 +16,26 @@ LARGEST_SPLIT = 8
 SHORTEST_PART = 2  # steps
 
 
+def wide_constants(w: LaneMatrix, tile: WideTile) -> dict[str, object]:
+    """The compile-time constants that one matrix, or a stack, and one tile decide."""
+    dtype = {torch.float16: "fp16", torch.bfloat16: "bf16"}[w.dtype]
+    groups = 0 if w.group_size is None else w.scales_per_step
+    # The words of a step arrive with an activation stage that is awaited before the step begins.
+    slots = 1 + -(-(tile.stages - 2) * tile.stage_blocks // (w.step // BLOCK))
+    return {
+        "BITS": w.bits,
+        "GROUPS": groups,
+        "BM": tile.rows,
+        "W": tile.warps,
+        "R": tile.row_tiles,
+        "STAGES": tile.stages,
+        "XJ": tile.stage_blocks,
+        "SLOTS": slots,
+        "LOAD_SCALES": scales_text(groups) if groups else "",
+        "UNPACK": tuple(block_text(w.bits, dtype, block, groups) for block in range(w.step // BLOCK)),
+    }
+
+
 class WidePlan:
     """Everything of a launch that one matrix `[N, K]` and one tile decide.
 
@@ -31,23 +51,7 @@ class WidePlan:
         self.scales = w.scales.view(w.dtype)
         # Only where two programs or more share a block; captured graphs keep the address.
         self.arrived = torch.zeros(self.programs // 2, dtype=torch.int32, device=w.device)
-        dtype = {torch.float16: "fp16", torch.bfloat16: "bf16"}[w.dtype]
-        groups = 0 if w.group_size is None else w.scales_per_step
-        # The words of a step arrive with an activation stage that is awaited before the step begins.
-        slots = 1 + -(-(tile.stages - 2) * tile.stage_blocks // (w.step // BLOCK))
-        constants = {
-            "BITS": w.bits,
-            "GROUPS": groups,
-            "BM": tile.rows,
-            "W": tile.warps,
-            "R": tile.row_tiles,
-            "STAGES": tile.stages,
-            "XJ": tile.stage_blocks,
-            "SLOTS": slots,
-            "LOAD_SCALES": scales_text(groups) if groups else "",
-            "UNPACK": tuple(block_text(w.bits, dtype, block, groups) for block in range(w.step // BLOCK)),
-            "DEPENDENT": True,
-        }
+        constants = wide_constants(w, tile) | {"DEPENDENT": True, "ROUTED": False}
         options = {"num_warps": tile.warps, "launch_pdl": True, "maxnreg": tile.registers}
         self.launches = {
             has_bias: Launch(wide_kernel, constants | {"HAS_BIAS": has_bias}, options)
@@ -98,6 +102,6 @@ class WidePlan:
         self.launches[bias is not None](
             (programs, 1, 1), kind_of(bias),
             ordered, w.words, self.scales, bias, out, partial, self.arrived,
-            m, w.n, x_rows, w.tiles, w.steps, m_tiles, blocks, parts, span,
+            None, None, m, w.n, x_rows, w.tiles, w.steps, m_tiles, blocks, parts, span,
         )  # fmt: skip
         return out

@@ -13,6 +13,10 @@ SMALLEST_WIDE_OUTPUT = 256  # rows of the weights: one program's, at most
 WIDE_CAPABILITY = 90
 MANY_OUTPUTS = 16384  # enough blocks for every multiprocessor without splitting K
 LONG_ROWS = 8192
+MOST_WALKED = 12  # routed rows an expert, on average, up to which the kernel for few rows multiplies them
+# TFLOP/s by rows of a tile, from 32, 64, 128 and 256 rows of x times OPT-175B's fc1 in docs/kernels-h200.md.
+TILE_SPEEDS = {32: 217, 64: 388, 128: 559, 256: 723}
+END_OF_BLOCK = 256  # columns that take as long as storing a block, while no other program multiplies
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,18 @@ def choose_wide_tile(bits: int, m: int, n: int, k: int) -> WideTile:
     if m <= 128 or (m <= 256 and not many):
         return WideTile(128, 8, 1, 4, 2, 1)
     return WideTile(256, 8, 1, 4, 1, 1)
+
+
+def choose_routed_tile(bits: int, rows_per_expert: float, k: int) -> WideTile:
+    """The tile for routed rows, `rows_per_expert` on average, times a stack of matrices of `k` columns.
+
+    Of an expert's last tile half is empty on average: larger tiles multiply faster, but more of nothing.
+    Derived from `TILE_SPEEDS`, not measured.
+    """
+
+    def cost(rows: int) -> float:
+        filled = max(rows, rows_per_expert + rows / 2)
+        alone = choose_wide_tile(bits, rows, MANY_OUTPUTS + 1, k).programs == 1
+        return filled * (k + END_OF_BLOCK * alone) / TILE_SPEEDS[rows]
+
+    return choose_wide_tile(bits, min(TILE_SPEEDS, key=cost), MANY_OUTPUTS + 1, k)

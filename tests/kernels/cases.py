@@ -46,9 +46,15 @@ def relative_error(out: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def lanes_without_memory(
-    bits: int, group_size: int | None, n: int, k: int, dtype: torch.dtype = torch.float16
+    bits: int,
+    group_size: int | None,
+    n: int,
+    k: int,
+    dtype: torch.dtype = torch.float16,
+    experts: int = 0,
 ) -> LaneMatrix:
-    """A matrix in lane order of which only the shapes exist."""
+    """A matrix, or a stack of `experts`, in lane order of which only the shapes exist."""
+    stack = (experts,) if experts else ()
     shapes = lane_shapes(bits, group_size, n, k)
-    words, scales = (torch.empty(shape, device="meta", dtype=torch.int32) for shape in shapes)
+    words, scales = (torch.empty(stack + shape, device="meta", dtype=torch.int32) for shape in shapes)
     return LaneMatrix(words, scales, bits, group_size, n, k, dtype)

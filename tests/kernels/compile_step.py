@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -22,6 +23,9 @@ from kernels.prompt_kernel import prompt_launch
 from kernels.rotary_kernel import latent_launch, rotate_launch
 from kernels.routing_kernel import combine_launch, gate_launch, route_launch
 from kernels.tiles import Gpu
+from kernels.wide_experts import WideExpertsPlan
+from kernels.wide_tiles import choose_routed_tile
+from tests.kernels.cases import lanes_without_memory
 from tests.kernels.compile_offline import resource_usage
 
 Compiled = tuple[Launch, dict[str, str]]  # and the types of what is neither a pointer to 16 bits nor an int32
@@ -61,6 +65,19 @@ def prompt(
     def compiled(gpu: Gpu) -> Compiled:
         launch, _ = prompt_launch(gpu, *shape, coded=codes, softcap=softcap, sinks=sinks, single=False)
         return launch, (CODES if codes else {}) | {"": dtype}
+
+    return compiled
+
+
+def routed(name: str) -> Callable[[Gpu], Compiled]:
+    """A launch before the wide kernel's product of rows routed to 128 experts."""
+
+    def compiled(gpu: Gpu) -> Compiled:
+        stack = lanes_without_memory(4, 64, 2048, 2048, torch.bfloat16, experts=128)
+        plan = WideExpertsPlan(stack, choose_routed_tile(4, 64, 2048), gpu.multiprocessors)
+        return getattr(plan, name), dict.fromkeys(
+            ("counts_ptr", "tables_ptr", "first_ptr", "row_ptr"), "*i32"
+        )
 
     return compiled
 
@@ -121,6 +138,9 @@ CASES: dict[str, Callable[[Gpu], Compiled]] = {
         {},
     ),
     "combine": lambda gpu: (combine_launch(gpu, 2048, 8, bias=True, experts=True, residual=True), {}),
+    "count routed rows": routed("count"),
+    "place routed rows": routed("place"),
+    "gather routed rows": routed("gather"),
 }
 
 

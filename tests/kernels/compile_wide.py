@@ -18,13 +18,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.experimental.gluon._runtime import GluonASTSource
 
+from kernels.wide_experts import WideExpertsPlan
 from kernels.wide_plan import WidePlan
-from kernels.wide_tiles import WIDE_CAPABILITY, WideTile, choose_wide_tile
+from kernels.wide_tiles import WIDE_CAPABILITY, WideTile, choose_routed_tile, choose_wide_tile
 from tests.kernels.cases import lanes_without_memory
 from tests.kernels.compile_offline import resource_usage
 
 TYPES = {"float16": "*fp16", "bfloat16": "*bf16"}
-POINTERS = {"words_ptr": "*i32", "partial_ptr": "*fp32", "arrived_ptr": "*i32"}  # others: the activations'
+INTEGERS = ("words_ptr", "arrived_ptr", "row_ptr", "expert_ptr")
+POINTERS = dict.fromkeys(INTEGERS, "*i32") | {"partial_ptr": "*fp32"}  # others: the activations'
 ALIGNED = ("x_rows", "N")  # multiples of 16 in every case
 MULTIPROCESSORS = 132
 LOCAL = ("LDL", "STL")
@@ -35,9 +37,13 @@ LABEL = re.compile(r"(\.L_\w+):")
 
 @dataclass(frozen=True)
 class Case:
-    """One compilation, as `WidePlan` would ask for it."""
+    """One compilation, as `WidePlan` would ask for it, or with experts `WideExpertsPlan`.
+
+    `m` rows of x; of each expert.
+    """
 
     m: int
+    experts: int = 0
     n: int = 4096
     k: int = 4096
     bits: int = 4
@@ -70,12 +76,17 @@ class Report:
 
 def compile_case(case: Case, tile: WideTile) -> Any:
     """The compiled kernel; Triton finds the constants and options of a real launch in it."""
-    w = lanes_without_memory(case.bits, case.group_size, case.n, case.k, getattr(torch, case.dtype))
-    launch = WidePlan(w, tile, MULTIPROCESSORS).launches[case.bias]
+    w = lanes_without_memory(
+        case.bits, case.group_size, case.n, case.k, getattr(torch, case.dtype), experts=case.experts
+    )
+    if case.experts:
+        launch = WideExpertsPlan(w, tile, MULTIPROCESSORS).product
+        absent = ("bias_ptr", "partial_ptr", "arrived_ptr")
+    else:
+        launch = WidePlan(w, tile, MULTIPROCESSORS).launches[case.bias]
+        absent = ("row_ptr", "expert_ptr", *(() if case.bias else ("bias_ptr",)))
     names = launch.kernel.arg_names
-    constants = dict(zip(launch.names, launch.constants, strict=True))
-    if not case.bias:
-        constants["bias_ptr"] = None
+    constants = dict(zip(launch.names, launch.constants, strict=True)) | dict.fromkeys(absent)
     signature, attributes = {}, {}
     for place, name in enumerate(names):
         if name in constants:
@@ -123,7 +134,10 @@ def count(loops: list[list[str]], names: tuple[str, ...]) -> int:
 
 
 def report_of(case: Case) -> Report:
-    tile = choose_wide_tile(case.bits, case.m, case.n, case.k)
+    if case.experts:
+        tile = choose_routed_tile(case.bits, case.m, case.k)
+    else:
+        tile = choose_wide_tile(case.bits, case.m, case.n, case.k)
     compiled = compile_case(case, tile)
     ptx = compiled.asm["ptx"]
     usage = resource_usage(compiled.asm["cubin"])

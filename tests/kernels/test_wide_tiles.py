@@ -10,11 +10,21 @@ from hypothesis import strategies as st
 
 from kernels.gpu import TritonMatrix
 from kernels.tiles import Gpu, row_bucket
-from kernels.wide_tiles import LARGEST_WIDE, SMALLEST_WIDE_OUTPUT, choose_wide_tile
+from kernels.wide_tiles import (
+    LARGEST_WIDE,
+    MANY_OUTPUTS,
+    MOST_WALKED,
+    SMALLEST_WIDE_OUTPUT,
+    TILE_SPEEDS,
+    choose_routed_tile,
+    choose_wide_tile,
+)
 from tests.kernels.cases import lanes_without_memory
 
 pytest.importorskip("triton")
 
+from kernels.expert_tiles import most_tiles
+from kernels.wide_experts import WideExpertsPlan
 from kernels.wide_plan import LARGEST_SPLIT, SHORTEST_PART, WidePlan
 
 # Of compute capability 9.0.
@@ -111,7 +121,7 @@ def test_every_step_of_every_block_once(bits, group_size, m, n, groups, multipro
 
     (((programs, _, _), arguments),) = launch.calls
     ordered, *_, partial, arrived = arguments[:7]
-    rows, outputs, x_rows, tiles, steps, m_tiles, blocks, parts, span = arguments[7:]
+    rows, outputs, x_rows, tiles, steps, m_tiles, blocks, parts, span = arguments[9:]
     assert (rows, outputs) == (m, n)
     assert blocks == -(-n // tile.outputs) * m_tiles
     assert x_rows == m_tiles * tile.rows >= m
@@ -171,3 +181,76 @@ def test_what_the_wide_kernel_takes(changed, taken):
     lanes = lanes_without_memory(4, case["group_size"], case["n"], 768)
     matrix = TritonMatrix(lanes, Gpu(case["capability"]))
     assert matrix.is_wide(case["m"], case["dtype"]) is taken
+
+
+@given(bits=BITS, rows_per_expert=st.floats(1, 4096), k=COLUMNS)
+def test_a_routed_tile_is_one_of_the_dense_ones(bits, rows_per_expert, k):
+    tile = choose_routed_tile(bits, rows_per_expert, k)
+    assert tile == choose_wide_tile(bits, tile.rows, MANY_OUTPUTS + 1, k)
+    assert tile.rows in TILE_SPEEDS
+    assert tile.outputs <= SMALLEST_WIDE_OUTPUT
+
+
+@pytest.mark.parametrize(
+    ("rows_per_expert", "k", "rows"),
+    [(16, 4096, 32), (32, 4096, 64), (64, 768, 64), (128, 2048, 128), (256, 4096, 256), (2048, 4096, 256)],
+)
+def test_more_rows_an_expert_take_larger_tiles(rows_per_expert, k, rows):
+    assert choose_routed_tile(4, rows_per_expert, k).rows == rows
+
+
+@given(
+    counts=st.lists(st.integers(0, 300), min_size=1, max_size=20), rows=st.sampled_from([32, 64, 128, 256])
+)
+def test_there_is_room_for_every_routing(counts, rows):
+    """However rows fall on experts; and so that it is never more than one tile an expert too much."""
+    needed = sum(-(-count // rows) for count in counts)
+    assert needed <= most_tiles(sum(counts), len(counts), rows) <= sum(counts) // rows + len(counts)
+
+
+@given(
+    bits=BITS, rows=st.integers(1, 5000), experts=st.sampled_from([1, 8, 60, 512]), n=OUTPUTS,
+    multiprocessors=st.sampled_from([78, 132]), share=st.sampled_from([1, 4]),
+)  # fmt: skip
+def test_launches_of_routed_rows(bits, rows, experts, n, multiprocessors, share):  # noqa: PLR0917
+    """Sizes follow from the shapes alone: tables and memory have room for the most tiles."""
+    stack = lanes_without_memory(bits, 64, n, 192, experts=experts)
+    plan = WideExpertsPlan(stack, choose_routed_tile(bits, rows / experts, 192), multiprocessors)
+    count, place, gather, product = (Recorder() for _ in range(4))
+    plan.count, plan.place, plan.gather, plan.product = count, place, gather, product
+    x = torch.empty((rows, 192), dtype=torch.float16, device="meta")
+    out = plan.multiply(x, torch.empty(rows * share, dtype=torch.int64, device="meta"))
+    assert out.shape == (rows * share, n)
+    (((programs, _, _), arguments),) = product.calls
+    ordered, row, tile_expert = arguments[0], *arguments[7:9]
+    _, outputs, x_rows, tiles, steps, m_tiles, n_blocks, parts, _ = arguments[9:]
+    assert m_tiles == most_tiles(rows * share, experts, plan.tile.rows) == tile_expert.shape[0] - 1
+    assert x_rows == row.shape[0] == ordered.shape[1] == m_tiles * plan.tile.rows
+    assert ordered.shape[0] == steps * stack.step // 64
+    assert (outputs, tiles, parts) == (n, stack.tiles, 1)
+    assert n_blocks == -(-n // plan.tile.outputs)
+    assert 1 <= programs <= plan.tile.programs * multiprocessors
+    (((gathered, step_columns, _), _),) = gather.calls
+    assert 32 * gathered >= rows * share
+    assert step_columns == steps
+    (((chunks, _, _), counted),) = count.calls
+    assert counted[1].numel() == chunks * plan.ids
+    assert plan.ids >= experts
+
+
+@pytest.mark.parametrize(
+    ("changed", "taken"),
+    [
+        ({}, True),
+        ({"rows": 8 * MOST_WALKED // 2}, False),  # few rows an expert
+        ({"capability": 80}, False),
+        ({"group_size": 48}, False),
+        ({"n": SMALLEST_WIDE_OUTPUT - 1}, False),
+        ({"rows": 100_000}, True),  # there is no other way for many
+        ({"dtype": torch.bfloat16}, False),
+    ],
+)
+def test_which_routed_rows_the_wide_kernel_takes(changed, taken):
+    case = {"capability": 90, "group_size": 64, "n": 1024, "rows": 128, "dtype": torch.float16} | changed
+    stack = lanes_without_memory(4, case["group_size"], case["n"], 768, experts=8)
+    assert TritonMatrix(stack, Gpu(case["capability"])).is_wide_routed(case["rows"], case["dtype"]) is taken

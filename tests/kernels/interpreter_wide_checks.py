@@ -1,0 +1,134 @@
+# ruff: noqa: PLR0917 — a case has as many parts as it has
+"""The wide kernel's text through an emulator, its other launches through Triton's interpreter.
+
+Run by `test_interpreter.py`. Not collected with the other tests: the interpreter is chosen when Triton is
+imported, for the whole process.
+"""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from kernels.expert_tiles import most_tiles, place_kernel
+from kernels.experts import expert_matmul_reference
+from kernels.lane_layout import to_lanes
+from kernels.reorder import reorder_kernel
+from kernels.wide_experts import WideExpertsPlan
+from kernels.wide_plan import WidePlan
+from kernels.wide_tiles import WideTile
+from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
+from tests.kernels.numerics import poisoned_memory
+from tests.kernels.wide_emulator import EmulatedLaunch
+
+HALF, BRAIN = torch.float16, torch.bfloat16
+SMALL, TWO_TILES = WideTile(32, 4, 1, 4, 4, 2), WideTile(32, 4, 2, 4, 2, 2)
+LONG_RING, EIGHT_WARPS = WideTile(64, 4, 2, 6, 1, 2), WideTile(128, 8, 1, 4, 2, 1)
+LARGEST = WideTile(256, 8, 1, 4, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("bits", "group_size", "dtype", "m", "n", "k", "tile", "multiprocessors"),
+    [
+        (4, 64, HALF, 40, 300, 576, TWO_TILES, 2),  # a program takes several blocks
+        (4, 128, BRAIN, 20, 300, 2048, SMALL, 12),  # four share one
+        (8, 128, HALF, 70, 272, 1024, LONG_RING, 9),
+        (3, 32, BRAIN, 140, 272, 544, EIGHT_WARPS, 1),
+        (8, None, HALF, 40, 300, 500, TWO_TILES, 1),
+    ],
+)
+def test_dense(bits, group_size, dtype, m, n, k, tile, multiprocessors):
+    """What ran on a GPU comes out of the emulator too, so what it says of the routed form counts."""
+    packed = random_matrix((n, k), bits, group_size, dtype)
+    plan = WidePlan(to_lanes(packed, dtype), tile, multiprocessors)
+    plan.launches = {True: EmulatedLaunch(plan.launches[True])}
+    constants = {"ROWS": plan.reorder_rows, "PAIR": 2, "DEPENDENT": False}
+    plan.reorder = lambda grid, kind, *arguments: reorder_kernel[grid](*arguments, **constants)
+    x, bias = random_rows((m, k), dtype), random_rows((n,), dtype, 2)
+    with poisoned_memory():
+        out = plan.multiply(x, bias)
+    exact = x.double() @ packed.dequantize(torch.float64).mT + bias.double()
+    assert relative_error(out, exact) <= TOLERANCE[dtype]
+
+
+def routed(bits, group_size, dtype, expert, experts, n, k, tile, multiprocessors, share) -> None:
+    """Within the tolerance of float64; rows without an expert are zero."""
+    packed = random_matrix((experts, n, k), bits, group_size, dtype)
+    plan = WideExpertsPlan(to_lanes(packed, dtype), tile, multiprocessors, early=False)
+    plan.product = EmulatedLaunch(plan.product)
+    x = random_rows((len(expert) // share, k), dtype)
+    with poisoned_memory():
+        out = plan.multiply(x, expert)
+    exact = expert_matmul_reference(x, packed, expert)
+    assert torch.count_nonzero(out[expert >= experts]) == 0
+    assert relative_error(out, exact) <= TOLERANCE[dtype] or not torch.count_nonzero(exact)
+
+
+@pytest.mark.parametrize(
+    ("bits", "group_size", "dtype", "rows", "experts", "n", "k", "tile", "multiprocessors", "share"),
+    [
+        (4, 64, HALF, 150, 5, 300, 576, TWO_TILES, 2, 1),
+        (3, 32, BRAIN, 200, 3, 272, 544, WideTile(64, 4, 2, 4, 2, 2), 1, 2),
+        (8, None, HALF, 140, 4, 300, 500, EIGHT_WARPS, 2, 1),
+        (8, 128, BRAIN, 140, 2, 272, 512, LONG_RING, 1, 4),
+        (4, 96, HALF, 120, 6, 272, 480, LARGEST, 1, 1),
+        (4, 128, BRAIN, 140, 40, 256, 256, TWO_TILES, 200, 1),  # one step a block; programs without one
+    ],
+)
+def test_routed(bits, group_size, dtype, rows, experts, n, k, tile, multiprocessors, share):
+    """Random routing, ids of `experts` for none among it."""
+    expert = torch.randint(0, experts + 1, (rows,), generator=torch.Generator().manual_seed(rows))
+    routed(bits, group_size, dtype, expert, experts, n, k, tile, multiprocessors, share)
+
+
+@pytest.mark.parametrize(
+    "expert",
+    [[1] * 70, [4] * 9, [2] * 32 + [0] * 33 + [4] * 3, [3]],
+    ids=["one has all", "nobody has any", "whole tiles and one more", "a single row"],
+)
+def test_uneven_routing(expert):
+    routed(4, 64, HALF, torch.tensor(expert), 4, 272, 320, TWO_TILES, 1, 1)
+
+
+def fragment_order(x: Tensor, columns: int) -> Tensor:
+    """[columns / 64, M, 64] in plain torch, zeros beyond x."""
+    padded = x.new_zeros((len(x), columns))
+    padded[:, : x.shape[1]] = x
+    parts = padded.view(len(x), columns // 64, 2, 4, 2, 2, 2)  # block, q, t, b, h, e
+    return parts.permute(1, 0, 2, 4, 5, 3, 6).reshape(columns // 64, len(x), 64)
+
+
+@settings(deadline=None, max_examples=12, derandomize=True)
+@given(
+    expert=st.lists(st.integers(0, 9), min_size=1, max_size=400), share=st.sampled_from([1, 2]),
+    tile=st.sampled_from([TWO_TILES, LONG_RING, EIGHT_WARPS]), wide_ids=st.booleans(),
+)  # fmt: skip
+def test_arranged_rows(expert, share, tile, wide_ids):
+    """Seven experts, ids 7 to 9 for none: each row once, in order, in a tile of its expert, its x there."""
+    expert = expert * share
+    ids = torch.tensor(expert, dtype=torch.int64 if wide_ids else torch.int32)
+    packed = random_matrix((7, 256, 160), 4, 32, HALF)
+    plan = WideExpertsPlan(to_lanes(packed, HALF), tile, 1, early=False)
+    if wide_ids:  # as with so many chunks that they are not all read at once
+        plan.place = plan.launch_before(place_kernel, 8, early=False, ROWS=tile.rows, READ=2)
+    x = random_rows((len(expert) // share, 160), HALF)
+    with poisoned_memory():
+        out = torch.empty((len(expert), 256), dtype=HALF)
+        ordered, row, tile_expert = plan.arrange(x, ids, out)
+    counts = [expert.count(e) for e in range(7)]
+    of_tiles = [e for e, count in enumerate(counts) for _ in range(-(-count // tile.rows))]
+    assert tile_expert.tolist()[-1] == len(of_tiles)
+    assert tile_expert.tolist()[: len(of_tiles)] == of_tiles
+    assert set(tile_expert.tolist()[len(of_tiles) : -1]) <= {0}  # read ahead, so it must be an expert
+    assert len(tile_expert) == most_tiles(len(expert), 7, tile.rows) + 1
+    wanted = torch.full_like(row, -1)
+    first = 0
+    for e, count in enumerate(counts):
+        wanted[first : first + count] = torch.nonzero(ids == e)[:, 0].int()
+        first += -(-count // tile.rows) * tile.rows
+    assert torch.equal(row, wanted)
+    there = row >= 0
+    assert torch.equal(ordered[:, there], fragment_order(x[row[there].long() // share], 256))
+    assert torch.count_nonzero(out[ids > 6]) == 0
+    assert torch.isnan(out[ids < 7]).all()
