@@ -7,7 +7,7 @@ imported, for the whole process.
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -104,6 +104,7 @@ def fragment_order(x: Tensor, columns: int) -> Tensor:
     expert=st.lists(st.integers(0, 9), min_size=1, max_size=400), share=st.sampled_from([1, 2]),
     tile=st.sampled_from([TWO_TILES, LONG_RING, EIGHT_WARPS]), wide_ids=st.booleans(),
 )  # fmt: skip
+@example(expert=[i * i % 9 for i in range(600)], share=1, tile=TWO_TILES, wide_ids=True)
 def test_arranged_rows(expert, share, tile, wide_ids):
     """Seven experts, ids 7 to 9 for none: each row once, in order, in a tile of its expert, its x there."""
     expert = expert * share
