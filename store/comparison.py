@@ -137,12 +137,17 @@ def _read(database: Database, number: int) -> Run:
 
 
 def _find_baseline(database: Database, runs: list[Run]) -> int:
-    """The marked one among the runs, else the one marked for the first run's model, else the first run."""
+    """The marked one among the runs, else the one marked for the first run's model, else the original in 16
+    bits, else the first run.
+    """
     for run in runs:
         if run.row.baseline:
             return to_number(run.row.run_id)
     row = database.row("SELECT id FROM runs WHERE baseline = 1 AND model = ?", (runs[0].row.model,))
-    return int(row["id"]) if row is not None else to_number(runs[0].row.run_id)
+    if row is not None:
+        return int(row["id"])
+    original = next((run for run in runs if run.row.bits == 16), runs[0])
+    return to_number(original.row.run_id)
 
 
 def _differs(line: ComparisonRow) -> bool:

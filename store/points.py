@@ -12,6 +12,7 @@ from store.samples import completed
 from store.wording import show_precision
 
 _NUMBERS = tuple(axis.name for axis in AXES)
+_OF_THE_MODEL = tuple(name for name in _NUMBERS if name != "peak_bytes")  # quantizing takes other memory
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -19,7 +20,7 @@ class Point(msgspec.Struct, frozen=True):
 
     run_id: str
     model: str
-    precision: str  # "int4 / 64", "16-bit / —"
+    precision: str  # "int4 / 64", "16-bit"
     baseline: bool
     bytes: float | None
     perplexity: float | None
@@ -56,6 +57,18 @@ def _point(database: Database, run: Run) -> Point:
         baseline=row.baseline,
         **{name: known.get(name) for name in _NUMBERS},
     )
+
+
+def distinct(found: Sequence[Point]) -> list[Point]:
+    """One point for those that say the same of a model, as the runs on one checkpoint do: the baseline of
+    them, else the first.
+    """
+    kept: dict[tuple[object, ...], Point] = {}
+    for point in found:
+        said = (point.model, point.precision, *(getattr(point, name) for name in _OF_THE_MODEL))
+        if said not in kept or point.baseline:
+            kept[said] = point
+    return list(kept.values())
 
 
 def front(found: Sequence[Point], x: Axis, y: Axis) -> list[Point]:

@@ -76,7 +76,7 @@ def show_time(t: float | None) -> str:
 
 
 def show_precision(bits: int | None, group: str | None) -> str:
-    """int4 / 64, 16-bit / —."""
+    """int4 / 64, 16-bit."""
     if bits is None:
         return UNKNOWN
-    return f"16-bit / {UNKNOWN}" if bits == 16 else f"int{bits} / {group or UNKNOWN}"
+    return "16-bit" if bits == 16 else f"int{bits} / {group or UNKNOWN}"

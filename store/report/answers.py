@@ -17,8 +17,14 @@ _WORDS = re.compile(r"\w+|[^\w\s]|\s+")
 def answers_section(runs: Sequence[Run], of_checkpoints: dict[str, Run]) -> str:
     """Every prompt with its answers. `of_checkpoints`: the latest answer of a run that made a checkpoint."""
     asked: dict[str, list[tuple[Run, str]]] = {}
+    told: set[str] = (
+        set()
+    )  # an answer on a checkpoint may come twice: by itself, and for the run that made it
     for run in runs:
         said = of_checkpoints.get(run.row.run_id, run)
+        if said.row.run_id in told:
+            continue
+        told.add(said.row.run_id)
         if said.generation is not None and said.generation.output is not None:
             asked.setdefault(said.generation.prompt or "", []).append((said, said.generation.output))
     if not asked:

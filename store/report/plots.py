@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from store.axes import Axis, Scale, scale_of
-from store.points import Point, front
+from store.points import Point, distinct, front
 from store.report.escaping import escape
 
 WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 72, 16, 14, 48  # units around the area of the plot
+LEFT, RIGHT, TOP, BOTTOM = 88, 16, 14, 48  # units around the area of the plot
 LETTER = 6.4  # units of an average letter at 12 px
 LINE = 14
 
@@ -16,7 +16,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 def scatter(points: Sequence[Point], x: Axis, y: Axis) -> str:
     """The points that have both numbers; empty where fewer than two have them: one point tells nothing."""
-    shown = [point for point in points if point.value(x) is not None and point.value(y) is not None]
+    shown = [point for point in distinct(points) if None not in (point.value(x), point.value(y))]
     if len(shown) < 2:
         return ""
     across = scale_of([point.value(x) or 0.0 for point in shown], x)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from store.comparison import Comparison
-from store.points import Point
-from store.wording import UNKNOWN, show, show_bytes, show_change
+from store.points import Point, distinct
+from store.wording import show, show_bytes, show_change
 
 WORDS = (
     ("bits / group", "how many bits each weight has, and how many weights share one scale"),
@@ -16,15 +16,17 @@ WORDS = (
 
 
 def in_short(points: Sequence[Point], comparison: Comparison) -> list[str]:
-    """One sentence for each run against the baseline; a run of which nothing can be compared has none."""
-    known = {point.run_id: point for point in points}
-    base = known.get(comparison.baseline)
+    """One sentence for each run against the baseline; a run of which nothing can be compared, or the same as
+    of another one, has none.
+    """
+    base = next((point for point in points if point.run_id == comparison.baseline), None)
     if base is None:
         return []
+    known = {point.run_id: point for point in distinct([base, *points])}
     sentences = []
     for run_id in comparison.run_ids:
         point = known.get(run_id)
-        if point is None or point is base:
+        if point is None or run_id == base.run_id:
             continue
         parts = [part for part in (_size(point, base), _speed(point, base, comparison), _quality(point, base))
                  if part]  # fmt: skip
@@ -35,7 +37,7 @@ def in_short(points: Sequence[Point], comparison: Comparison) -> list[str]:
 
 def _named(point: Point) -> str:
     """`int4 / 64 (r0042)`, `16-bit (r0038)`."""
-    return f"{point.precision.removesuffix(f' / {UNKNOWN}')} ({point.run_id})"
+    return f"{point.precision} ({point.run_id})"
 
 
 def _size(point: Point, base: Point) -> str:

@@ -40,7 +40,7 @@ def test_only_what_differs_is_told_against_the_baseline(store, pair):
         "kind", "bits", "granularity", "threshold", "bytes", "bits_per_weight", "perplexity",
     ]  # fmt: skip
     bits = line(comparison, "bits")
-    assert [cell.text for cell in bits.cells] == ["16-bit / —", "int4 / 64"]
+    assert [cell.text for cell in bits.cells] == ["16-bit", "int4 / 64"]
     weights = line(comparison, "bytes").cells
     assert (weights[0].text, weights[0].change, weights[0].verdict) == ("16.0 GiB", None, "")
     assert (weights[1].text, weights[1].change_text, weights[1].verdict) == ("6.0 GiB", "−62 %", "better")
@@ -62,6 +62,10 @@ def test_the_baseline_stands_first_and_may_be_named_or_marked(store, pair):
     store.set_baseline(pair[1])
     assert store.compare(pair).run_ids == (pair[1], pair[0])
     assert store.compare([pair[0]]).run_ids == (pair[1], pair[0])
+
+
+def test_without_a_mark_the_original_in_16_bits_is_the_baseline(store, pair):
+    assert store.compare((pair[1], pair[0])).run_ids == pair
 
 
 def test_one_run_against_nothing_is_told_alone(store, pair):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store.axes import AXES, LOGARITHMIC_FROM, scale_of
-from store.points import Point, front
+from store.points import Point, distinct, front
 
 SIZE, PERPLEXITY, SPEED = AXES[:3]
 
@@ -23,7 +23,7 @@ def family(store, add):
                    metrics={"perplexity": 9.8, "kl_divergence": 0.1,
                             "reference_perplexity": 9.7})  # fmt: skip
     for speed in (140.0, 150.0):
-        asked = add("generate", bits=4, path="/4", parent=made, prompt="Why?", output="So.",
+        asked = add("generate", bits=4, group_size=64, path="/4", parent=made, prompt="Why?", output="So.",
                     metrics={"decode_tok_s": speed})  # fmt: skip
     plain = add("generate", bits=16, path="/16", prompt="Why?", output="So.", metrics={"decode_tok_s": 70.0})
     return made, measured, asked, plain
@@ -36,10 +36,17 @@ def test_every_run_of_a_checkpoint_is_the_same_point(store, family):
         assert (found.bits_per_weight, found.kl_divergence) == (4.25, 0.1)
 
 
+def test_runs_that_say_the_same_of_a_model_are_one_point_and_the_baseline_stands_for_them(store, family):
+    found = store.points(family)
+    assert [point.run_id for point in distinct(found)] == [family[0], family[3]]
+    store.set_baseline(family[2])
+    assert [point.run_id for point in distinct(store.points(family))] == [family[2], family[3]]
+
+
 def test_the_16_bit_model_is_known_from_what_was_measured_against_it(store, family):
     plain = store.points(family)[3]
     assert (plain.bytes, plain.perplexity, plain.decode_tok_s, plain.kl_divergence) == (16.0, 9.7, 70.0, 0.0)
-    assert plain.precision == "16-bit / —"
+    assert plain.precision == "16-bit"
 
 
 def test_what_nothing_measured_is_none(store, add):

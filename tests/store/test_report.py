@@ -62,6 +62,14 @@ def test_a_baseline_that_was_not_chosen_is_on_the_page(store, family):
     assert f"Against {plain}" in to_html(store, [packed])
 
 
+def test_what_several_runs_tell_of_one_model_is_said_once(store, family):
+    """Of the runs on one checkpoint, and of one answer that is shown for the run that made it."""
+    plain, packed, made = family
+    page = to_html(store, [plain, made, packed])
+    assert page.count("<li>") == 1
+    assert page.count("Mira <mark>lost</mark>") == 1
+
+
 def test_answers_to_one_prompt_stand_beside_each_other_with_what_differs_marked(store, family):
     page = to_html(store, family[:2])
     assert page.count('<div class="card">') == 2
@@ -90,7 +98,7 @@ def test_one_point_alone_is_no_plot():
 numbers = st.floats(1e-3, 1e12)
 
 
-@given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=12))
+@given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=12, unique=True))
 def test_points_and_labels_stay_inside_the_drawing(pairs):
     chart = scatter([point(number, *pair) for number, pair in enumerate(pairs)], SIZE, PERPLEXITY)
     spots = re.findall(r'<circle class="\w+" cx="([\d.]+)" cy="([\d.]+)"', chart)
