@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import kernels
-from fqconsole.fit.weights import JOINED
+from fqconsole.fit.parts import RISING
 from fqconsole.generation.device import compute_dtype
 from fqconsole.generation.modules import PackedExperts, PackedLinear, PackedRows, gate_of
 from fqconsole.generation.skeleton import build_skeleton, compute_buffers
@@ -78,7 +78,7 @@ def _pack(
         gate = gate_of(old)
         if gate is None:
             raise ValueError(f"the experts of {place} have a form of their own")
-        rising = [stack for stack in stacks if JOINED.search(stack.name)]
+        rising = [stack for stack in stacks if stack.name.rpartition(".")[2] in RISING]
         (falling,) = (stack for stack in stacks if stack not in rising)
         count, _, k = rising[0].shape
         joined = (count, sum(stack.shape[1] for stack in rising), k)

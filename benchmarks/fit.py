@@ -63,6 +63,7 @@ def measure(combination: Combination, device_word: str, *, tiny: bool) -> dict[s
     decoder = assemble(model, model.dtype, device)
     if decoder is None:
         raise SystemExit(f"{name} has no forward of ours")
+    weights += made_beside(decoder, model)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
@@ -84,6 +85,17 @@ def measure(combination: Combination, device_word: str, *, tiny: bool) -> dict[s
         total = now.memory_used - card.memory_used
         found["total"] = (option.total_bytes_per_gpu - option.loading_bytes, total)
     return {"model": name, "bits": bits, "context": context, "batch": batch, "terms": found}
+
+
+def made_beside(decoder: Any, model: Any) -> int:
+    """Bytes of the norms' weights that the decoder has in a form of its own (Gemma's, 1 + w in float32)."""
+    held = {parameter.data_ptr() for parameter in model.parameters()}
+    norms = [decoder.last_norm]
+    for layer in decoder.layers:
+        norms += [layer.before_attention, layer.after_attention, layer.before_feed, layer.after_feed]
+        norms += [getattr(layer.attention, name, None) for name in ("q_norm", "k_norm")]
+    weights = [norm.weight for norm in norms if norm is not None and norm.weight is not None]
+    return sum(weight.nbytes for weight in weights if weight.data_ptr() not in held)
 
 
 def row(result: dict[str, Any]) -> list[str]:

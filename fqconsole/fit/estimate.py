@@ -2,19 +2,25 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from fqconsole.fit.activations import activations
-from fqconsole.fit.capacity import Capacity
+from fqconsole.fit.activations import Activations, activations
+from fqconsole.fit.alike import Alike
 from fqconsole.fit.kv import KV_BITS, SCALE_BYTES, layer_bytes, summary
+from fqconsole.fit.parts import Part, inner_widths, part_of, widths_of
+from fqconsole.fit.pieces import Precision
 from fqconsole.fit.place import Place
+from fqconsole.fit.runtime import EXCHANGE
+from fqconsole.fit.scratch import Work, graph_pool, scratch
 from fqconsole.fit.split import Share, fits_within, split_layers
 from fqconsole.fit.term import Term
-from fqconsole.fit.weights import Weights
-from fqconsole.models.description import ModelDescription
+from fqconsole.fit.weights import Weights, weights_on
+from fqconsole.models.description import LayerAttention, ModelDescription
+from fqconsole.models.division import split_of
 
+Split = Literal["one", "tensor", "layer"]
 CPU_LAYOUT = (
     "CPU layout",
     "what the CPU's operators take on top\n"
@@ -27,10 +33,31 @@ GPU_LAYOUT = (
 )
 LOADING_DETAIL = (
     "what the largest matrix takes besides while it is loaded, beyond cache and activations\n"
-    "as it is stored; of experts one by one, gate and up twice (docs/fit.md)"
+    "as it is stored, and once more where several become one (docs/fit.md)"
+)
+GRAPH_DETAIL = (
+    "the captured decode step of {} sequences\nits tensors in the allocator's segments, and a workspace"
 )
 MOST_BATCH = 1 << 16
 CONTEXT_STEP = 256  # the largest context is given as a round number
+
+
+class Shard(NamedTuple):
+    """What one GPU has of the model: its weights, and the shapes that are left to it."""
+
+    weights: Weights
+    model: ModelDescription  # heads and experts' features of its part, one layer of each kind
+    dense: int
+    routed: int
+
+
+class Asked(NamedTuple):
+    """What is asked about."""
+
+    split: Split
+    gpus: int
+    context: int
+    batch: int
 
 
 class Load(NamedTuple):
@@ -40,9 +67,13 @@ class Load(NamedTuple):
     weights: int  # as they lie on the device
     kv: int
     activations: int
+    graph: int
+    exchange: int
     loading: int  # what loading takes beyond cache and activations, which come after it
     share: Share
     place: int  # which of the GPUs
+    shard: Shard
+    split: Split
 
 
 class Estimate:
@@ -51,73 +82,90 @@ class Estimate:
     `rooms` are the free bytes of each GPU that may be used, in order.
     """
 
-    def __init__(self, model: ModelDescription, weights: Weights, place: Place, kv_bits: int = 16) -> None:
+    def __init__(self, alike: Alike, precision: Precision, place: Place, kv_bits: int) -> None:
+        model = alike.model
         self.model = model
-        self.weights = weights
+        self.precision = precision
         self.place = place
         self.width = place.width
-        self._kv_bits = kv_bits
-        self._unpacked = place.unpacked if weights.quantized else 0
         self.fixed = place.runtime.bytes
-        self._loading = weights.loading
-        parts = zip(weights.matrices, weights.kept, weights.layout, strict=True)
-        self._stored = [a + b + c for a, b, c in parts]
+        self._alike = alike
+        self._kv_bits = kv_bits
+        self._widths = widths_of(alike.model, precision.pieces)
         self._kinds = tuple(dict.fromkeys(model.attention))
-        # Activations are those of the largest layer: one of each kind is enough to look at.
-        self._brief = msgspec.structs.replace(model, attention=self._kinds, tensors=())
+        self._shards: dict[Part | None, Shard] = {}
+        self.whole = self._shard(None)
+
+    def splits(self, gpus: int) -> tuple[Split, ...]:
+        """How a session on so many GPUs may split the model, the best way first."""
+        if gpus == 1 or self._widths.family is None:
+            return ("one",)
+        return ("tensor", "layer") if split_of(self._widths, gpus) == "tensor" else ("layer",)
+
+    def split(self, rooms: Sequence[int], context: int, batch: int) -> Split:
+        """How a session on these GPUs splits the model: the best way in which it goes in."""
+        ways = self.splits(len(rooms))
+        goes = (way for way in ways if len(ways) == 1 or self._goes_as(way, rooms, context, batch))
+        return next(goes, ways[0])
 
     def load(self, rooms: Sequence[int], context: int, batch: int) -> Load:
-        """The GPU that is left with least, when the layers are split as well as they can be."""
+        """The GPU that is left with least, when the model is split as a session does it."""
         loads = self.loads(rooms, context, batch)
         return min(loads, key=lambda load: rooms[load.place] - load.total)
 
     def shares(self, rooms: Sequence[int], context: int, batch: int) -> tuple[Share, ...]:
-        """The layers of each GPU."""
-        layers = [a + b for a, b in zip(self._stored, self._cache(context, batch), strict=True)]
-        before, after = self._ends(len(rooms))
-        return split_layers(layers, before, after, rooms)
+        """The layers of each GPU, where they are split."""
+        before, after, everywhere = self._ends(len(rooms))
+        del everywhere  # the same on each
+        return split_layers(self._layers(context, batch), before, after, rooms)
 
     def loads(self, rooms: Sequence[int], context: int, batch: int) -> list[Load]:
         """What each GPU holds that has something to do."""
-        cache = self._cache(context, batch)
-        before, after = self._ends(len(rooms))
-        extra = self._extra(context, batch)
-        found = []
-        for place, share in enumerate(self.shares(rooms, context, batch)):
-            if not share.used:
-                continue
-            stored = sum(self._stored[share.start : share.stop])
-            stored += (before if share.first else 0) + (after if share.last else 0)
-            kept = sum(cache[share.start : share.stop])
-            loading = max(0, self._loading - kept - extra)
-            total = stored + kept + extra + loading + self.fixed
-            found.append(Load(total, stored, kept, extra, loading, share, place))
-        return found
+        return self.loads_as(self.split(rooms, context, batch), rooms, context, batch)
 
-    def step_bytes(self, share: Share, context: int, batch: int) -> int:
-        """Bytes that a GPU with this share reads to make one token for each sequence, `context` tokens kept.
+    def loads_as(self, split: Split, rooms: Sequence[int], context: int, batch: int) -> list[Load]:
+        """The same, split so."""
+        gpus = len(rooms)
+        asked = Asked(split, gpus, context, batch)
+        every = Share(0, self.model.layers, first=True, last=True)
+        if split == "one":
+            return [self._load(self.whole, every, 0, asked)]
+        if split == "tensor":
+            parts = [part_of(self._widths, self.model.vocab_size, rank, gpus) for rank in range(gpus)]
+            return [self._load(self._shard(part), every, rank, asked) for rank, part in enumerate(parts)]
+        return [
+            self._load(self.whole, share, place, asked)
+            for place, share in enumerate(self.shares(rooms, context, batch))
+            if share.used
+        ]
+
+    def step_bytes(self, load: Load, context: int, batch: int) -> int:
+        """Bytes that a GPU with this load reads to make one token for each sequence, `context` tokens kept.
 
         All weights of its layers, of routed experts those that are chosen (by chance, if all are as likely),
         the head once, and the cache. Embeddings are looked up, not read through.
         """
-        rows = slice(share.start, share.stop)
-        layers = sum(self._stored[rows]) - int(sum(self.weights.routed[rows]) * (1 - self._active(batch)))
-        return layers + sum(self._cache(context, batch)[rows]) + (self.weights.head if share.last else 0)
+        rows = slice(load.share.start, load.share.stop)
+        weights = load.shard.weights
+        layers = sum(self._stored(weights)[rows]) - int(sum(weights.routed[rows]) * (1 - self._active(batch)))
+        return layers + load.kv + (weights.read_last if load.share.last else 0)
 
     def decode_ceiling(
-        self, capacity: Capacity, gpus: int, context: int, batch: int
+        self, speeds: Sequence[int], rooms: Sequence[int], context: int, batch: int
     ) -> tuple[int, float | None]:
         """Bytes read in one decode step, and the tokens a second that the memory's bandwidth allows at most.
 
-        One GPU works after the other on a step. None where the bandwidth of one of them is not known.
+        GPUs that share the matrices work on a step at once, those that share the layers one after the other.
+        `speeds` are their bytes a second; None where one of them is not known.
         """
-        speeds = capacity.bandwidths(gpus)
-        read, seconds = 0, 0.0
-        for load in self.loads(capacity.rooms(gpus), context, batch):
-            count = self.step_bytes(load.share, context, batch)
-            read += count
-            seconds += count / speeds[load.place] if speeds[load.place] else math.inf
-        return read, batch / seconds if 0 < seconds < math.inf else None
+        loads = self.loads(rooms, context, batch)
+        counts = [self.step_bytes(load, context, batch) for load in loads]
+        seconds = [
+            count / speeds[load.place] if speeds[load.place] else math.inf
+            for load, count in zip(loads, counts, strict=True)
+        ]
+        step = max(seconds) if loads[0].split == "tensor" else sum(seconds)
+        return sum(counts), batch / step if 0 < step < math.inf else None
 
     def _active(self, batch: int) -> float:
         """The part of the routed experts that at least one of `batch` tokens goes through."""
@@ -127,13 +175,21 @@ class Estimate:
         return float(1 - passed_by**batch)
 
     def goes(self, rooms: Sequence[int], context: int, batch: int) -> bool:
-        """True when no GPU holds more than its room."""
-        layers = [a + b for a, b in zip(self._stored, self._cache(context, batch), strict=True)]
-        before, after = self._ends(len(rooms))
-        paid = self.fixed + self._extra(context, batch)
-        loaded = self.fixed + self._loading
-        return fits_within(layers, before, after, [room - paid for room in rooms]) and fits_within(
-            self._stored, before, after, [room - loaded for room in rooms]
+        """True when the model can be split so that no GPU holds more than its room."""
+        return any(self._goes_as(split, rooms, context, batch) for split in self.splits(len(rooms)))
+
+    def _goes_as(self, split: Split, rooms: Sequence[int], context: int, batch: int) -> bool:
+        if split != "layer":
+            loads = self.loads_as(split, rooms, context, batch)
+            return all(load.total <= rooms[load.place] for load in loads)
+        asked = Asked(split, len(rooms), context, batch)
+        before, after, everywhere = self._ends(len(rooms))
+        always = self.fixed + self._exchange(asked) + everywhere
+        working = sum(self._working(self.whole, asked))
+        running = [room - always - working for room in rooms]
+        loading = [room - always - self.whole.weights.loading for room in rooms]
+        return fits_within(self._layers(context, batch), before, after, running) and fits_within(
+            self._stored(self.whole.weights), before, after, loading
         )
 
     def largest_context(self, rooms: Sequence[int], batch: int) -> int:
@@ -150,50 +206,141 @@ class Estimate:
 
     def terms(self, load: Load, gpus: int, context: int, batch: int) -> tuple[Term, ...]:
         """What the fullest GPU holds, part by part; the parts sum up to its total."""
-        share = load.share
-        weights = self.weights
-        rows = slice(share.start, share.stop)
-        before, after = self._ends(gpus)
-        ends = (before if share.first else 0) + (after if share.last else 0)
-        of = "" if gpus == 1 else f" of layers {share.start}-{share.stop - 1}"
-        peak = activations(self._brief, context, batch, self.width, self._unpacked)
+        weights = load.shard.weights
+        rows = slice(load.share.start, load.share.stop)
         layout, layout_detail = CPU_LAYOUT if self.place.on_host else GPU_LAYOUT
+        asked = Asked(load.split, gpus, context, batch)
+        held = self._held_ends(load.share, weights, asked)
+        peak = self._scratch(load.shard, asked)
+        kept = weights.kept_words + _of(load)
         parts = (
-            Term(weights.label, sum(weights.matrices[rows]), "headers", weights.detail),
-            Term("kept in layers", sum(weights.kept[rows]), "headers", weights.kept_detail + of),
-            Term("embeddings, head", ends, "headers", self._ends_detail(share, gpus)),
-            Term("KV cache", load.kv, "formula", self._cache_detail(context, batch)),
+            Term(self.precision.label, sum(weights.matrices[rows]), "headers", self.precision.detail),
+            Term("kept in layers", sum(weights.kept[rows]), "headers", kept),
+            Term("embeddings, head", held, "headers", self._ends_detail(load, gpus)),
+            Term("KV cache", load.kv, "formula", self._cache_detail(load.shard, context, batch)),
             Term("activations", load.activations, "formula", peak.detail),
             Term(layout, sum(weights.layout[rows]), "formula", layout_detail),
+            Term("CUDA graph", load.graph, "formula", GRAPH_DETAIL.format(batch)),
             Term("loading", load.loading, "formula", LOADING_DETAIL),
             self.place.runtime,
+            msgspec.structs.replace(EXCHANGE, bytes=load.exchange),
         )
         return tuple(term for term in parts if term.bytes or term.name == "KV cache")
 
-    def _ends(self, gpus: int) -> tuple[int, int]:
-        after = self.weights.after + (self.weights.tied_copy if gpus > 1 else 0)
-        return self.weights.before, after
+    def _shard(self, part: Part | None) -> Shard:
+        found = self._shards.get(part)
+        if found is None:
+            found = self._shards[part] = self._made(part)
+        return found
 
-    def _cache(self, context: int, batch: int) -> list[int]:
-        known = {kind: layer_bytes(kind, context, batch, self.width, self._kv_bits) for kind in self._kinds}
+    def _made(self, part: Part | None) -> Shard:
+        family = self._widths.family
+        pieces = self.precision.pieces
+        routed = inner_widths(family, pieces, routed=True)
+        dense = inner_widths(family, pieces, routed=False)
+        weights = weights_on(self._alike, pieces, self.place, part)
+        model = msgspec.structs.replace(self.model, attention=self._kinds, tensors=())
+        widest, expert = max(dense, default=0), max(routed, default=0)
+        if part is None:
+            return Shard(weights, model, widest, expert)
+        own, all_heads = part.heads
+        attention = tuple(_with_heads(layer, own, all_heads) for layer in self._kinds)
+        shared = msgspec.structs.replace(model, heads=model.heads * own // all_heads, attention=attention)
+        return Shard(weights, shared, part.inner_of(widest), part.inner_of(expert))
+
+    def _load(self, shard: Shard, share: Share, place: int, asked: Asked) -> Load:
+        rows = slice(share.start, share.stop)
+        stored = sum(self._stored(shard.weights)[rows]) + self._held_ends(share, shard.weights, asked)
+        kept = sum(self._cache(shard, asked.context, asked.batch)[rows])
+        scratched, graph = self._working(shard, asked)
+        exchange = self._exchange(asked)
+        loading = max(0, shard.weights.loading - kept - scratched - graph)
+        total = stored + kept + scratched + graph + exchange + loading + self.fixed
+        return Load(
+            total, stored, kept, scratched, graph, exchange, loading, share, place, shard, asked.split
+        )
+
+    def _stored(self, weights: Weights) -> list[int]:
+        """Bytes of each layer as they lie on the device."""
+        return [a + b + c for a, b, c in zip(weights.matrices, weights.kept, weights.layout, strict=True)]
+
+    def _layers(self, context: int, batch: int) -> list[int]:
+        cache = self._cache(self.whole, context, batch)
+        return [a + b for a, b in zip(self._stored(self.whole.weights), cache, strict=True)]
+
+    def _ends(self, gpus: int) -> tuple[int, int, int]:
+        """Bytes on the first GPU, on the last, and on each, where layers are split: what is embedding and
+        head at once is on each, and so is what else lies in no layer.
+        """
+        weights = self.whole.weights
+        if gpus == 1:
+            return weights.embedding, weights.head + weights.outside, 0
+        if weights.tied:
+            return 0, 0, weights.embedding + weights.head + weights.outside
+        return weights.embedding, weights.head, weights.outside
+
+    def _held_ends(self, share: Share, weights: Weights, asked: Asked) -> int:
+        if asked.split != "layer":
+            return weights.embedding + weights.head + weights.outside
+        before, after, everywhere = self._ends(asked.gpus)
+        return everywhere + (before if share.first else 0) + (after if share.last else 0)
+
+    def _cache(self, shard: Shard, context: int, batch: int) -> list[int]:
+        own = zip(self._kinds, shard.model.attention, strict=True)
+        known = {kind: layer_bytes(layer, context, batch, self.width, self._kv_bits) for kind, layer in own}
         return [known[layer] for layer in self.model.attention]
 
-    def _extra(self, context: int, batch: int) -> int:
-        return activations(self._brief, context, batch, self.width, self._unpacked).bytes
+    def _working(self, shard: Shard, asked: Asked) -> tuple[int, int]:
+        """Bytes of scratch, and of the captured step."""
+        work = self._work(shard, asked.split)
+        graph = 0 if work is None else graph_pool(work, asked.context, asked.batch, self.place)
+        return self._scratch(shard, asked).bytes, graph
 
-    def _ends_detail(self, share: Share, gpus: int) -> str:
-        if not self.model.tied_embeddings:
-            both = "embeddings" if not share.last else "head, final norm"
-            return "embeddings, head, final norm" if share.first and share.last else both
-        return "tied: once" if gpus == 1 else "tied: on the first and on the last GPU"
+    def _scratch(self, shard: Shard, asked: Asked) -> Activations:
+        work = self._work(shard, asked.split)
+        if work is not None:
+            return scratch(work, asked.context, asked.batch, self.place)
+        unpacked = self.place.unpacked if self.precision.quantized else 0
+        return activations(shard.model, asked.context, asked.batch, self.width, unpacked)
 
-    def _cache_detail(self, context: int, batch: int) -> str:
+    def _work(self, shard: Shard, split: Split) -> Work | None:
+        """None where transformers' forward runs."""
+        family = self._widths.family
+        if family is None:
+            return None
+        quantized = self.precision.quantized
+        return Work(shard.model, family, quantized, shard.dense, shard.routed, split == "tensor")
+
+    def _exchange(self, asked: Asked) -> int:
+        return 0 if asked.split == "one" or self.place.on_host else EXCHANGE.bytes
+
+    def _ends_detail(self, load: Load, gpus: int) -> str:
+        if load.split == "tensor":
+            return "a part of the vocabulary" if self.model.vocab_size % gpus == 0 else "whole on each GPU"
+        if self.model.tied_embeddings:
+            return "tied: once" if load.split == "one" else "tied: on each GPU"
+        if load.share.first and load.share.last:
+            return "embeddings, head, final norm"
+        return "embeddings" if load.share.first else "head, final norm" if load.share.last else "final norm"
+
+    def _cache_detail(self, shard: Shard, context: int, batch: int) -> str:
         coded = self._kv_bits < KV_BITS[0]
         values = f"1 B a value and {SCALE_BYTES} B of scales a head" if coded else f"{self.width} B a value"
+        layers = dict(zip(self._kinds, shard.model.attention, strict=True))
         return (
-            f"{summary(self.model.attention)}\n"
+            f"{summary([layers[layer] for layer in self.model.attention])}\n"
             f"batch {batch} × {context:,} tokens, {values}; per layer by its kind (docs/fit.md)"
         )
+
+
+def _of(load: Load) -> str:
+    if load.split == "layer":
+        return f" of layers {load.share.start}-{load.share.stop - 1}"
+    return ", and of every matrix its part" if load.split == "tensor" else ""
+
+
+def _with_heads(layer: LayerAttention, own: int, every: int) -> LayerAttention:
+    return msgspec.structs.replace(layer, kv_heads=layer.kv_heads * own // every)
 
 
 def _largest(limit: int, goes: Callable[[int], bool]) -> int:

@@ -1,19 +1,19 @@
 """Every precision × GPU count of one model: what each GPU would hold, and whether that fits."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from fqconsole.errors import UsageError
 from fqconsole.fit.alike import Alike, one_of_each
 from fqconsole.fit.capacity import Capacity
-from fqconsole.fit.estimate import Estimate
+from fqconsole.fit.estimate import Estimate, Split
 from fqconsole.fit.kv import KV_BITS
-from fqconsole.fit.place import Place, place_of
+from fqconsole.fit.pieces import GroupSize, planned, stored
+from fqconsole.fit.place import place_of
 from fqconsole.fit.quantize_peak import quantize_peak
 from fqconsole.fit.term import Term
-from fqconsole.fit.weights import GroupSize, Weights, planned_weights, stored_weights
 from fqconsole.models.description import ModelDescription
 
 MARGIN = 0.05  # of the free memory: what the estimate may miss
@@ -46,6 +46,9 @@ class Option(msgspec.Struct, frozen=True):
     loading_bytes: int = 0  # what loading takes beyond cache and activations, which come after it
     step_bytes: int = 0  # read by all GPUs for one decode step at this context and batch
     decode_tok_s: float | None = None  # of all sequences: no decode can be faster; None: bandwidth unknown
+    graph_bytes: int = 0  # the captured decode step
+    exchange_bytes: int = 0  # NCCL's own
+    split: Split = "one"  # each GPU a part of every matrix, or some of the layers, or one has everything
 
     @property
     def left_bytes(self) -> int:
@@ -102,9 +105,7 @@ def preview(
         raise UsageError(f"Keys and values can't be kept in {kv_bits} bits.", "Use 16 or 8.")
     counts = (1,) if capacity.kind == "host" else tuple(dict.fromkeys(gpu_counts))
     alike = one_of_each(description)
-    place = place_of(alike.model, capacity)
-    weights = _weights(description, alike, bits, group_size, place)
-    estimates = tuple(Estimate(description, held, place, kv_bits) for held in weights)
+    estimates = _estimates(alike, capacity, bits, group_size, kv_bits)
     grid = _Grid(capacity, estimates, counts, tokens, batch)
     options = tuple(grid.option(estimate, gpus) for estimate in estimates for gpus in counts)
     peak = quantize_peak(alike.model, capacity)
@@ -121,24 +122,32 @@ def preview(
     )
 
 
-def layer_ends(
+class SessionSplit(NamedTuple):
+    """How a session on several GPUs splits its model; `ends` are where each GPU's layers end."""
+
+    split: Split
+    ends: tuple[int, ...]
+
+
+def session_split(
     description: ModelDescription,
     capacity: Capacity,
     rooms: Sequence[int],
     *,
     context: int | None = None,
     kv_bits: int = 16,
-) -> tuple[int, ...]:
-    """Where the layers of each GPU end, where the model is split by layers: as the preview reckons it.
+) -> SessionSplit:
+    """What the preview reckons with, for a session to do: a part of every matrix on each GPU where that goes
+    in, or else where layers don't go in either; `ends` tell of the layers whatever the split.
 
-    `rooms` are their free bytes, in their order; `capacity` says what kind of place they are.
+    `rooms` are the free bytes of the GPUs in their order; `capacity` says what kind of place they are.
     """
     tokens = min(DEFAULT_CONTEXT, description.context_length) if context is None else context
-    alike = one_of_each(description)
-    place = place_of(alike.model, capacity)
-    weights = _weights(description, alike, (PRECISIONS[0],), "default", place)[0]
-    shares = Estimate(description, weights, place, kv_bits).shares(rooms, tokens, 1)
-    return tuple(share.stop for share in shares)
+    (estimate,) = _estimates(one_of_each(description), capacity, PRECISIONS[:1], "default", kv_bits)
+    margin = margin_of(capacity)
+    left = [room - int(room * margin) for room in rooms]
+    ends = tuple(share.stop for share in estimate.shares(left, tokens, 1))
+    return SessionSplit(estimate.split(left, tokens, 1), ends)
 
 
 def margin_of(capacity: Capacity) -> float:
@@ -146,12 +155,16 @@ def margin_of(capacity: Capacity) -> float:
     return MARGIN if capacity.runtime is None else MEASURED_MARGIN
 
 
-def _weights(
-    model: ModelDescription, alike: Alike, bits: Sequence[int], group_size: GroupSize, place: Place
-) -> list[Weights]:
+def _estimates(
+    alike: Alike, capacity: Capacity, bits: Sequence[int], group_size: GroupSize, kv_bits: int
+) -> tuple[Estimate, ...]:
+    model = alike.model
+    place = place_of(model, capacity)
     if model.quantization is not None:
-        return [stored_weights(alike, place)]
-    return [planned_weights(alike, number, group_size, place) for number in dict.fromkeys(bits)]
+        precisions = [stored(alike)]
+    else:
+        precisions = [planned(alike, number, group_size, place.width) for number in dict.fromkeys(bits)]
+    return tuple(Estimate(alike, precision, place, kv_bits) for precision in precisions)
 
 
 def _check(
@@ -195,9 +208,10 @@ class _Grid:
         verdict: Verdict = "fits" if within else "tight" if load.total <= free else "does not fit"
         largest = estimate.largest_context(rooms, self.batch)
         change = "" if verdict == "fits" else self._smallest_change(estimate, gpus, largest)
-        read, ceiling = estimate.decode_ceiling(self.capacity, gpus, self.context, self.batch)
+        speeds = self.capacity.bandwidths(gpus)
+        read, ceiling = estimate.decode_ceiling(speeds, rooms, self.context, self.batch)
         return Option(
-            bits=estimate.weights.bits,
+            bits=estimate.precision.bits,
             gpus=gpus,
             terms=estimate.terms(load, gpus, self.context, self.batch),
             weights_bytes=load.weights,
@@ -210,11 +224,14 @@ class _Grid:
             smallest_change=change,
             largest_context=largest,
             largest_batch=estimate.largest_batch(rooms, self.context),
-            model_bytes=estimate.weights.total,
-            layers_bytes=estimate.weights.layers,
+            model_bytes=estimate.whole.weights.total,
+            layers_bytes=estimate.whole.weights.layers,
             loading_bytes=load.loading,
             step_bytes=read,
             decode_tok_s=ceiling,
+            graph_bytes=load.graph,
+            exchange_bytes=load.exchange,
+            split=load.split,
         )
 
     def _rooms(self, gpus: int) -> tuple[int, ...]:
@@ -226,10 +243,10 @@ class _Grid:
 
     def _smallest_change(self, estimate: Estimate, gpus: int, largest_context: int) -> str:
         """`int4, or 2 GPUs, or context ≤ 21,504`: each alone would make it fit; else two that do together."""
-        bits = estimate.weights.bits
-        narrower = [e for e in self.estimates if e.weights.bits < bits]
+        bits = estimate.precision.bits
+        narrower = [e for e in self.estimates if e.precision.bits < bits]
         more = [count for count in sorted(self.counts) if count > gpus]
-        words = [f"int{e.weights.bits}" for e in narrower if self._goes(e, gpus)][:1]
+        words = [f"int{e.precision.bits}" for e in narrower if self._goes(e, gpus)][:1]
         words += [f"{count} GPUs" for count in more if self._goes(estimate, count)][:1]
         if 0 < largest_context < self.context:
             words.append(f"context ≤ {largest_context:,}")
@@ -241,7 +258,7 @@ class _Grid:
         for count in (*more, *beyond):
             for other in narrower:
                 if self._goes(other, count):
-                    return f"int{other.weights.bits} on {count} GPUs"
+                    return f"int{other.precision.bits} on {count} GPUs"
             if self._goes(estimate, count):
                 return f"{count} GPUs"
         return "a smaller model or more memory: nothing offered here is enough"

@@ -11,6 +11,8 @@ GPU = Term(
 )
 # Resident memory of a Python process after importing torch 2.13 and transformers 5.23 and one generation.
 HOST = Term("Python + torch", int(0.5 * GIB), "default", "the worker's own process\nnot measured here")
+# What NCCL keeps on each GPU for its channels, between two and more.
+EXCHANGE = Term("NCCL", int(0.4 * GIB), "default", "buffers for what the GPUs exchange\nnot measured here")
 
 
 def runtime(capacity: Capacity) -> Term:

@@ -1,7 +1,7 @@
 """Layers over several GPUs: whole layers in order, so that the fullest GPU is as empty as it can be.
 
-The embeddings lie on the first GPU, the head on the last; a head that is tied to the embeddings is there
-twice when these are two GPUs. Activations and runtime are paid on each.
+Every GPU gets at least one, unless there are more GPUs than layers: then the last of those that have layers
+stay empty.
 """
 
 from bisect import bisect_right
@@ -32,7 +32,7 @@ def fits_within(layers: Sequence[int], before: int, after: int, rooms: Sequence[
 def split_layers(layers: Sequence[int], before: int, after: int, rooms: Sequence[int]) -> tuple[Share, ...]:
     """The split that leaves most on the GPU with least left (of equal GPUs: whose fullest holds least).
 
-    One GPU holds everything; GPUs may stay without layers, and so may one with too little room for any.
+    One GPU holds everything.
     """
     sums = list(accumulate(layers, initial=0))
     largest = max(rooms)
@@ -48,7 +48,7 @@ def split_layers(layers: Sequence[int], before: int, after: int, rooms: Sequence
             low = middle + 1
         else:
             high = middle
-    cuts = filled(low) or [len(layers)] * len(rooms)
+    cuts = filled(low) or [min(place + 1, len(layers)) for place in range(len(rooms) - 1)] + [len(layers)]
     starts = [0, *cuts[:-1]]
     return tuple(
         Share(start, stop, first=place == 0, last=place == len(rooms) - 1)
@@ -59,23 +59,22 @@ def split_layers(layers: Sequence[int], before: int, after: int, rooms: Sequence
 def _fill(sums: Sequence[int], before: int, after: int, rooms: Sequence[int]) -> list[int] | None:
     """Where each GPU's layers end when each takes as many as go into its room; None when that is too few.
 
-    Filling greedily from the left is best: whatever an earlier GPU takes, a later one need not hold.
+    Filling greedily from the left is best: whatever an earlier GPU takes, a later one need not hold. Each has
+    to take one and to leave one for each that follows, where there are so many.
     """
-    if before > rooms[0] or after > rooms[-1]:
-        return None
     cuts: list[int] = []
     begin = 0
     count = len(sums) - 1
     last = len(rooms) - 1
     for place, whole in enumerate(rooms):
         room = whole - (before if place == 0 else 0) - (after if place == last else 0)
-        if room < 0 and place in (0, last):
-            return None
-        end = bisect_right(sums, sums[begin] + room) - 1 if room >= 0 else begin
+        least = min(begin + 1, count) if count > last else begin
+        most = count - (last - place) if count > last else count
+        end = min(most, bisect_right(sums, sums[begin] + room) - 1) if room >= 0 else begin
         if place == last:
-            if end < count:
-                return None
-            end = count
+            end = count if end >= count else begin
+        if (room < 0 and place in (0, last)) or end < least or (place == last and end < count):
+            return None
         cuts.append(end)
         begin = end
     return cuts

@@ -65,6 +65,7 @@ def llama(
         tensors.add("lm_head.weight", vocab, hidden)
     attention = (LayerAttention("full", kv_heads, width, width),) * layers
     known = {"hidden_size": hidden, "intermediate_size": inner, "heads": heads, "vocab_size": vocab}
+    known["family"] = "llama"
     return described(tensors, fields.pop("attention", attention), **{**known, **fields})
 
 
@@ -91,6 +92,7 @@ def opt_175b() -> ModelDescription:
     return described(
         tensors, (LayerAttention("full", 96, 128, 128),) * layers, id="facebook/opt-175b", hidden_size=hidden,
         intermediate_size=inner, heads=96, vocab_size=50272, context_length=2048, tied_embeddings=True,
+        family="opt",
     )  # fmt: skip
 
 
@@ -116,5 +118,5 @@ def qwen3_30b_a3b() -> ModelDescription:
     return described(
         tensors, (LayerAttention("full", 4, 128, 128),) * 48, id="Qwen/Qwen3-30B-A3B", hidden_size=hidden,
         intermediate_size=6144, heads=32, vocab_size=151936, context_length=40960, experts=128,
-        experts_per_token=8, expert_intermediate_size=width,
+        experts_per_token=8, expert_intermediate_size=width, family="qwen3_moe",
     )  # fmt: skip

@@ -16,7 +16,7 @@ def test_every_term_stands_there_with_its_origin():
     for term in option.terms:
         assert any(term.name in line and size(term.bytes) in line and term.origin in line for line in lines)
     assert "codes N · ⌈K · 4 / 32⌉ · 4 B + scales N · K/group · 2 B" in text
-    assert "96 full layers, 96 kv heads × 128" in text
+    assert "96 full layers, 48 kv heads × 128" in text
     assert "the fullest GPU" in text
     assert "vendor's nominal" in text
     assert "verdict: fits" in text

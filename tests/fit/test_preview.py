@@ -1,6 +1,7 @@
 """The preview of whole models: published sizes, verdicts at their boundaries, and answers that hold."""
 
 import time
+from collections import defaultdict
 
 import msgspec
 import pytest
@@ -116,7 +117,7 @@ def test_every_option_is_there_and_adds_up():
     ]
     for option in found.options:
         parts = option.weights_bytes + option.kv_bytes + option.activation_bytes + option.runtime_bytes
-        parts += option.loading_bytes
+        parts += option.loading_bytes + option.graph_bytes + option.exchange_bytes
         assert option.total_bytes_per_gpu == parts == sum(term.bytes for term in option.terms)
         assert all(term.origin in {"headers", "formula", "default", "measured"} for term in option.terms)
         assert all(term.detail for term in option.terms)
@@ -236,7 +237,8 @@ def test_more_gpus_more_tokens_fewer_bits(context, batch, gpus, tied):
 
     def total(bits, gpus, context, batch):
         asked = {"bits": (bits,), "gpu_counts": (gpus,), "context": context, "batch": batch}
-        return preview(model, gpu(GIB), **asked).options[0].total_bytes_per_gpu
+        option = preview(model, gpu(GIB), **asked).options[0]
+        return option.total_bytes_per_gpu - option.exchange_bytes
 
     here = total(4, gpus, context, batch)
     assert total(3, gpus, context, batch) <= here <= total(16, gpus, context, batch)
@@ -245,13 +247,29 @@ def test_more_gpus_more_tokens_fewer_bits(context, batch, gpus, tied):
     assert total(4, gpus + 1, context, batch) <= total(4, 1, context, batch)
 
 
-def test_a_tied_head_is_held_again_on_the_last_gpu():
-    model = llama(tied_embeddings=True, vocab=50_000)
+def test_a_tied_head_is_held_on_every_gpu_that_has_layers():
+    model = llama(tied_embeddings=True, vocab=50_000, kv_heads=1)
     embedding = 50_000 * 256 * 2
-    found = preview(model, gpu(GIB), bits=(16,), gpu_counts=(1, 2))
+    found = preview(model, gpu(GIB), bits=(16,), gpu_counts=(1, 2, 4))
     assert found.option(16, 1).weights_bytes == model.bytes
-    assert found.option(16, 2).weights_bytes > embedding
-    assert 2 * found.option(16, 2).weights_bytes >= model.bytes + embedding
+    layers = model.bytes - embedding
+    for gpus in (2, 4):
+        option = found.option(16, gpus)
+        assert option.split == "layer"
+        assert embedding + layers / gpus <= option.weights_bytes <= embedding + layers / gpus + 1000
+
+
+def test_gpus_share_the_matrices_where_heads_and_features_go_up_and_else_the_layers():
+    model = llama(layers=8, hidden=512, inner=1024, heads=8, kv_heads=4)
+    found = preview(model, gpu(GIB), bits=(16, 4), gpu_counts=(1, 2, 4, 8))
+    assert [option.split for option in found.options] == ["one", "tensor", "tensor", "layer"] * 2
+    norms = sum(tensor.bytes for tensor in model.tensors if "norm" in tensor.name)
+    two = found.option(16, 2)
+    assert two.weights_bytes == norms + (model.bytes - norms) // 2
+    assert two.kv_bytes == found.option(16, 1).kv_bytes // 2
+    foreign = preview(msgspec.structs.replace(model, family=""), gpu(GIB), bits=(4,), gpu_counts=(1, 2))
+    alone, more = foreign.options
+    assert (more.split, more.total_bytes_per_gpu) == ("one", alone.total_bytes_per_gpu)
 
 
 def test_unequal_gpus_get_layers_by_their_room():
@@ -259,7 +277,10 @@ def test_unequal_gpus_get_layers_by_their_room():
     capacity = gpu(14 * GIB, free_per_gpu=(14 * GIB, 8 * GIB))
     alone, both = preview(model, capacity, bits=(16,), gpu_counts=(1, 2), context=512).options
     assert alone.verdict == "does not fit"
-    assert both.verdict == "fits"  # halves of 7.5 GiB and what comes on top would not go into the second
+    assert (both.verdict, both.split) == (
+        "fits",
+        "layer",
+    )  # halves of 7.5 GiB and what comes on top would not go into the second
     assert both.total_bytes_per_gpu < both.capacity_bytes
     assert both.smallest_change == ""
     less = gpu(12 * GIB, free_per_gpu=(12 * GIB, 2 * GIB))
@@ -267,11 +288,10 @@ def test_unequal_gpus_get_layers_by_their_room():
     assert short.verdict == "does not fit"
 
 
-def test_a_gpu_too_small_for_anything_stays_empty():
-    capacity = gpu(24 * GIB, free_per_gpu=(24 * GIB, GIB >> 2, 24 * GIB))
-    found = preview(llama(), gpu(24 * GIB), bits=(4,), gpu_counts=(1,)).options[0]
-    (three,) = preview(llama(), capacity, bits=(4,), gpu_counts=(3,)).options
-    assert three.verdict == found.verdict == "fits"
+def test_a_gpu_too_small_for_a_layer_is_no_place_for_a_session():
+    capacity = gpu(24 * GIB, free_per_gpu=(24 * GIB, 24 * GIB, GIB >> 2))
+    two, three = preview(llama(), capacity, bits=(4,), gpu_counts=(2, 3)).options
+    assert (two.verdict, three.verdict) == ("fits", "does not fit")
 
 
 def test_the_layout_on_the_gpu_counts_and_old_gpus_keep_the_packing():
@@ -280,7 +300,12 @@ def test_the_layout_on_the_gpu_counts_and_old_gpus_keep_the_packing():
     new = preview(odd, gpu(GIB), bits=(4,), gpu_counts=(1,), group_size=16).options[0]
     old = preview(odd, gpu(GIB, fused=False), bits=(4,), gpu_counts=(1,), group_size=16).options[0]
     (layout,) = [term for term in new.terms if term.name == "GPU layout"]
-    assert layout.bytes == sum(lane_bytes(m.shape, m.scheme) - m.bytes for m in plan.matrices)
+    sets = defaultdict(int)  # q, k and v become one matrix, and so do gate and up
+    for matrix in plan.matrices:
+        rows, k = matrix.shape
+        sets[matrix.fused_set, k, matrix.scheme] += rows
+    held = sum(lane_bytes((n, k), scheme) for (_, k, scheme), n in sets.items())
+    assert layout.bytes == held - predicted_bytes(plan)
     assert new.weights_bytes - layout.bytes == old.weights_bytes == old.model_bytes == new.model_bytes
     assert "GPU layout" not in [term.name for term in old.terms]
 
@@ -319,7 +344,7 @@ def test_gathering_experts_counts_where_it_takes_more_than_the_work_after_it():
     wide, narrow = short.options
     half = 128 * 768 * 2048  # gate or up of one layer's experts
     for option, stored in ((wide, 2 * half), (narrow, half // 2 + half // 64 * 2)):
-        after = option.kv_bytes + option.activation_bytes
+        after = option.kv_bytes + option.activation_bytes + option.graph_bytes
         assert option.loading_bytes == 4 * stored - after
     assert long.options[1].loading_bytes == 0
     tight = gpu(wide.total_bytes_per_gpu - 1)
@@ -337,14 +362,23 @@ def test_only_active_experts_are_read():
     assert many.step_bytes > 0.95 * model.bytes
 
 
-def test_gpus_of_one_step_work_one_after_the_other():
-    model = llama(layers=40)
+def test_gpus_that_share_the_layers_work_one_after_the_other():
+    model = llama(layers=40, kv_heads=1)
     speed = (10**12,)
     one, two = preview(model, gpu(GIB, bandwidth_per_gpu=speed), bits=(4,), gpu_counts=(1, 2)).options
     assert one.decode_tok_s == pytest.approx(two.decode_tok_s)
     mixed = gpu(GIB, free_per_gpu=(GIB, GIB), bandwidth_per_gpu=(10**12, 10**11))
     (slow,) = preview(model, mixed, bits=(4,), gpu_counts=(2,)).options
     assert slow.decode_tok_s < two.decode_tok_s / 2
+
+
+def test_gpus_that_share_the_matrices_work_at_once():
+    model = llama(layers=40)
+    here = gpu(2 * GIB, bandwidth_per_gpu=(10**12,))
+    one, two = preview(model, here, bits=(4,), gpu_counts=(1, 2)).options
+    assert two.split == "tensor"
+    assert two.decode_tok_s == pytest.approx(2 * one.decode_tok_s, rel=0.05)
+    assert two.step_bytes == pytest.approx(one.step_bytes, rel=0.05)
 
 
 def test_where_one_memory_serves_all_the_process_counts_too():
@@ -411,7 +445,15 @@ def packed_model(bits=4):
         tensors.dtype = "BF16"
         tensors.add(stem + "weight_scale", rows, k // 64)
     info = QuantizationInfo("compressed-tensors", bits, (64,), made_by_fqconsole=True)
-    return described(tensors, plain.attention, quantization=info, hidden_size=256, intermediate_size=512)
+    return described(
+        tensors,
+        plain.attention,
+        quantization=info,
+        hidden_size=256,
+        intermediate_size=512,
+        family="llama",
+        vocab_size=1000,
+    )
 
 
 def test_an_already_quantized_model_has_one_precision_its_own():

@@ -126,7 +126,8 @@ class TensorShard:
         if place not in self._cuts:
             return whole
         cut, dim = self._cuts[place]
-        return cut_tensor(whole, cut, dim).contiguous()
+        # A view of a few rows would keep all of them in a host's memory.
+        return cut_tensor(whole, cut, dim).clone(memory_format=torch.contiguous_format)
 
     def finish(self, decoder: Decoder) -> Decoder:
         """As in `Shard`."""

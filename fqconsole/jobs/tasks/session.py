@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fqconsole.fit import capacity_here, layer_ends
+from fqconsole.fit import capacity_here, session_split
 from fqconsole.fit.capacity import host_capacity
 from fqconsole.generation import Session, open_session
 from fqconsole.generation.device import release
@@ -56,6 +56,7 @@ def _load(request: StartSession, desk: Desk) -> tuple[Session, AnswerMemory]:
         desk.watch.retotal(total)
         desk.watch.progress(done)
 
+    split, cuts = _split(request, description) if request.gpus > 1 else (request.split, None)
     session = open_session(
         Path(request.model_path),
         device=request.device,
@@ -63,8 +64,8 @@ def _load(request: StartSession, desk: Desk) -> tuple[Session, AnswerMemory]:
         kv_bits=request.kv_bits,
         on_progress=on_progress,
         gpus=request.gpus,
-        split=request.split,
-        cuts=_layer_ends(request, description) if request.gpus > 1 else None,
+        split=split,
+        cuts=cuts,
         on_stuck=lambda error: _give_up(error, desk),
     )
     desk.put(
@@ -148,8 +149,10 @@ def _generate(session: Session, memory: AnswerMemory, send: Send, number: int, d
         desk.put(event)
 
 
-def _layer_ends(request: StartSession, description: ModelDescription) -> tuple[int, ...] | None:
-    """Where each GPU's layers end if it comes to that; None where the preview leaves a GPU without layers."""
+def _split(request: StartSession, description: ModelDescription) -> tuple[str, tuple[int, ...] | None]:
+    """How the model is split, as the preview reckons it unless it is asked for, and where each GPU's layers
+    end if it comes to that; None where a GPU would have none.
+    """
     first = resolve_device(request.device)
     count = request.gpus
     places = [torch.device("cuda", (first.index or 0) + rank) for rank in range(count)]
@@ -160,8 +163,10 @@ def _layer_ends(request: StartSession, description: ModelDescription) -> tuple[i
         resolve_device(str(places[-1]))
         capacity = capacity_here(open_gpus().sample())
         rooms = [torch.cuda.mem_get_info(place)[0] for place in places]
-    ends = layer_ends(description, capacity, rooms, context=request.context, kv_bits=request.kv_bits)
-    return ends if all(a < b for a, b in zip((0, *ends), ends, strict=False)) else None
+    found = session_split(description, capacity, rooms, context=request.context, kv_bits=request.kv_bits)
+    whole = all(a < b for a, b in zip((0, *found.ends), found.ends, strict=False))
+    by_layers = request.split == "auto" and found.split == "layer"
+    return "layer" if by_layers else request.split, found.ends if whole else None
 
 
 def _give_up(error: RankLostError, desk: Desk) -> None:

@@ -1,0 +1,154 @@
+"""Everything that a model holds in one precision, piece by piece: from the plan, or as it is stored."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from fqconsole.fit.alike import Alike
+from fqconsole.fit.parts import Piece
+from fqconsole.models.description import ModelDescription, QuantizationInfo, TensorInfo
+from quantizer import Plan, base_plan
+from quantizer.matrices import plan_matrices
+from quantizer.plan import KeptTensor
+from quantizer.scheme import BITS, WORD_BITS, Scheme, words_per_row
+
+GroupSize = int | None | Literal["default"]
+PACKED_PARTS = re.compile(
+    r"(weight_packed|weight_scale|weight_zero_point|qweight|qzeros|scales|g_idx|_blocks|_scales"
+    r"|weight_scale_inv)$"
+)
+WIDE_DTYPES = frozenset({"BF16", "F16", "F32"})
+
+
+class Precision(NamedTuple):
+    """One model in one precision. Of layers that are alike one stands for all."""
+
+    bits: int
+    label: str  # "int4 matrices", "bf16 matrices"
+    detail: str
+    pieces: tuple[Piece, ...]
+
+    @property
+    def quantized(self) -> bool:
+        """Whether matrices are packed."""
+        return self.label.startswith("int")
+
+
+def planned(alike: Alike, bits: int, group_size: GroupSize, width: int) -> Precision:
+    """The model in 16 bits (as stored, `width` bytes a value) or quantized to `bits`.
+
+    Raises UsageError for bits and group sizes that don't exist.
+    """
+    model = alike.model
+    if bits == 16:
+        inventory = plan_matrices(model)
+        matrices = [
+            Piece(c.tensors[0], c.name, c.shape, math.prod(c.shape) * width, gathered=len(c.tensors) > 1)
+            for c in inventory.matrices
+        ]
+        count = sum(len(alike.layers(piece.tensor)) for piece in matrices)
+        detail = f"{_count(count, 'matrix', 'matrices')} as stored, {width} B a weight"
+        kept = _loaded(inventory.kept, width)
+        return Precision(16, _wide_label(model, width), detail, (*matrices, *kept))
+    plan = base_plan(model, bits, "adaptive" if group_size == "default" else "fixed", group_size)
+    packed = [Piece(m.tensors[0], m.name, m.shape, m.bytes, scheme=m.scheme) for m in plan.matrices]
+    detail = _plan_detail(plan, lambda name: len(alike.layers(name)))
+    return Precision(bits, f"int{bits} matrices", detail, (*packed, *_loaded(plan.kept, width)))
+
+
+def stored(alike: Alike) -> Precision:
+    """An already quantized model, as it is stored."""
+    quantization = alike.model.quantization
+    bits = quantization.bits if quantization is not None else 0
+    method = quantization.method if quantization is not None else "16-bit"
+    by_name = {tensor.name: tensor for tensor in alike.model.tensors}
+    pieces: list[Piece] = []
+    taken: set[str] = set()
+    matrices = 0
+    for tensor in alike.model.tensors:
+        if tensor.name.endswith("weight_shape") or tensor.name in taken:  # the first is never held
+            continue
+        if tensor.name.endswith("weight_packed") and quantization is not None and bits:
+            matrices += len(alike.layers(tensor.name)) or 1
+            scales = by_name.get(tensor.name.removesuffix("weight_packed") + "weight_scale")
+            piece = _packed(tensor, scales, quantization)
+            if piece.scheme is not None and scales is not None:
+                taken.add(scales.name)
+                pieces = [other for other in pieces if other.tensor != scales.name]
+            pieces.append(piece)
+            continue
+        packed = PACKED_PARTS.search(tensor.name) is not None or tensor.dtype not in WIDE_DTYPES
+        reason = "" if packed else _reason(tensor.name)
+        pieces.append(Piece(tensor.name, tensor.name, tensor.shape, tensor.bytes, reason))
+    detail = (
+        f"{_count(matrices, 'matrix', 'matrices')} as stored, {method}" if matrices else f"stored, {method}"
+    )
+    return Precision(bits, f"int{bits} matrices" if bits else f"{method} matrices", detail, tuple(pieces))
+
+
+def _packed(packed: TensorInfo, scales: TensorInfo | None, quantization: QuantizationInfo) -> Piece:
+    """One stored matrix with its scales; its codes alone where the width is not ours."""
+    name = packed.name.removesuffix(".weight_packed")
+    alone = Piece(packed.name, name, packed.shape, packed.bytes)
+    if scales is None or len(packed.shape) != 2 or len(scales.shape) != 2 or not scales.shape[1]:
+        return alone
+    rows, words = packed.shape
+    k, scheme = _scheme_of(words, scales.shape[1], quantization)
+    if scheme.bits not in BITS:
+        return alone
+    return Piece(packed.name, name, (rows, k), packed.bytes + scales.bytes, scheme=scheme)
+
+
+def _scheme_of(words: int, groups: int, quantization: QuantizationInfo) -> tuple[int, Scheme]:
+    """K and the scheme of a matrix with so many words and scales a row. Widths may differ within a model:
+    the one that a known group size explains goes before the width that most matrices have.
+    """
+    if groups > 1:
+        for bits in dict.fromkeys((quantization.bits, *BITS)):
+            for group in quantization.group_sizes:
+                if group is not None and words_per_row(groups * group, bits) == words:
+                    return groups * group, Scheme(bits, group)
+    k = words * WORD_BITS // quantization.bits
+    if groups == 1:
+        return k, Scheme(quantization.bits, None)
+    group = max(1, k // groups)
+    return groups * group, Scheme(quantization.bits, group)
+
+
+def _loaded(kept: Sequence[KeptTensor], width: int) -> list[Piece]:
+    return [
+        Piece(t.name, t.name, t.shape, max(t.bytes, math.prod(t.shape) * width), t.reason or "kept")
+        for t in kept
+    ]
+
+
+def _reason(name: str) -> str:
+    """A reason like the plan's, for tensors of a checkpoint that no plan was made for."""
+    if re.search(r"(^|\.)(lm_head|embed_out)\.", name):
+        return "lm_head"
+    if re.search(r"\.\d+\.", name):
+        return "16-bit"
+    return "embedding" if re.search(r"emb|wte|wpe", name) else "outside the layers"
+
+
+def _plan_detail(plan: Plan, times: Callable[[str], int]) -> str:
+    groups = Counter[str]()
+    for matrix in plan.matrices:
+        groups[matrix.scheme.group_word] += times(matrix.tensors[0])
+    words = ", ".join(f"group {word}" if word != "channel" else word for word, _ in groups.most_common(3))
+    first = f"{_count(groups.total(), 'matrix', 'matrices')}, {words or 'none'}"
+    second = f"codes N · ⌈K · {plan.bits} / 32⌉ · 4 B + scales N · K/group · 2 B"
+    if plan.granularity == "adaptive":
+        second += "; finer groups, where the weights ask for them, come on top"
+    return f"{first}\n{second}"
+
+
+def _wide_label(model: ModelDescription, width: int) -> str:
+    words = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+    return f"{'fp32' if width == 4 else words.get(model.dtype, '16-bit')} matrices"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"

@@ -1,0 +1,189 @@
+"""What our own forward needs beside weights and cache; `activations` says it of transformers' forward.
+
+A prompt goes through in passes of at most PREFILL_CHUNK tokens, of whatever texts, one layer at a time, and
+only last tokens become logits. With R = min(batch · context, PREFILL_CHUNK) rows, B bytes a value,
+H features, q = heads · head_dim, kv = kv_heads · (head_dim + value_dim) and I inner features, it is one of
+
+    residual    s · R · H · B throughout: s = 2 where products take norm and sum in, else 5
+    attention   R · (2 q + kv + heads · value_dim + 2 H) · B + s
+                a window slides:    + (R + windows) · kv · B, the chunk beside what the ring holds
+                latent:             + context · heads · (2 head_dim + value_dim) · B, keys and values made
+    mlp         R · (4 I + H) · B + s                        experts: R · k · (3 I + 2 H) · B in the kernels,
+                                                             max(H + 4 I, 4 H) in 16 bits
+    norm        10 R · H, in float32, where a product takes it in
+    logits      batch · vocabulary · (3 B + 5): the rows, side by side, and what a draw takes
+
+and beside that, for a quantized model, the slice of 16-bit rows that many rows meet, the tables of rotary
+angles (context · head_dim · 4 for each kind of layer), and on a GPU cuBLAS's workspaces. On a CPU plain torch
+computes in float32 here and there: what that takes is counted as well.
+
+A decode step is captured as a graph, with memory of its own: the step's tensors in the segments that torch's
+allocator takes for them, and a workspace.
+"""
+
+from typing import NamedTuple
+
+from fqconsole.fit.activations import FLOAT_BYTES, PREFILL_CHUNK, Activations
+from fqconsole.fit.place import Place
+from fqconsole.fit.sizes import size
+from fqconsole.models.description import LayerAttention, ModelDescription
+from fqconsole.models.families import Family
+
+MIB = 1 << 20
+WORKSPACE = 32 * MIB  # torch takes one for cuBLAS on each stream (Hopper and newer; older GPUs: 8 MiB)
+STREAMS = 2  # that work without a graph: the main one, and the one on which a step is warmed up
+SCORES = 1 << 24  # kernels.attention.SCORE_ELEMENTS: a test compares them
+SCORED = frozenset({"gemma2", "gpt_oss"})  # soft caps, sinks: on a CPU all scores are written out
+MULTIPROCESSORS = 132  # of an H100: parts of the context in decode attention follow from it
+MOST_PARTS = 64  # kernels.attention_kernel.MOST_PARTS: a test compares them
+SMALL_SEGMENT, SEGMENT = 2 * MIB, 20 * MIB  # torch's allocator: for up to 1 MiB, and for up to 10 MiB
+SMALL, MIDDLE = 1 * MIB, 10 * MIB
+
+
+class Work(NamedTuple):
+    """One GPU's part of a model, as far as a pass through it cares."""
+
+    model: ModelDescription  # with the heads and the inner features of this GPU
+    family: Family
+    quantized: bool
+    dense: int  # the widest MLP's inner features
+    routed: int  # an expert's
+    shared_out: bool  # matrices are on several GPUs
+
+
+def scratch(work: Work, context: int, batch: int, place: Place) -> Activations:
+    """The peak of a prompt and a step in bytes, without the graph."""
+    model, width = work.model, place.width
+    rows = min(batch * context, PREFILL_CHUNK)
+    line = rows * model.hidden_size * width
+    fused = _fuses(work, place)
+    held = (2 if fused else 5) * line
+    unpacked = place.unpacked if work.quantized else 0
+    layers = dict.fromkeys(layer for layer in model.attention if layer.kind != "linear")
+    attention = max((_attention(work, layer, context, batch, place) for layer in layers), default=0)
+    phases = {
+        "norm": held + rows * model.hidden_size * (10 if fused else 3 * FLOAT_BYTES * place.on_host),
+        "attention": held + attention,
+        "mlp": held + rows * (_features(work) * width + _gates_on_host(work, place) + _numbers(model)),
+        "logits": batch * model.vocab_size * _logit_bytes(work, place),
+    }
+    phase = max(phases, key=lambda name: phases[name])
+    tables = 0 if work.family.rotary == "none" else _tables(model, context)
+    spaces = 0 if place.on_host else STREAMS * WORKSPACE
+    detail = f"prompt in passes of {rows:,} tokens: {phase} is the largest phase"
+    parts = {phase: phases[phase], "rows unpacked": unpacked, "angles": tables, "cuBLAS": spaces}
+    detail += "\n" + ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)
+    return Activations(sum(parts.values()), detail)
+
+
+def graph_pool(work: Work, context: int, batch: int, place: Place) -> int:
+    """Bytes that the captured decode step of `batch` sequences keeps; 0 on a CPU, which captures nothing."""
+    if place.on_host:
+        return 0
+    model = work.model
+    lines = [batch * model.hidden_size * place.width] * 5
+    routed = model.experts_per_token * (3 * work.routed + model.hidden_size)
+    inner = batch * max(2 * work.dense, routed) * place.width
+    logits = [batch * model.vocab_size * place.width] * (3 if work.shared_out else 1)
+    layers = dict.fromkeys(model.attention)
+    partial = max((_partial_sums(model, layer, context, batch) for layer in layers), default=0)
+    return WORKSPACE + _segments([*lines, inner, partial, *logits])
+
+
+def _segments(sizes: list[int]) -> int:
+    """What torch's allocator reserves for tensors of these bytes."""
+    small = sum(count for count in sizes if count <= SMALL)
+    middle = sum(count for count in sizes if SMALL < count <= MIDDLE)
+    large = sum(_up(count, SMALL_SEGMENT) for count in sizes if count > MIDDLE)
+    return _up(small, SMALL_SEGMENT) + _up(middle, SEGMENT) + large
+
+
+def _partial_sums(model: ModelDescription, layer: LayerAttention, context: int, batch: int) -> int:
+    """Of decode attention, whose context is split among programs: sums, maxima and totals in float32."""
+    latent = layer.kind == "mla"
+    kv_heads, columns = (1, layer.latent_dim or 0) if latent else (layer.kv_heads, layer.value_head_dim)
+    seen = context if layer.window is None else min(context, layer.window)
+    programs = max(1, batch * kv_heads)
+    parts = min(MOST_PARTS, -(-2 * MULTIPROCESSORS // programs), -(-seen // 32))
+    return batch * model.heads * parts * (columns + 2) * FLOAT_BYTES if parts > 1 else 0
+
+
+def _fuses(work: Work, place: Place) -> bool:
+    """Whether packed products take norm and sum in, on this GPU."""
+    plain = work.family.norm == "rms" and not work.family.after_attention and not work.model.experts
+    return work.quantized and plain and not work.shared_out and not place.on_host
+
+
+def _attention(work: Work, layer: LayerAttention, context: int, batch: int, place: Place) -> int:
+    model, width = work.model, place.width
+    rows = min(batch * context, PREFILL_CHUNK)
+    line = rows * model.hidden_size
+    q = rows * model.heads * layer.head_dim
+    out = rows * model.heads * layer.value_head_dim
+    if layer.kind == "mla":
+        latent = layer.latent_dim or 0
+        made = context * model.heads * (2 * layer.head_dim + layer.value_head_dim)
+        elements = 3 * q + rows * (latent + model.heads * latent) + out + made + 2 * line
+        return elements * width + _on_host(work, layer, context, batch, place)
+    pair = layer.kv_heads * (layer.head_dim + layer.value_head_dim)
+    elements = 2 * q + rows * pair + out + 2 * line
+    if layer.window is not None and layer.window < context:
+        texts = min(batch, rows // layer.window + 1)
+        elements += (rows + (texts + 1) * layer.window) * pair
+    return elements * width + _on_host(work, layer, context, batch, place)
+
+
+def _on_host(work: Work, layer: LayerAttention, context: int, batch: int, place: Place) -> int:
+    """What plain torch takes besides: rotation in float32; keys for every head and scores where a mask, a
+    soft cap or sinks ask for them.
+    """
+    if not place.on_host:
+        return 0
+    rows = min(batch * context, PREFILL_CHUNK)
+    heads, pair = work.model.heads, layer.head_dim + layer.value_head_dim
+    turned = 3 * rows * (heads + layer.kv_heads) * layer.head_dim * FLOAT_BYTES
+    slides = layer.window is not None and layer.window < context
+    if not slides and batch * context <= PREFILL_CHUNK and work.model.family not in SCORED:
+        return turned
+    seen = context if layer.window is None else min(context, layer.window + rows)
+    scores = 4 * min(SCORES, heads * min(rows, context) * seen) * FLOAT_BYTES
+    return turned + seen * heads * pair * FLOAT_BYTES + scores
+
+
+def _features(work: Work) -> int:
+    """Of one row, alive at the widest point of an MLP."""
+    hidden = work.model.hidden_size
+    widest = (4 if work.family.gated else 2) * work.dense + hidden if work.dense else 0
+    if work.routed:
+        inner, k = work.routed, work.model.experts_per_token
+        each = 3 * inner + 2 * hidden if work.quantized else max(hidden + 4 * inner, 4 * hidden)
+        widest = max(widest, k * each + 3 * hidden)
+    return widest
+
+
+def _numbers(model: ModelDescription) -> int:
+    """Of one row: its place, and its experts sorted."""
+    return 16 + 40 * model.experts_per_token
+
+
+def _gates_on_host(work: Work, place: Place) -> int:
+    """Of one row: gates with limits and biases, which plain torch computes in float32."""
+    limited = place.on_host and work.family.routing == "softmax of the chosen"
+    return work.model.experts_per_token * 8 * work.routed * FLOAT_BYTES if limited else 0
+
+
+def _logit_bytes(work: Work, place: Place) -> int:
+    """Of one logit: as computed, of several texts beside each other, drawn from; of all GPUs put together."""
+    if place.on_host:
+        return 3 * place.width + 16 * FLOAT_BYTES  # sorted, with their places
+    return (5 if work.shared_out else 3) * place.width + FLOAT_BYTES + 1
+
+
+def _tables(model: ModelDescription, context: int) -> int:
+    """cos and sin of half a head's columns, for each kind of layer."""
+    kinds = {layer.kind: layer.head_dim for layer in model.attention if layer.kind != "linear"}
+    return sum(context * columns * FLOAT_BYTES for columns in kinds.values())
+
+
+def _up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
