@@ -35,6 +35,7 @@ OLDEST_CAPABILITY = 80  # bfloat16 in the matrix unit
 FUSED_DTYPES = (torch.float16, torch.bfloat16)
 LARGEST_DECODE = 16  # rows of x for the decode kernel, where there is the wide one
 ROW_TILE = 16  # a gate tile and its up tile must not share rows
+HERE = nullcontext()
 
 
 def gpu_of(device: torch.device) -> Gpu:
@@ -68,6 +69,7 @@ class TritonMatrix(PreparedMatrix):
         self.gpu = gpu
         self.n = lanes.n
         self.k = lanes.k
+        self.decoded_rows = {dtype: self.decode_rows(dtype) for dtype in FUSED_DTYPES}
         self.plans: dict[tuple[int, bool], DecodePlan] = {}  # of each `row_bucket` met so far
         self.prefills: dict[torch.dtype, Prefill] = {}
         self.expert_plans: dict[tuple[int, Activation | None], ExpertsPlan] = {}
@@ -82,12 +84,13 @@ class TritonMatrix(PreparedMatrix):
         return self.multiply_with(x, NOTHING if bias is None else Epilogue(bias))
 
     def multiply_with(self, x: Tensor, epilogue: Epilogue) -> Tensor:
-        if x.dtype not in FUSED_DTYPES:
+        few = self.decoded_rows.get(x.dtype)
+        if few is None:
             return multiply_with(self.multiply_dequantized, x, epilogue)
         with on_device(x.device):
             # The one place where the number of rows decides who multiplies.
             m = x.shape[0]
-            if m > self.decode_rows(x.dtype):
+            if m > few:
                 wide = self.is_wide(m, x.dtype)
                 return multiply_with(self.multiply_wide if wide else self.multiply_many, x, epilogue)
             if not self.fuses(x, epilogue):
@@ -241,4 +244,4 @@ def prepare_for_gpu(w: PackedMatrix, dtype: torch.dtype) -> PreparedMatrix:
 
 def on_device(device: torch.device) -> AbstractContextManager[object]:
     """Triton launches on the current device: make it the tensor's."""
-    return nullcontext() if device.index == torch.cuda.current_device() else torch.cuda.device(device)
+    return HERE if device.index == torch.cuda.current_device() else torch.cuda.device(device)

@@ -59,7 +59,7 @@ def linear(
     rows = rows_of(x, matrix)
     if residual is None and activation is None and norm is None:
         product = matrix.multiply(rows, bias) if rows.shape[0] else x.new_empty((0, matrix.n))
-        return product.view(*x.shape[:-1], matrix.n)
+        return product if x.dim() == 2 else product.view(*x.shape[:-1], matrix.n)
     outputs = Epilogue(activation=activation).outputs(matrix.n)
     shape = (*x.shape[:-1], outputs)
     if residual is not None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -24,18 +24,23 @@ LONGEST_PROCESS = 120.0  # seconds
 CACHE_VARIABLES = ("TRITON_CACHE_DIR", "FQCONSOLE_HOME", "XDG_CACHE_HOME")
 
 
-def host_microseconds(call: Callable[[], object]) -> float:
-    """Host time of one call that only launches: the device is never waited for in between."""
-    call()
-    times = []
+def host_microseconds(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Host time of one of each, which only launch: the device is never waited for in between.
+
+    They take turns, so that none has the host's slow first moments for itself.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
     for _ in range(BATCHES):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        for _ in range(CALLS):
-            call()
-        times.append((time.perf_counter() - start) / CALLS)
+        for name, call in calls.items():
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            for _ in range(CALLS):
+                call()
+            times[name].append((time.perf_counter() - start) / CALLS)
     torch.cuda.synchronize()
-    return median(times) * 1e6
+    return {name: median(spans) * 1e6 for name, spans in times.items()}
 
 
 def measure_eager(work: Work) -> None:
@@ -51,8 +56,8 @@ def measure_eager(work: Work) -> None:
         "kernels.linear with bias": lambda: kernels.linear(x, matrix, bias),
         "torch linear": lambda: torch.nn.functional.linear(x, dense),
     }
-    for name, call in calls.items():
-        work.record.figures[f"eager {name} us"] = host_microseconds(call)
+    for name, taken in host_microseconds(calls).items():
+        work.record.figures[f"eager {name} us"] = taken
 
 
 def measure_prepare(work: Work, schemes: Sequence[Scheme]) -> None:
