@@ -49,6 +49,7 @@ WORTH = 0.98  # factors must bring the error under this share to be worth changi
 # they raised the KL divergence of `demo` by a tenth.
 WORTH_OF_ROWS = 0.94
 EXPONENTS = (0.0, 0.25, 0.5)  # α: SINQ's, between the two, and the Gaussian optimum
+READ_FOR_ONE = 32  # weights are measured in the time in which one is rounded for each exponent
 TINY = 1e-12
 
 
@@ -71,8 +72,10 @@ def choose_channels(
         )
         return ()
     chooser = _Chooser(folder, description, draft, found)
-    watch.phase("balance", len(found), "sets of channels")
+    work = [chooser.work(held) for held in found]
+    watch.phase("balance", sum(work), "weights")
     chosen: dict[int, ChannelSet] = {}
+    done = 0
 
     def task(place: int, device: torch.device) -> tuple[int, ChannelSet]:
         return place, chooser.choose(found[place], device)
@@ -85,7 +88,8 @@ def choose_channels(
     with one_thread_a_block(devices[0]), pipeline:
         for place, held in pipeline.results():
             chosen[place] = held
-            watch.progress(len(chosen), note=held.producer)
+            done += work[place]
+            watch.progress(done, note=held.producer)
             watch.checkpoint()
     if draft.methods.balance:
         balanced = sum(bool(held.factors) for held in chosen.values())
@@ -132,6 +136,20 @@ class _Chooser:
         reason = f"error {share:.2f} of what it was (α={EXPONENTS[best - 1]:g})"
         return msgspec.structs.replace(candidates[best], reason=reason)
 
+    def work(self, held: ChannelSet) -> int:
+        """What choosing for a set takes, in sampled weights that are rounded for each exponent."""
+        sampled = sum(
+            self._rows_of_each(name, len(held.readers))
+            * len(self._pieces[name])
+            * self._matrices[name].shape[-1]
+            for name in held.readers
+        )
+        return sampled + (self._matrices[held.producer].weights // READ_FOR_ONE if held.of_rows else 0)
+
+    def _rows_of_each(self, matrix: str, readers: int) -> int:
+        """Sampled rows of each piece of a matrix that is one of so many readers."""
+        return max(1, SAMPLE_ROWS // (readers * len(self._pieces[matrix])))
+
     def _of_norm(self, held: ChannelSet) -> Tensor:
         gain = read_vector(self._folder, self._tensors[held.producer]).float() + held.offset
         return gain.abs()
@@ -152,7 +170,7 @@ class _Chooser:
     def _sample(self, matrix: str, readers: int, device: torch.device) -> Tensor:
         """float32 rows `[n, K]` of a matrix or stack, evenly spread."""
         pieces = self._pieces[matrix]
-        each = max(1, SAMPLE_ROWS // (readers * len(pieces)))
+        each = self._rows_of_each(matrix, readers)
         rows = []
         for piece in pieces:
             with TensorFile(self._folder / piece.tensor.file) as file:

@@ -82,13 +82,11 @@ class QuantizeProgress:
     device_bytes: int | None = None
     host_peak: int = 0
     device_peak: int = 0
-    begun: dict[str, float] = field(default_factory=dict)  # phase → when it began
 
     def take(self, event: AnyEvent) -> None:
         match event:
             case PhaseStarted():
                 self.phase = event.phase
-                self.begun[event.phase] = event.t
                 self.log.append((event.t, "info", PHASE_WORDS.get(event.phase, event.phase)))
             case Progress():
                 self.progress = event
@@ -122,22 +120,10 @@ class QuantizeProgress:
 
     @property
     def eta(self) -> float | None:
-        """Seconds to the end: the rest of this phase as the job itself forecasts it, and for the later ones
-        their parts of the whole at the pace of what is done. None until it is known.
-        """
-        progress = self.progress
-        if progress is None or progress.phase != self.phase or progress.eta_seconds is None:
+        """Seconds to the end, as the job itself forecasts it; None until it is known."""
+        if self.progress is None or self.progress.phase != self.phase:
             return None
-        later = sum(part for name, part in self.phases.items() if _after(name, self.phase))
-        past = [name for name in self.phases if name in self.begun and _after(self.phase, name)]
-        part = self.phases.get(self.phase, 0.0) + sum(self.phases[name] for name in past)
-        if not later or not part:
-            return progress.eta_seconds
-        started = min((self.begun[name] for name in [*past, self.phase] if name in self.begun), default=None)
-        if started is None:
-            return progress.eta_seconds
-        spent = max(0.0, progress.t - started) + progress.eta_seconds
-        return progress.eta_seconds + spent / part * later
+        return self.progress.eta_seconds
 
     @property
     def rate(self) -> float | None:
@@ -180,11 +166,6 @@ class QuantizeProgress:
         if order == "bytes":
             return sorted(self.matrices, key=lambda e: -e.bytes)[:most]
         return sorted(self.matrices, key=lambda e: -e.relative_error)[:most]
-
-
-def _after(one: str, other: str) -> bool:
-    """Whether phase `one` comes after `other`; unknown ones come first."""
-    return one in PHASES and (other not in PHASES or _order(one) > _order(other))
 
 
 def map_cells(plan: Plan | None, done: Sequence[MatrixDone], planned: bool = True) -> list[MapCell]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import psutil
 
 from fqconsole.errors import OperatorError
+from fqconsole.jobs.ahead import Ahead
 from fqconsole.jobs.messages import Event, LogLine, MatrixDone, Paused, PhaseStarted, Progress, Resumed
 from fqconsole.jobs.orders import Orders
 from fqconsole.jobs.pace import Pace
@@ -36,10 +37,13 @@ class JobWatch:
         self._total = 0.0
         self._pace = Pace()
         self._told: float | None = None
+        self.ahead: Ahead | None = None  # of a job whose later phases are foreseen
 
     def phase(self, name: str, total: float, unit: str, *, done: float = 0.0) -> None:
         self._phase, self._total, self._pace, self._told = name, total, Pace(), None
         self._pace.note(self._clock(), done)
+        if self.ahead is not None:
+            self.ahead.begin(name, total - done)
         self._put(PhaseStarted(t=time.time(), phase=name, total=float(total), unit=unit))
 
     def progress(
@@ -56,6 +60,9 @@ class JobWatch:
         if self._told is not None and now - self._told < PROGRESS_SECONDS and not last:
             return
         self._told = now
+        left = self._pace.eta(self._total) if seconds_left is None else seconds_left
+        if left is not None and self.ahead is not None:
+            left = self.ahead.left(left)
         self._put(
             Progress(
                 t=time.time(),
@@ -63,7 +70,7 @@ class JobWatch:
                 done=float(done),
                 total=float(self._total),
                 rate=self._pace.rate(),
-                eta_seconds=self._pace.eta(self._total) if seconds_left is None else seconds_left,
+                eta_seconds=left,
                 host_bytes=self._process.memory_info().rss,
                 device_bytes=device_bytes,
                 note=note,
@@ -119,6 +126,9 @@ class JobWatch:
         # Polled, because a signal handler may only set flags: see Orders.
         while self._orders.paused and not self._orders.cancelled:
             time.sleep(PAUSE_POLL_SECONDS)
-        self._pace.skip(self._clock() - began)
+        held = self._clock() - began
+        self._pace.skip(held)
+        if self.ahead is not None:
+            self.ahead.skip(held)
         if not self._orders.cancelled:
             self._put(Resumed(t=time.time()))

@@ -56,25 +56,14 @@ def test_a_job_has_only_the_phases_it_goes_through():
         assert sum(phases_of(request).values()) == pytest.approx(1.0)
 
 
-def progress(state, phase, t, eta):
-    """A third of a phase is done at `t`; it began at 0."""
-    state.take(PhaseStarted(0.0, phase, 3e9, "B"))
-    state.take(Progress(t, phase, 1e9, 3e9, 1e9 / t, eta))
-    return state
-
-
-def test_the_time_left_holds_the_later_phases_at_the_pace_of_what_is_done():
-    """Reading the weights is 0.15 of a fast job: with 3 s of it in sight, quantizing takes 17 s more."""
-    parts = phases_of(asked(mode="fast"))
-    state = progress(QuantizeProgress(parts), "analyse", 1.0, 2.0)
-    assert state.eta == pytest.approx(2.0 + 3.0 * parts["quantize"] / parts["analyse"])
-    assert progress(QuantizeProgress(parts), "analyse", 1.0, None).eta is None
-
-
-def test_in_the_last_phase_the_time_left_is_the_jobs_own():
-    state = progress(QuantizeProgress(phases_of(asked())), "quantize", 5.0, 7.5)
-    assert state.eta == 7.5
-    assert QuantizeProgress().eta is None
+def test_the_time_left_is_the_jobs_own_forecast():
+    state = QuantizeProgress(phases_of(asked()))
+    assert state.eta is None
+    state.take(PhaseStarted(0.0, "analyse", 3e9, "B"))
+    state.take(Progress(1.0, "analyse", 1e9, 3e9, 1e9, 19.5))
+    assert state.eta == 19.5
+    state.take(PhaseStarted(3.0, "quantize", 3e9, "B"))
+    assert state.eta is None
 
 
 def test_the_map_tells_what_is_planned_what_is_done_and_what_is_not_decided():

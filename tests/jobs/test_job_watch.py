@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from fqconsole.errors import OperatorError
+from fqconsole.jobs.ahead import FIRST_PRICES, Ahead
 from fqconsole.jobs.job_watch import JobWatch
 from fqconsole.jobs.messages import LogLine, MatrixDone, PhaseStarted, Progress
 from quantizer.watch import Cancelled, MatrixResult, Watch
@@ -105,3 +106,18 @@ def test_a_log_line_is_passed_on(desk):
     watch.log("warning", "mind the gap")
     assert isinstance(said[-1], LogLine)
     assert (said[-1].level, said[-1].text) == ("warning", "mind the gap")
+
+
+def test_the_time_left_is_of_the_whole_job_where_its_phases_are_foreseen(desk, tmp_path, monkeypatch):
+    monkeypatch.setenv("FQCONSOLE_HOME", str(tmp_path))
+    watch, said, clock, _ = desk
+    watch.ahead = Ahead("best on cpu", {"quantize": 3000}, clock=clock)
+    watch.phase("analyse", 1000, "B")
+    clock.now += 4
+    watch.progress(500)
+    expected = 4 + 8 * 3 * FIRST_PRICES["quantize"] / FIRST_PRICES["analyse"]
+    assert said[-1].eta_seconds == pytest.approx(expected)
+    watch.phase("quantize", 3000, "B", done=1000)
+    clock.now += 4
+    watch.progress(2000, seconds_left=7.5)
+    assert said[-1].eta_seconds == 7.5

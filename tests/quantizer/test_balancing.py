@@ -108,7 +108,8 @@ def test_nothing_is_balanced_where_it_does_not_pay(tmp_path):
     plan = analyse(describe(tmp_path / "m"), bits=4, methods=methods_of("best"), watch=watch)
     assert not changed_tensors(plan)
     assert {held.reason for held in plan.channels} == {"balancing hardly lowers the error"}
-    assert ("balance", 4, "sets of channels") in watch.phases
+    (work,) = [total for name, total, _ in watch.phases if name == "balance"]
+    assert work > 0
 
 
 def test_an_unknown_architecture_says_that_nothing_is_balanced(outliers):

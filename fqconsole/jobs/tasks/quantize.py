@@ -1,9 +1,11 @@
 """The quantize job: describe the model, decide the plan, write the checkpoint."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from fqconsole.errors import OperatorError
+from fqconsole.jobs.ahead import Ahead
 from fqconsole.jobs.desk import Desk
 from fqconsole.jobs.memory_peak import tell_peak
 from fqconsole.jobs.messages import CheckpointWritten, PlanReady, StartQuantize
@@ -11,6 +13,7 @@ from fqconsole.jobs.model_folder import look_at
 from fqconsole.models.description import ModelDescription
 from quantizer import base_plan, plan_bits_per_weight, predicted_bytes
 from quantizer.checkpoint import find_unfinished, unfinished_plan
+from quantizer.device import resolve_devices
 from quantizer.engine import analyse, quantize
 from quantizer.measured import load_plan, plan_path
 from quantizer.methods import methods_of
@@ -23,6 +26,7 @@ def run(request: StartQuantize, desk: Desk) -> None:
     """Quantize `request.model_path` into `request.out`."""
     description = look_at(Path(request.model_path), request.model_id)
     plan = _ruled(request, description, desk) if request.plan_path is None else _planned(request)
+    ahead = desk.watch.ahead or _foresee(request, description, {}, desk)
     desk.put(
         PlanReady(
             t=time.time(),
@@ -33,6 +37,7 @@ def run(request: StartQuantize, desk: Desk) -> None:
         )
     )
     summary = quantize(description, plan, Path(request.out), device=request.device, watch=desk.watch)
+    ahead.finish()
     desk.put(
         CheckpointWritten(
             t=time.time(),
@@ -63,6 +68,9 @@ def _ruled(request: StartQuantize, description: ModelDescription, desk: Desk) ->
     unfinished = unfinished_plan(Path(request.out), draft)
     if unfinished is not None:
         return unfinished
+    sizes = {tensor.name: tensor.bytes for tensor in description.tensors}
+    read = {name for matrix in draft.matrices for name in matrix.tensors}
+    _foresee(request, description, {"analyse": sum(sizes[name] for name in read)}, desk)
     return analyse(
         description,
         bits=request.bits,
@@ -74,6 +82,18 @@ def _ruled(request: StartQuantize, description: ModelDescription, desk: Desk) ->
         device=request.device,
         watch=desk.watch,
     )
+
+
+def _foresee(
+    request: StartQuantize, description: ModelDescription, before: Mapping[str, float], desk: Desk
+) -> Ahead:
+    """From now on the time left that is told is that of the job: `before` are the phases before writing, with
+    their units.
+    """
+    place = resolve_devices(request.device)[0].type
+    whole = sum(tensor.bytes for tensor in description.tensors)
+    desk.watch.ahead = Ahead(f"{request.mode} on {place}", {**before, "quantize": whole})
+    return desk.watch.ahead
 
 
 def _planned(request: StartQuantize) -> Plan:

@@ -1,0 +1,115 @@
+"""How long a job of several phases still takes: the rest of the present one, and the phases to come.
+
+What a unit of each phase costs beside the others is learned from the last such job on this machine and kept
+in the cache folder; before the first, it is what a processor with two cores took. How fast the machine is at
+the moment, the phases so far tell.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from fqconsole import paths
+from fqconsole.errors import MALFORMED
+
+# Seconds a unit, by phase. Units: bytes of source weights; of "balance" weights that are sampled.
+FIRST_PRICES = {"balance": 2.8e-8, "analyse": 8.8e-10, "quantize": 3.5e-9}
+LEAST_SECONDS = 1.0  # a phase that is shorter teaches nothing
+NAME = "paces.json"
+
+Prices = dict[str, float]
+
+
+class Ahead:
+    """Told of each phase as it begins; turns the time left of a phase into that of the job."""
+
+    def __init__(
+        self, kind: str, later: Mapping[str, float], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`kind` names jobs that are alike: mode and device. `later`: the units of the phases that will come,
+        in their order; one that is not named here comes before them.
+        """
+        self._kind = kind
+        self._later = dict(later)
+        self._prices = FIRST_PRICES | read_prices().get(kind, {})
+        self._clock = clock
+        self._phase = ""
+        self._begun = clock()
+        self._units = 0.0
+        self._spent: dict[str, tuple[float, float]] = {}  # phase → seconds, units
+
+    def begin(self, phase: str, units: float) -> None:
+        """A phase begins: so many units are to be done in it."""
+        self._end()
+        self._phase, self._units, self._begun = phase, units, self._clock()
+        if phase in self._later:
+            for passed in list(self._later):
+                del self._later[passed]
+                if passed == phase:
+                    break
+
+    def skip(self, seconds: float) -> None:
+        """Time that does not count: the job was held."""
+        self._begun += seconds
+
+    def left(self, here: float) -> float | None:
+        """Seconds that the job still takes when the present phase takes `here` seconds more; None while
+        nothing is known of what is to come.
+        """
+        if not self._later:
+            return here
+        present = self._clock() - self._begun + here
+        known = [(present, self._phase, self._units)]
+        known += [(seconds, phase, units) for phase, (seconds, units) in self._spent.items()]
+        known = [each for each in known if self._expected(*each[1:])]
+        if not known:
+            return None
+        slower = sum(seconds for seconds, _, _ in known) / sum(self._expected(*rest) for _, *rest in known)
+        return here + slower * sum(self._expected(*each) for each in self._later.items())
+
+    def finish(self) -> None:
+        """The job is done: keep what its phases took, for the next one. A cache that can't be written is no
+        harm.
+        """
+        self._end()
+        learned = {
+            phase: seconds / units
+            for phase, (seconds, units) in self._spent.items()
+            if phase in FIRST_PRICES and units > 0 and seconds >= LEAST_SECONDS
+        }
+        if not learned:
+            return
+        known = read_prices()
+        known[self._kind] = known.get(self._kind, {}) | learned
+        path = prices_path()
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(msgspec.json.encode(known))
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+
+    def _expected(self, phase: str, units: float) -> float:
+        return self._prices.get(phase, 0.0) * units
+
+    def _end(self) -> None:
+        if self._phase:
+            self._spent[self._phase] = self._clock() - self._begun, self._units
+        self._phase = ""
+
+
+def prices_path() -> Path:
+    """Where what was learned is kept."""
+    return paths.cache_dir() / NAME
+
+
+def read_prices() -> dict[str, Prices]:
+    """What was learned, by kind of job; nothing where nothing is kept or it can't be read."""
+    try:
+        return msgspec.json.decode(prices_path().read_bytes(), type=dict[str, Prices])
+    except (OSError, *MALFORMED):
+        return {}
