@@ -11,8 +11,8 @@
     from lanes   A thread makes a word of a row and gathers its codes, two at a time: columns 2 t and 2 t + 1
                  are neighbours in both orders.
 
-Reads of one are gathered, but from cache lines that are used whole soon; writes are contiguous. Scales are a
-small part, and torch lays them out.
+Reads of one are gathered, but from cache lines that are used whole soon; writes are contiguous. The warp that
+makes a step also makes its scale words. On the way back scales are a small part, and torch lays them out.
 """
 
 import torch
@@ -25,7 +25,6 @@ from kernels.lane_layout import (
     as_stack,
     empty_lanes,
     empty_packed,
-    lane_scales,
     packed_scales,
 )
 from kernels.packed_matrix import PackedMatrix
@@ -109,17 +108,41 @@ def store_words(out, quads, lane, exists, SLOT: tl.constexpr, BITS: tl.constexpr
 
 
 @triton.jit
+def store_scales(
+    scales_ptr, out, first_n, first_group, group_spread, groups, N, lane, exists, COUNT: tl.constexpr
+):
+    """The scale words of a step, 8 rows of COUNT: row g's scale below that of row 8 + g, 0 past the matrix.
+
+    `first_n` the tile's first row, of its matrix; COUNT places of a step, `group_spread` share a group.
+    """
+    for first in tl.static_range(0, 8 * COUNT, 32):
+        at = first + lane
+        n = first_n + at // COUNT
+        group = (first_group + at % COUNT) // group_spread
+        inside = exists & (at < 8 * COUNT) & (group < groups)
+        place = scales_ptr + n.to(tl.int64) * groups + group
+        low = tl.load(place, mask=inside & (n < N), other=0).to(tl.int32) & 0xFFFF
+        high = tl.load(place + 8 * groups, mask=inside & (n + 8 < N), other=0).to(tl.int32) << 16
+        tl.store(out + at, low | high, mask=exists & (at < 8 * COUNT))
+
+
+@triton.jit
 def to_lanes_kernel(
     codes_ptr,  # int32 [E * N, row_words]
     words_ptr,  # int32 [E * tiles * steps, WORDS]
+    scales_ptr,  # int16 [E * N, groups]: the bits of 16-bit numbers
+    scale_words_ptr,  # int32 [E * tiles * steps, 8, SCALES], with one scale a row [E * tiles, 8]
     units,  # E * tiles * steps: a unit is a step of a tile
     N,
     K,
     tiles,
     steps,
     row_words,
+    groups,  # scales of a row
+    group_spread,  # places of a step that share one
     BITS: tl.constexpr,
     PAIR: tl.constexpr,
+    SCALES: tl.constexpr,  # of a row in a step, 0: one a row
     EVEN: tl.constexpr,  # whole tiles and steps
     WARPS: tl.constexpr,
 ):
@@ -142,6 +165,25 @@ def to_lanes_kernel(
         quads = load_quads(row, step * STEP, lane % 4, K, row_words, exists, BITS, PAIR, EVEN)
         for h in tl.static_range(2):
             store_words(out, quads, lane, unit < units, 2 * r8 + h, BITS, WARPS)
+    first_n = (tile - expert * tiles) * 16
+    of_expert = scales_ptr + (expert * N).to(tl.int64) * groups
+    if SCALES > 0:
+        scale_words = scale_words_ptr + unit.to(tl.int64) * (8 * SCALES)
+        store_scales(
+            of_expert,
+            scale_words,
+            first_n,
+            step * SCALES,
+            group_spread,
+            groups,
+            N,
+            lane,
+            unit < units,
+            SCALES,
+        )
+    else:
+        one_each = (unit < units) & (step == 0)
+        store_scales(of_expert, scale_words_ptr + tile * 8, first_n, 0, 1, 1, N, lane, one_each, 1)
 
 
 @triton.jit
@@ -219,13 +261,16 @@ def repack(packed: PackedMatrix, dtype: torch.dtype) -> LaneMatrix:
     """`kernels.lane_layout.to_lanes` on the GPU where `packed` lies, which must be the current device."""
     lanes = empty_lanes(packed, dtype)
     codes = packed.codes.contiguous()
+    scales = packed.scales.to(dtype).contiguous().view(torch.int16)
+    shared = lanes.scale_group
+    spread = 1 if lanes.group_size is None or shared is None else lanes.group_size // shared
     units = lanes.words.numel() // lanes.words.shape[-1]
     to_lanes_kernel[(triton.cdiv(units, WARPS),)](
-        codes, lanes.words, units, lanes.n, lanes.k, lanes.tiles, lanes.steps, codes.shape[-1],
-        BITS=lanes.bits, PAIR=lanes.pair, EVEN=lanes.n % TILE_ROWS == 0 and lanes.k % lanes.step == 0,
-        WARPS=WARPS, num_warps=WARPS,
+        codes, lanes.words, scales, lanes.scales, units, lanes.n, lanes.k, lanes.tiles, lanes.steps,
+        codes.shape[-1], scales.shape[-1], spread,
+        BITS=lanes.bits, PAIR=lanes.pair, SCALES=0 if shared is None else lanes.scales_per_step,
+        EVEN=lanes.n % TILE_ROWS == 0 and lanes.k % lanes.step == 0, WARPS=WARPS, num_warps=WARPS,
     )  # fmt: skip
-    as_stack(lanes.scales, 4).copy_(lane_scales(as_stack(packed.scales, 2).to(dtype), lanes))
     return lanes
 
 

@@ -28,13 +28,15 @@ def report_of(
     steps, tiles = K // step, N // 16
     numbers = {"units": tiles * steps, "N": N, "K": K, "tiles": tiles, "steps": steps}
     numbers |= {"row_words": K * bits // 32, "runs": K // (4 * pair), "first_tile": 0, "rows": N}
+    numbers |= {"groups": K // 64, "group_spread": 1}
     constants = constants | {"BITS": bits, "PAIR": pair}
     signature, attributes = {}, {}
     for place, name in enumerate(kernel.arg_names):
         if name in constants:
             signature[name] = "constexpr"
             continue
-        signature[name] = "*i32" if name.endswith("_ptr") else "i32"
+        bits16 = kernel is to_lanes_kernel and name == "scales_ptr"
+        signature[name] = ("*i16" if bits16 else "*i32") if name.endswith("_ptr") else "i32"
         fixed = not kernel.params[place].do_not_specialize
         if name.endswith("_ptr") or (fixed and numbers[name] % 16 == 0):
             attributes[(place,)] = [["tt.divisibility", 16]]
@@ -63,7 +65,8 @@ def reports() -> list[dict[str, Any]]:
         unpack = {"dtype": tl.bfloat16, "scale_dtype": tl.bfloat16, "EVEN": True, "INTERPRET": False}
         unpack |= {"WARPS": WARPS, "GROUPS": 2 if bits == 8 else 4}
         found.append(report_of(dequantize_kernel, capability, bits, pair, unpack))
-        found.append(report_of(to_lanes_kernel, capability, bits, pair, {"EVEN": True, "WARPS": WARPS}))
+        repack = {"EVEN": True, "WARPS": WARPS, "SCALES": unpack["GROUPS"]}
+        found.append(report_of(to_lanes_kernel, capability, bits, pair, repack))
         found.append(report_of(from_lanes_kernel, capability, bits, pair, {"BLOCK": 512}))
     return found
 
