@@ -66,12 +66,12 @@ class Row:
         return Point(self.who, self.detail, self.size, self.bits, self.score.kl_divergence)
 
 
-# What a user gets without asking, the planner at the bits of groups of 64 and 32, and mode best at the other group sizes, so
-# that there is one of ours near the real bits of every peer.
+# What a user gets without asking, the planner at the bits of groups of 64 and 32, and mode best at the other
+# group sizes, so that there is one of ours near the real bits of every peer.
 CASES = tuple(Ours(bits, mode) for bits in SIZES for mode in ("finequant", "fast", "best"))
 CASES += tuple(
     Ours(bits, "best", target=target, experts=experts)
-    for bits, target in ((3, 3.25), (3, 3.5), (4, 4.25), (4, 4.5), (8, 8.06))
+    for bits, target in ((3, 3.25), (3, 3.5), (4, 4.25), (4, 4.5), (8, 8.06), (8, 8.25), (8, 8.5))
     for experts in EXPERT_SETS
 )
 CASES += tuple(
