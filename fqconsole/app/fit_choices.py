@@ -172,6 +172,8 @@ def shown(
         case "gpus":
             if host:
                 return formatting.UNKNOWN, "none: CPU"
+            if choice.gpus > 1 and option is not None and option.gpus == choice.gpus:
+                return str(choice.gpus), option.split
             return str(choice.gpus), f"of {devices}" if devices else ""
         case "context":
             now = choice.context or usual_context(about.context_length)

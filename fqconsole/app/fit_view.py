@@ -107,6 +107,18 @@ def glyph(index: int) -> str:
     return GLYPHS[min(index, len(GLYPHS) - 1)]
 
 
+def term_lines(terms: Sequence[Any], width: int, room: int) -> list[str]:
+    """A line a term; where there is no room for all, the smallest ones share the last one."""
+    lines = [term_line(index, term, width) for index, term in enumerate(terms)]
+    if len(terms) <= max(2, room):
+        return lines
+    order = sorted(range(len(terms)), key=lambda index: terms[index].bytes)
+    rest = order[: len(terms) - max(2, room) + 1]
+    together = sum(terms[index].bytes for index in rest)
+    kept = [line for index, line in enumerate(lines) if index not in rest]
+    return [*kept, f"+ {f'{len(rest)} more':<17} {formatting.memory(together):>9}  e tells"[:width]]
+
+
 def term_line(index: int, term: Any, width: int) -> str:
     """`█ int4 matrices    3.3 GiB  headers · 252 matrices …`: as many whole phrases as there is room for, or
     whole words of the first; … tells that e says more.

@@ -166,6 +166,7 @@ def _page(found: "FitPreview", *, explain: bool) -> str:
     from fqconsole.cli.fit_history import accuracy_words
     from fqconsole.cli.quantities import size
     from fqconsole.fit import explain as explained
+    from fqconsole.fit import split_sentence
 
     capacity = found.capacity
     free = f"{size(capacity.free_bytes)} free of {size(capacity.total_bytes)}"
@@ -175,6 +176,9 @@ def _page(found: "FitPreview", *, explain: bool) -> str:
         f"{found.model} at context {found.context}, batch {found.batch}, on {capacity.name}: {free}",
         _grid(found),
     ]
+    split = split_sentence(found)
+    if split and not explain:
+        parts.append(f"{split}.")
     if capacity.accuracy is not None:
         parts[0] += f"; the preview is {accuracy_words(capacity)}"
     if not explain and found.options[0].decode_tok_s is not None:

@@ -1,8 +1,8 @@
-"""What a forward pass needs beside weights and cache, as an upper bound of what our generation does.
+"""What a pass through transformers' forward needs beside weights and cache, as an upper bound.
 
-A prompt goes through in pieces of at most PREFILL_CHUNK tokens, only the last row becomes logits, and one
-layer is at work at a time; so with R = batch · min(context, PREFILL_CHUNK) rows and B bytes a value the most
-is one of
+Our own forward, which runs for most families, is counted in `scratch`. A prompt goes through in pieces of at
+most PREFILL_CHUNK tokens, only the last row becomes logits, and one layer is at work at a time; so with
+R = batch · min(context, PREFILL_CHUNK) rows and B bytes a value the most is one of
 
     attention   R · (2 hidden · B + 2 hidden · 4 + (3 heads · d + 2 kv_heads · (d + v)) · B)
                 + keys and values repeated to all heads, where a piece is not the whole prompt or the cache
@@ -29,16 +29,27 @@ GPU_SLICE_ROWS = 2048
 
 
 class Activations(NamedTuple):
-    """Bytes of the largest phase and of what comes on top, with a sentence about it."""
+    """The largest phase of a pass in bytes, and what comes on top; `rows`: tokens that go through at once."""
 
-    bytes: int
-    detail: str
+    rows: str
+    parts: tuple[tuple[str, int], ...]  # the phase comes first
+
+    @property
+    def bytes(self) -> int:
+        """All of it."""
+        return sum(count for _, count in self.parts)
+
+    @property
+    def detail(self) -> str:
+        """A sentence about it, and the parts."""
+        parts = ", ".join(f"{name} {size(count)}" for name, count in self.parts if count)
+        return f"{self.rows}: {self.parts[0][0]} is the largest phase\n{parts}"
 
 
 def activations(
     model: ModelDescription, context: int, batch: int, width: int, unpacked: int = 0
 ) -> Activations:
-    """The peak of one forward pass in bytes; `width`: bytes of one value, `unpacked`: of the slice."""
+    """The peak of one forward pass of transformers; `width`: bytes of one value, `unpacked`: of the slice."""
     rows = batch * min(context, PREFILL_CHUNK)
     residual = rows * 2 * model.hidden_size * (width + FLOAT_BYTES)
     phases = {
@@ -48,11 +59,10 @@ def activations(
     }
     phase = max(phases, key=lambda name: phases[name])
     growth = growth_bytes(model.attention, context, batch, width)
-    detail = f"prefill {min(context, PREFILL_CHUNK):,} tokens × {batch}: {phase} is the largest phase"
-    detail += f"\n{phase} {size(phases[phase])}, growing cache {size(growth)}"
-    if unpacked:
-        detail += f", rows unpacked {size(unpacked)}"
-    return Activations(phases[phase] + growth + unpacked, detail)
+    return Activations(
+        f"prefill {min(context, PREFILL_CHUNK):,} tokens × {batch}",
+        ((phase, phases[phase]), ("growing cache", growth), ("rows unpacked", unpacked)),
+    )
 
 
 def slice_bytes(model: ModelDescription, width: int, *, on_host: bool) -> int:

@@ -36,7 +36,7 @@ LOADING_DETAIL = (
     "as it is stored, and once more where several become one (docs/fit.md)"
 )
 GRAPH_DETAIL = (
-    "the captured decode step of {} sequences\nits tensors in the allocator's segments, and a workspace"
+    "the captured decode step at batch {}\nits tensors in the allocator's segments, and a workspace"
 )
 MOST_BATCH = 1 << 16
 CONTEXT_STEP = 256  # the largest context is given as a round number
@@ -45,7 +45,9 @@ CONTEXT_STEP = 256  # the largest context is given as a round number
 class Shard(NamedTuple):
     """What one GPU has of the model: its weights, and the shapes that are left to it."""
 
+    part: Part | None  # None: everything
     weights: Weights
+    layers: tuple[int, ...]  # bytes of each layer, as they lie on the device
     model: ModelDescription  # heads and experts' features of its part, one layer of each kind
     dense: int
     routed: int
@@ -94,6 +96,8 @@ class Estimate:
         self._widths = widths_of(alike.model, precision.pieces)
         self._kinds = tuple(dict.fromkeys(model.attention))
         self._shards: dict[Part | None, Shard] = {}
+        self._of_count: dict[int, list[Shard]] = {}
+        self._worked: dict[tuple[Part | None, Split, int, int], tuple[int, int]] = {}
         self.whole = self._shard(None)
 
     def splits(self, gpus: int) -> tuple[Split, ...]:
@@ -131,8 +135,7 @@ class Estimate:
         if split == "one":
             return [self._load(self.whole, every, 0, asked)]
         if split == "tensor":
-            parts = [part_of(self._widths, self.model.vocab_size, rank, gpus) for rank in range(gpus)]
-            return [self._load(self._shard(part), every, rank, asked) for rank, part in enumerate(parts)]
+            return [self._load(shard, every, rank, asked) for rank, shard in enumerate(self._parts(gpus))]
         return [
             self._load(self.whole, share, place, asked)
             for place, share in enumerate(self.shares(rooms, context, batch))
@@ -147,7 +150,7 @@ class Estimate:
         """
         rows = slice(load.share.start, load.share.stop)
         weights = load.shard.weights
-        layers = sum(self._stored(weights)[rows]) - int(sum(weights.routed[rows]) * (1 - self._active(batch)))
+        layers = sum(load.shard.layers[rows]) - int(sum(weights.routed[rows]) * (1 - self._active(batch)))
         return layers + load.kv + (weights.read_last if load.share.last else 0)
 
     def decode_ceiling(
@@ -189,7 +192,7 @@ class Estimate:
         running = [room - always - working for room in rooms]
         loading = [room - always - self.whole.weights.loading for room in rooms]
         return fits_within(self._layers(context, batch), before, after, running) and fits_within(
-            self._stored(self.whole.weights), before, after, loading
+            self.whole.layers, before, after, loading
         )
 
     def largest_context(self, rooms: Sequence[int], batch: int) -> int:
@@ -233,6 +236,13 @@ class Estimate:
             found = self._shards[part] = self._made(part)
         return found
 
+    def _parts(self, gpus: int) -> list[Shard]:
+        """What each of so many GPUs has that share the matrices."""
+        if gpus not in self._of_count:
+            parts = [part_of(self._widths, self.model.vocab_size, rank, gpus) for rank in range(gpus)]
+            self._of_count[gpus] = [self._shard(part) for part in parts]
+        return self._of_count[gpus]
+
     def _made(self, part: Part | None) -> Shard:
         family = self._widths.family
         pieces = self.precision.pieces
@@ -242,16 +252,16 @@ class Estimate:
         model = msgspec.structs.replace(self.model, attention=self._kinds, tensors=())
         widest, expert = max(dense, default=0), max(routed, default=0)
         if part is None:
-            return Shard(weights, model, widest, expert)
+            return Shard(part, weights, weights.held, model, widest, expert)
         own, all_heads = part.heads
         attention = tuple(_with_heads(layer, own, all_heads) for layer in self._kinds)
         shared = msgspec.structs.replace(model, heads=model.heads * own // all_heads, attention=attention)
-        return Shard(weights, shared, part.inner_of(widest), part.inner_of(expert))
+        return Shard(part, weights, weights.held, shared, part.inner_of(widest), part.inner_of(expert))
 
     def _load(self, shard: Shard, share: Share, place: int, asked: Asked) -> Load:
         rows = slice(share.start, share.stop)
-        stored = sum(self._stored(shard.weights)[rows]) + self._held_ends(share, shard.weights, asked)
-        kept = sum(self._cache(shard, asked.context, asked.batch)[rows])
+        stored = sum(shard.layers[rows]) + self._held_ends(share, shard.weights, asked)
+        kept = self._cache_of(shard, rows, asked.context, asked.batch)
         scratched, graph = self._working(shard, asked)
         exchange = self._exchange(asked)
         loading = max(0, shard.weights.loading - kept - scratched - graph)
@@ -260,13 +270,9 @@ class Estimate:
             total, stored, kept, scratched, graph, exchange, loading, share, place, shard, asked.split
         )
 
-    def _stored(self, weights: Weights) -> list[int]:
-        """Bytes of each layer as they lie on the device."""
-        return [a + b + c for a, b, c in zip(weights.matrices, weights.kept, weights.layout, strict=True)]
-
     def _layers(self, context: int, batch: int) -> list[int]:
-        cache = self._cache(self.whole, context, batch)
-        return [a + b for a, b in zip(self._stored(self.whole.weights), cache, strict=True)]
+        cache = self._cache(context, batch)
+        return [a + b for a, b in zip(self.whole.layers, cache, strict=True)]
 
     def _ends(self, gpus: int) -> tuple[int, int, int]:
         """Bytes on the first GPU, on the last, and on each, where layers are split: what is embedding and
@@ -276,25 +282,39 @@ class Estimate:
         if gpus == 1:
             return weights.embedding, weights.head + weights.outside, 0
         if weights.tied:
-            return 0, 0, weights.embedding + weights.head + weights.outside
+            return 0, 0, weights.ends
         return weights.embedding, weights.head, weights.outside
 
     def _held_ends(self, share: Share, weights: Weights, asked: Asked) -> int:
         if asked.split != "layer":
-            return weights.embedding + weights.head + weights.outside
+            return weights.ends
         before, after, everywhere = self._ends(asked.gpus)
         return everywhere + (before if share.first else 0) + (after if share.last else 0)
 
-    def _cache(self, shard: Shard, context: int, batch: int) -> list[int]:
+    def _kinds_of_cache(self, shard: Shard, context: int, batch: int) -> dict[LayerAttention, int]:
         own = zip(self._kinds, shard.model.attention, strict=True)
-        known = {kind: layer_bytes(layer, context, batch, self.width, self._kv_bits) for kind, layer in own}
+        return {kind: layer_bytes(layer, context, batch, self.width, self._kv_bits) for kind, layer in own}
+
+    def _cache(self, context: int, batch: int) -> list[int]:
+        """Bytes of each layer's keys and values, on a GPU that has all of it."""
+        known = self._kinds_of_cache(self.whole, context, batch)
         return [known[layer] for layer in self.model.attention]
+
+    def _cache_of(self, shard: Shard, rows: slice, context: int, batch: int) -> int:
+        known = self._kinds_of_cache(shard, context, batch)
+        if len(known) == 1:
+            return known[self._kinds[0]] * len(self.model.attention[rows])
+        return sum(known[layer] for layer in self.model.attention[rows])
 
     def _working(self, shard: Shard, asked: Asked) -> tuple[int, int]:
         """Bytes of scratch, and of the captured step."""
-        work = self._work(shard, asked.split)
-        graph = 0 if work is None else graph_pool(work, asked.context, asked.batch, self.place)
-        return self._scratch(shard, asked).bytes, graph
+        key = shard.part, asked.split, asked.context, asked.batch
+        found = self._worked.get(key)
+        if found is None:
+            work = self._work(shard, asked.split)
+            graph = 0 if work is None else graph_pool(work, asked.context, asked.batch, self.place)
+            found = self._worked[key] = self._scratch(shard, asked).bytes, graph
+        return found
 
     def _scratch(self, shard: Shard, asked: Asked) -> Activations:
         work = self._work(shard, asked.split)

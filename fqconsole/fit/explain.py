@@ -37,12 +37,30 @@ def explain(preview: FitPreview, option: Option) -> list[str]:
 
 
 def heading(preview: FitPreview, option: Option) -> str:
-    """`int4 on 2 GPUs, context 8,192, batch 1`."""
+    """`int4 on 2 GPUs (tensor parallel), context 8,192, batch 1`."""
     place = "this machine's memory" if preview.capacity.kind == "host" else f"{option.gpus} GPU"
     if option.gpus > 1:
-        place += "s"
+        place += f"s ({option.split})"
     label = option.terms[0].name.split()[0] if option.terms else f"int{option.bits}"
     return f"{label} on {place}, context {preview.context:,}, batch {preview.batch}"
+
+
+def split_sentence(preview: FitPreview) -> str:
+    """`Split: tensor parallel on 2 and 4 GPUs, layers on 8 GPUs`; empty for one GPU."""
+    found: dict[str, dict[int, list[int]]] = {}  # how, on how many, at which bits
+    for option in preview.options:
+        if option.gpus > 1:
+            found.setdefault(option.split, {}).setdefault(option.gpus, []).append(option.bits)
+    every = len({option.bits for option in preview.options})
+    words = []
+    for split, by_count in found.items():
+        counts = [
+            str(gpus) if len(bits) == every else f"{gpus} ({', '.join(f'{n} bits' for n in bits)})"
+            for gpus, bits in by_count.items()
+        ]
+        listed = " and ".join(part for part in (", ".join(counts[:-1]), counts[-1]) if part)
+        words.append(f"{split} on {listed} GPUs")
+    return f"Split: {', '.join(words)}" if words else ""
 
 
 def verdict_sentence(option: Option) -> str:
@@ -61,6 +79,8 @@ def ceiling_sentence(preview: FitPreview, option: Option) -> str:
         return f"{read}; the bandwidth of {preview.capacity.name} is not known here"
     speeds = dict.fromkeys(preview.capacity.bandwidths(option.gpus))
     over = " and ".join(f"{speed / 1e9:,.0f} GB/s" for speed in speeds)
+    if option.split == "tensor parallel":
+        over += f" on each of {option.gpus} GPUs at once"
     return f"{option.decode_tok_s:,.0f} tok/s: {read}, over {over} ({preview.capacity.bandwidth_source})"
 
 

@@ -23,6 +23,12 @@ PRECISIONS = (16, 8, 4, 3)
 MORE_GPUS = (2, 4, 8, 16, 32, 64)  # what is offered where nothing that was asked about is enough
 
 Verdict = Literal["fits", "tight", "does not fit"]
+SplitWord = Literal["all on one", "tensor parallel", "layers"]
+SPLIT_WORDS: dict[Split, SplitWord] = {
+    "one": "all on one",
+    "tensor": "tensor parallel",
+    "layer": "layers",
+}
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -48,7 +54,7 @@ class Option(msgspec.Struct, frozen=True):
     decode_tok_s: float | None = None  # of all sequences: no decode can be faster; None: bandwidth unknown
     graph_bytes: int = 0  # the captured decode step
     exchange_bytes: int = 0  # NCCL's own
-    split: Split = "one"  # each GPU a part of every matrix, or some of the layers, or one has everything
+    split: SplitWord = "all on one"  # or each has a part of every matrix, or some of the layers
 
     @property
     def left_bytes(self) -> int:
@@ -231,7 +237,7 @@ class _Grid:
             decode_tok_s=ceiling,
             graph_bytes=load.graph,
             exchange_bytes=load.exchange,
-            split=load.split,
+            split=SPLIT_WORDS[load.split],
         )
 
     def _rooms(self, gpus: int) -> tuple[int, ...]:

@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 from fqconsole.fit.activations import FLOAT_BYTES, PREFILL_CHUNK, Activations
 from fqconsole.fit.place import Place
-from fqconsole.fit.sizes import size
 from fqconsole.models.description import LayerAttention, ModelDescription
 from fqconsole.models.families import Family
 
@@ -70,10 +69,8 @@ def scratch(work: Work, context: int, batch: int, place: Place) -> Activations:
     phase = max(phases, key=lambda name: phases[name])
     tables = 0 if work.family.rotary == "none" else _tables(model, context)
     spaces = 0 if place.on_host else STREAMS * WORKSPACE
-    detail = f"prompt in passes of {rows:,} tokens: {phase} is the largest phase"
-    parts = {phase: phases[phase], "rows unpacked": unpacked, "angles": tables, "cuBLAS": spaces}
-    detail += "\n" + ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)
-    return Activations(sum(parts.values()), detail)
+    parts = (phase, phases[phase]), ("rows unpacked", unpacked), ("angles", tables), ("cuBLAS", spaces)
+    return Activations(f"prompt in passes of {rows:,} tokens", parts)
 
 
 def graph_pool(work: Work, context: int, batch: int, place: Place) -> int:

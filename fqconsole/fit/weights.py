@@ -36,6 +36,16 @@ class Weights(NamedTuple):
     kept_words: str
 
     @property
+    def held(self) -> tuple[int, ...]:
+        """Bytes of each layer as they lie on the device."""
+        return tuple(map(sum, zip(self.matrices, self.kept, self.layout, strict=True)))
+
+    @property
+    def ends(self) -> int:
+        """Bytes of what lies in no layer."""
+        return self.embedding + self.head + self.outside
+
+    @property
     def layers(self) -> int:
         """Bytes of the numbered layers, as stored."""
         return sum(self.matrices) + sum(self.kept)
@@ -43,7 +53,7 @@ class Weights(NamedTuple):
     @property
     def total(self) -> int:
         """Bytes of the whole, as stored."""
-        return self.layers + self.embedding + self.head + self.outside
+        return self.layers + self.ends
 
     @property
     def read_last(self) -> int:

@@ -39,6 +39,7 @@ class FakeOption:
     largest_context: int
     largest_batch: int
     decode_tok_s: float | None = None
+    split: str = "all on one"
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def _option(  # noqa: PLR0917
         description.context_length,
         60,
         None if capacity.kind == "host" else 3350e9 / (kept + stored),
+        "all on one" if gpus == 1 else "tensor parallel",
     )
 
 

@@ -1,6 +1,7 @@
 """The ◂ ▸ choices of the Fit screen."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -51,6 +52,10 @@ def test_sixteen_bits_have_no_groups_and_the_host_has_one_place():
     assert stepped(FitChoice(), "gpus", 1, QWEN, host=True) == FitChoice()
     assert shown(sixteen, "groups", QWEN, host=False, devices=1) == ("—", "")
     assert shown(FitChoice(), "gpus", QWEN, host=True, devices=0) == ("—", "none: CPU")
+    assert shown(FitChoice(), "gpus", QWEN, host=False, devices=2) == ("1", "of 2")
+    two = replace(FitChoice(), gpus=2)
+    split = SimpleNamespace(gpus=2, split="tensor parallel")
+    assert shown(two, "gpus", QWEN, host=False, devices=2, option=split) == ("2", "tensor parallel")
 
 
 def test_what_is_shown_of_the_context():

@@ -93,6 +93,18 @@ def test_what_was_measured_last_of_each_width_and_how_far_that_was_from_the_pred
     assert fit_view.measured_words(found[16]).endswith("—")
 
 
+def test_terms_without_room_share_a_line_and_the_largest_keep_theirs():
+    terms = [
+        FakeTerm(name, size * GIB, "formula", "")
+        for name, size in zip("abcdef", (9, 1, 7, 2, 3, 8), strict=True)
+    ]
+    assert len(fit_view.term_lines(terms, 60, 6)) == 6
+    lines = fit_view.term_lines(terms, 60, 4)
+    assert [line[2] for line in lines[:3]] == ["a", "c", "f"]
+    assert lines[3].split() == ["+", "3", "more", "6.0", "GiB", "e", "tells"]
+    assert len(fit_view.term_lines(terms, 60, -3)) == 2
+
+
 def test_the_picked_number_of_gpus_is_always_among_those_shown():
     assert fit_view.columns_shown([1, 2, 4, 8], 1, 3) == [1, 2, 4]
     assert fit_view.columns_shown([1, 2, 4, 8], 8, 3) == [1, 2, 8]

@@ -40,6 +40,13 @@ def test_one_option_that_does_not_fit_is_exit_code_3(fq):
     assert "It would with" in said.out
 
 
+def test_how_several_gpus_split_the_model_is_said(fq):
+    said = fq("fit", "demo", "--gpu", "h100-80gb", "--gpus", "1,2,3")
+    assert "Split: tensor parallel on 2 GPUs, layers on 3 GPUs." in said.out
+    assert "(tensor parallel)" in fq("fit", "demo", "--gpu", "h100-80gb", "--gpus", "2", "--explain").out
+    assert "Split" not in fq("fit", "demo", "--gpu", "h100-80gb", "--gpus", "1").out
+
+
 def test_force_goes_on(fq):
     assert fq("fit", "demo", "--bits", "4", "--gpus", "1", "--force", *TOO_MUCH).code == 0
 

@@ -65,7 +65,7 @@ def llama(
         tensors.add("lm_head.weight", vocab, hidden)
     attention = (LayerAttention("full", kv_heads, width, width),) * layers
     known = {"hidden_size": hidden, "intermediate_size": inner, "heads": heads, "vocab_size": vocab}
-    known["family"] = "llama"
+    known |= {"family": "llama", "model_type": "llama"}
     return described(tensors, fields.pop("attention", attention), **{**known, **fields})
 
 

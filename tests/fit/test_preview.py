@@ -255,21 +255,23 @@ def test_a_tied_head_is_held_on_every_gpu_that_has_layers():
     layers = model.bytes - embedding
     for gpus in (2, 4):
         option = found.option(16, gpus)
-        assert option.split == "layer"
+        assert option.split == "layers"
         assert embedding + layers / gpus <= option.weights_bytes <= embedding + layers / gpus + 1000
 
 
 def test_gpus_share_the_matrices_where_heads_and_features_go_up_and_else_the_layers():
     model = llama(layers=8, hidden=512, inner=1024, heads=8, kv_heads=4)
     found = preview(model, gpu(GIB), bits=(16, 4), gpu_counts=(1, 2, 4, 8))
-    assert [option.split for option in found.options] == ["one", "tensor", "tensor", "layer"] * 2
+    assert [option.split for option in found.options] == [
+        "all on one", "tensor parallel", "tensor parallel", "layers",
+    ] * 2  # fmt: skip
     norms = sum(tensor.bytes for tensor in model.tensors if "norm" in tensor.name)
     two = found.option(16, 2)
     assert two.weights_bytes == norms + (model.bytes - norms) // 2
     assert two.kv_bytes == found.option(16, 1).kv_bytes // 2
     foreign = preview(msgspec.structs.replace(model, family=""), gpu(GIB), bits=(4,), gpu_counts=(1, 2))
     alone, more = foreign.options
-    assert (more.split, more.total_bytes_per_gpu) == ("one", alone.total_bytes_per_gpu)
+    assert (more.split, more.total_bytes_per_gpu) == ("all on one", alone.total_bytes_per_gpu)
 
 
 def test_unequal_gpus_get_layers_by_their_room():
@@ -277,10 +279,8 @@ def test_unequal_gpus_get_layers_by_their_room():
     capacity = gpu(14 * GIB, free_per_gpu=(14 * GIB, 8 * GIB))
     alone, both = preview(model, capacity, bits=(16,), gpu_counts=(1, 2), context=512).options
     assert alone.verdict == "does not fit"
-    assert (both.verdict, both.split) == (
-        "fits",
-        "layer",
-    )  # halves of 7.5 GiB and what comes on top would not go into the second
+    # Halves of 7.5 GiB and what comes on top would not go into the second.
+    assert (both.verdict, both.split) == ("fits", "layers")
     assert both.total_bytes_per_gpu < both.capacity_bytes
     assert both.smallest_change == ""
     less = gpu(12 * GIB, free_per_gpu=(12 * GIB, 2 * GIB))
@@ -376,7 +376,7 @@ def test_gpus_that_share_the_matrices_work_at_once():
     model = llama(layers=40)
     here = gpu(2 * GIB, bandwidth_per_gpu=(10**12,))
     one, two = preview(model, here, bits=(4,), gpu_counts=(1, 2)).options
-    assert two.split == "tensor"
+    assert two.split == "tensor parallel"
     assert two.decode_tok_s == pytest.approx(2 * one.decode_tok_s, rel=0.05)
     assert two.step_bytes == pytest.approx(one.step_bytes, rel=0.05)
 

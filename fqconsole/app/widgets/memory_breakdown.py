@@ -43,11 +43,14 @@ class MemoryBreakdown(Widget):
         terms = fit_view.shown_terms(option)
         lines = [Content(fit_view.memory_bar(terms, self._capacity, width))]
         lines.append(Content.styled(f"{fit_view.BAR_LEGEND:<20}{'estimate':>9}  from", "$foreground 60%"))
-        lines += [Content(fit_view.term_line(index, term, width)) for index, term in enumerate(terms)]
-        lines.append(Content(fit_view.total_line(option, width)))
-        lines.append(Content.styled(fit_view.verdict_line(option), f"bold {COLOURS[option.verdict]}"))
+        after = [
+            Content(fit_view.total_line(option, width)),
+            Content.styled(fit_view.verdict_line(option), f"bold {COLOURS[option.verdict]}"),
+        ]
         if option.smallest_change and option.verdict != "fits":
-            lines += [Content(line) for line in fit_view.change_lines(option, width)]
+            after += [Content(line) for line in fit_view.change_lines(option, width)]
+        room = self.size.height - len(lines) - len(after)
+        lines += [*map(Content, fit_view.term_lines(terms, width, room)), *after]
         more = fit_view.explanation(option, self._capacity)
         if len(lines) + 1 + len(more) <= self.size.height:
             lines += [Content(""), *(Content.styled(line, "$foreground 60%") for line in more)]
