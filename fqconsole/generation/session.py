@@ -187,6 +187,8 @@ class Session:
         longest = max(min(self.context, len(ids) + sampling.max_new_tokens) for ids in prompts)
         if self._together is None or not self._together.fits(len(prompts), longest):
             self._together = None
+            if isinstance(self._steps, DecoderSteps) and not self._steps.holds_text:
+                self._steps = None  # no dialogue to go on with: a batch takes what it needs, and no more
             release(self.torch_device)
             room = min(self.context, -(-longest // CONTEXT_STEP) * CONTEXT_STEP)
             cache = reserve(self._decoder, len(prompts), room, self.kv_bits, self.weights_bytes)

@@ -58,6 +58,11 @@ class DecoderSteps:
         self._stepped = False
         self._graphs = StepGraphs(decoder, cache)
 
+    @property
+    def holds_text(self) -> bool:
+        """Whether there is something that the next prompt may go on from."""
+        return bool(self._cache.kept[0])
+
     def start(self, ids: Sequence[int]) -> int:
         reused = self._cache.reusable(0, ids)
         self._cache.kept[0] = []

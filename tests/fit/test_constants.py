@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fqconsole.fit import activations, quantize_peak
+from fqconsole.fit import activations, quantize_peak, scratch
 from fqconsole.fit.capacity import OLDEST_FUSED
 from fqconsole.fit.cpu_layout import layout_bytes, rearranges
 from fqconsole.fit.gpu_layout import lane_bytes
@@ -42,6 +42,12 @@ def test_a_slice_is_the_kernels():
     prepared = pytest.importorskip("kernels.prepared")
     assert prepared.SLICE_BYTES["cpu"] == activations.HOST_SLICE_BYTES
     assert pytest.importorskip("kernels.prefill").SLICE_ROWS == activations.GPU_SLICE_ROWS
+
+
+@pytest.mark.slow
+def test_attention_is_the_kernels():
+    assert pytest.importorskip("kernels.attention").SCORE_ELEMENTS == scratch.SCORES
+    assert pytest.importorskip("kernels.attention_kernel").MOST_PARTS == scratch.MOST_PARTS
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Texts side by side answer what each would answer alone."""
 
+import gc
+
 import pytest
 import torch
 
@@ -49,6 +51,21 @@ def test_a_batch_leaves_the_dialogue_where_it_was(session):
     first = session.generate([5, 9, 17], greedy)
     session.generate_batch([[8, 9], [10]], greedy)
     assert session.generate([5, 9, 17, *first.token_ids, 20], greedy).reused_tokens == 7
+
+
+def test_without_a_dialogue_a_batch_has_the_only_cache(tiny):
+    def caches():
+        gc.collect()
+        return {id(item) for item in gc.get_objects() if type(item) is StaticCache}
+
+    before = caches()
+    with open_session(tiny("llama")[0], device="cpu", context=60) as session:
+        assert len(caches() - before) == 1
+        session.generate_batch(PROMPTS, Sampling(temperature=0, max_new_tokens=2))
+        assert len(caches() - before) == 1
+        session.generate([5, 9], Sampling(temperature=0, max_new_tokens=2))
+        session.generate_batch(PROMPTS, Sampling(temperature=0, max_new_tokens=2))
+        assert len(caches() - before) == 2  # the dialogue's too
 
 
 def test_what_is_refused(session):
