@@ -27,6 +27,7 @@ INDEX = "model.safetensors.index.json"
 FORMAT = "pack-quantized"
 METHOD = "compressed-tensors"
 GUARD = Scheme(5, 16)  # nothing of ours has 5 bits
+ENGINE_KINDS = {"gate_proj", "up_proj", "down_proj"}
 GUARD_TARGET = "re:^the experts of the layers differ: import fqconsole.transformers first$"
 
 # What describes the text side of a model and is no weight and no code.
@@ -50,7 +51,9 @@ def quantization_config(plan: Plan) -> dict[str, Any]:
     whole = Counter(place for _, place in places)
     for (scheme, place), kinds in places.items():
         # SGLang asks for `gate_proj` and its sisters also where a model calls them w1, w2, w3.
-        words = "[^.]+" if whole[place] == 1 else f"(?:{'|'.join(re.escape(kind) for kind in kinds)})"
+        strange = not set(kinds) <= ENGINE_KINDS
+        alone = strange and whole[place] == 1
+        words = "[^.]+" if alone else f"(?:{'|'.join(re.escape(kind) for kind in kinds)})"
         targets[scheme].append(rf"re:{re.escape(place)}\.\d+\.{words}$")
     groups = [_config_group(scheme, names) for scheme, names in targets.items()]
     if unlike_experts(plan):

@@ -4,6 +4,7 @@ import re
 from functools import partial
 
 import pytest
+import torch
 
 from fqconsole.errors import UsageError
 from quantizer import base_plan
@@ -158,3 +159,19 @@ def test_an_unfinished_run_is_gone_on_with_by_its_own_sets_alone(moe, tmp_path):
     asked = partial(base_plan, moe, 4, methods=MODES["fast"])
     assert unfinished_plan(tmp_path / "out", asked(experts="layer")) == plan
     assert unfinished_plan(tmp_path / "out", asked()) is None
+
+
+def test_sglang_finds_experts_that_have_other_names(tmp_path):
+    """It asks for gate_proj, up_proj and down_proj of expert 0, whatever they are called."""
+    place = "model.layers.0.block_sparse_moe.experts"
+    tensors = {
+        f"{place}.{index}.{kind}.weight": torch.zeros(64, 64)
+        for index in range(2)
+        for kind in ("w1", "w2", "w3")
+    }
+    save_model(tmp_path / "mixtral", tensors, moe_config())
+    config = quantization_config(base_plan(describe(tmp_path / "mixtral"), 4))
+    (pattern,) = config["config_groups"]["group_0"]["targets"]
+    for kind in ("w1", "w3", "gate_proj", "down_proj"):
+        assert re.match(pattern[3:], f"{place}.0.{kind}")
+    assert not re.match(pattern[3:], "model.layers.0.block_sparse_moe.gate")
