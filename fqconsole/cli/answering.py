@@ -69,6 +69,7 @@ class Answerer:
             force=question.force,
             kv_bits=question.kv_bits,
             gpus=question.gpus,
+            split=question.split,
         )
         send = begin_generate(
             self._store,

@@ -71,7 +71,7 @@ def api(
     with open_store() as store:
         model = describe(chosen(checkpoint, store))
     folder = str(model.path)
-    predicted = room_to_generate(model, context, device, force=force, gpus=gpus)
+    predicted = room_to_generate(model, context, device, force=force, gpus=gpus, split=split)
     listener = open_listener(port)
     keeping: dict[str, Any] = {
         "model_path": folder,

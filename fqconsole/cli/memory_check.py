@@ -84,6 +84,7 @@ def room_to_generate(
     force: bool,
     kv_bits: int = 16,
     gpus: int = 1,
+    split: str = "auto",
 ) -> dict[str, int]:
     """The predicted memory by term, bytes; of several GPUs the fullest one's.
 
@@ -92,7 +93,15 @@ def room_to_generate(
     from fqconsole.fit import preview
 
     here = capacity(device=device)
-    found = preview(model, here, bits=(16,), gpu_counts=(gpus,), context=context, kv_bits=kv_bits)
+    found = preview(
+        model,
+        here,
+        bits=(16,),
+        gpu_counts=(gpus,),
+        context=context,
+        kv_bits=kv_bits,
+        split="tensor" if split == "tensor" else "layer" if split == "layer" else None,
+    )
     option = found.options[0]
     if option.verdict == "does not fit" and not force:
         raise DoesNotFitError(

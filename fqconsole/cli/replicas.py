@@ -63,6 +63,7 @@ class Replicas:
             force=question.force,
             kv_bits=question.kv_bits,
             gpus=question.gpus,
+            split=question.split,
         )
         first = predicted_gpu(question.device)
         self._devices = [

@@ -84,7 +84,9 @@ class Estimate:
     `rooms` are the free bytes of each GPU that may be used, in order.
     """
 
-    def __init__(self, alike: Alike, precision: Precision, place: Place, kv_bits: int) -> None:
+    def __init__(
+        self, alike: Alike, precision: Precision, place: Place, kv_bits: int, split: Split | None = None
+    ) -> None:
         model = alike.model
         self.model = model
         self.precision = precision
@@ -93,6 +95,7 @@ class Estimate:
         self.fixed = place.runtime.bytes
         self._alike = alike
         self._kv_bits = kv_bits
+        self._told = split
         self._widths = widths_of(alike.model, precision.pieces)
         self._kinds = tuple(dict.fromkeys(model.attention))
         self._shards: dict[Part | None, Shard] = {}
@@ -104,7 +107,10 @@ class Estimate:
         """How a session on so many GPUs may split the model, the best way first."""
         if gpus == 1 or self._widths.family is None:
             return ("one",)
-        return ("tensor", "layer") if split_of(self._widths, gpus) == "tensor" else ("layer",)
+        ways: tuple[Split, ...] = ("layer",)
+        if split_of(self._widths, gpus) == "tensor":
+            ways = ("tensor", "layer")
+        return tuple(way for way in ways if self._told in (None, way)) or ways
 
     def split(self, rooms: Sequence[int], context: int, batch: int) -> Split:
         """How a session on these GPUs splits the model: the best way in which it goes in."""

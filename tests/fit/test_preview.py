@@ -269,6 +269,8 @@ def test_gpus_share_the_matrices_where_heads_and_features_go_up_and_else_the_lay
     two = found.option(16, 2)
     assert two.weights_bytes == norms + (model.bytes - norms) // 2
     assert two.kv_bytes == found.option(16, 1).kv_bytes // 2
+    (told,) = preview(model, gpu(GIB), bits=(16,), gpu_counts=(2,), split="layer").options
+    assert told.split == "layers"
     foreign = preview(msgspec.structs.replace(model, family=""), gpu(GIB), bits=(4,), gpu_counts=(1, 2))
     alone, more = foreign.options
     assert (more.split, more.total_bytes_per_gpu) == ("all on one", alone.total_bytes_per_gpu)
