@@ -11,7 +11,7 @@ from torch import Tensor
 from fqconsole.errors import UsageError
 from fqconsole.models.description import ModelDescription
 from quantizer.balancing import choose_channels
-from quantizer.base import GroupSize, base_plan
+from quantizer.base import GroupSize, base_of, base_plan
 from quantizer.channels import Channels, Columns
 from quantizer.device import (
     block_rows,
@@ -41,6 +41,7 @@ def analyse(
     threshold: float = DEFAULT_THRESHOLD,
     methods: Methods = MODES[DEFAULT_MODE],
     experts: ExpertSets = "model",
+    head: int = 16,
     device: str = "auto",
     watch: Watch | None = None,
 ) -> Plan:
@@ -54,7 +55,9 @@ def analyse(
     watch = watch or SilentWatch()
     devices = resolve_devices(device)
     folder = source_folder(description)
-    draft = base_plan(description, bits, granularity, group_size, threshold, methods=methods, experts=experts)
+    draft = base_plan(
+        description, bits, granularity, group_size, threshold, methods=methods, experts=experts, head=head
+    )
     require_matrices(draft)
     _warn_of_kept(draft, watch)
     found = choose_channels(folder, description, draft, devices, watch)
@@ -90,7 +93,11 @@ def require_matrices(plan: Plan) -> None:
 
 def decide(draft: Plan, profiles: Profiles, watch: Watch) -> Plan:
     """The plan with the schemes that the measured ranges ask for; a fixed plan only gains its statistics."""
-    rungs = adaptive_rungs(draft.bits, draft.group_size)
+    bases = {
+        width: base_of(width, draft.bits, draft.group_size)
+        for width in {matrix.scheme.bits for matrix in draft.matrices}
+    }
+    rungs = {width: adaptive_rungs(width, base) for width, base in bases.items()}
     sets: dict[str, list[int]] = defaultdict(list)
     for index, matrix in enumerate(draft.matrices):
         sets[matrix.fused_set].append(index)
@@ -98,14 +105,15 @@ def decide(draft: Plan, profiles: Profiles, watch: Watch) -> Plan:
     if draft.granularity != "fixed":
         for word, members in sets.items():
             pooled = [profile for index in members for profile in profiles[index]]
-            choices[word] = choose_group(pooled, draft.group_size, rungs, draft.threshold)
+            width = draft.matrices[members[0]].scheme.bits
+            choices[word] = choose_group(pooled, bases[width], rungs[width], draft.threshold)
             if word == EXPERTS_SET:
                 _tell_layers_apart(draft, members, profiles, chosen=choices[word], watch=watch)
     matrices = tuple(
         _decided(
             matrix,
             choices.get(matrix.fused_set),
-            statistic(profiles[index], rungs),
+            statistic(profiles[index], rungs[matrix.scheme.bits]),
             len(sets[matrix.fused_set]),
         )
         for index, matrix in enumerate(draft.matrices)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from fqconsole.errors import UsageError
 from fqconsole.models.description import ModelDescription
+from quantizer.head import HEAD_BITS, with_head
 from quantizer.ladder import (
     DEFAULT_THRESHOLD,
     FIXED_MODES,
@@ -33,26 +34,33 @@ def base_plan(
     *,
     methods: Methods = MODES[DEFAULT_MODE],
     experts: ExpertSets = "model",
+    head: int = 16,
 ) -> Plan:
     """The plan as names and shapes tell it: exact for `fixed`, the smallest an adaptive plan can come to.
 
     `group_size` is the group of a fixed plan or the base of an adaptive one; None is `channel`, "default"
     the base of the bits. `experts` says whether the routed experts of all layers share a scheme, or those of
-    each layer. A model without matrices gives a plan without matrices. Raises UsageError for bits, group
-    sizes, granularities and sets of experts that don't exist.
+    each layer; `head` in how many bits the output head is, its groups as those of a matrix in these bits. A
+    model without matrices gives a plan without matrices. Raises UsageError for bits, group sizes,
+    granularities and sets of experts that don't exist, and for a head that can't be quantized.
     """
     require_expert_sets(experts)
+    require_head_bits(head)
     base = requested_group(bits, granularity, group_size)
     inventory = plan_matrices(description)
+    if head != HEAD_BITS[0]:
+        inventory = with_head(description, inventory)
     sets: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in inventory.matrices:
         sets[set_word(candidate, granularity, experts)].append(candidate)
     schemes: dict[str, tuple[Scheme, str]] = {}
     for word, members in sets.items():
         ks = [member.shape[-1] for member in members]
-        start = start_rung(base, RUNGS if granularity == "fixed" else adaptive_rungs(bits, base), ks)
-        reason = undivided(base, start, ks) or f"{granularity}: {group_word(start)}"
-        schemes[word] = Scheme(bits, start), reason
+        width = bits if members[0].layer is not None else head
+        first = base_of(width, bits, base)
+        start = start_rung(first, RUNGS if granularity == "fixed" else adaptive_rungs(width, first), ks)
+        reason = undivided(first, start, ks) or f"{granularity}: {group_word(start)}"
+        schemes[word] = Scheme(width, start), reason
     matrices = []
     for candidate in inventory.matrices:
         word = set_word(candidate, granularity, experts)
@@ -70,7 +78,23 @@ def base_plan(
         kept=inventory.kept,
         methods=methods,
         experts=experts,
+        head=head,
     )
+
+
+def base_of(width: int, bits: int, base: int | None) -> int | None:
+    """Where the groups of a matrix of `width` bits begin in a plan of `bits` whose base is `base`: there, if
+    that was chosen, else at the base of its own width.
+    """
+    return base_group(width) if base == base_group(bits) else base
+
+
+def require_head_bits(head: int) -> None:
+    """Raises UsageError for a width that a head can't have."""
+    if head not in HEAD_BITS:
+        raise UsageError(
+            f"The output head can't have {head} bits.", f"Choose {', '.join(map(str, HEAD_BITS))}."
+        )
 
 
 def set_word(candidate: Candidate, granularity: Granularity, experts: ExpertSets) -> str:

@@ -23,6 +23,7 @@ from quantizer.base import base_plan
 from quantizer.blocks import rounded
 from quantizer.channels import Channels, absorbed, read_vector
 from quantizer.device import block_rows, resolve_devices
+from quantizer.head import find_head
 from quantizer.measured import MatrixErrors, Measured, candidate_schemes, scheme_word
 from quantizer.methods import DEFAULT_MODE, MODES, Methods, mode_word
 from quantizer.parts import Piece
@@ -56,6 +57,8 @@ def measure_candidates(
     folder = source_folder(description)
     draft = base_plan(description, BASE_BITS, methods=methods)
     require_matrices(draft)
+    if find_head(description, draft.kept) is not None:  # it may be asked for later
+        draft = base_plan(description, BASE_BITS, methods=methods, head=BASE_BITS)
     if methods.balance or methods.importance:
         found = known = choose_channels(folder, description, draft, devices, watch)
     else:  # how much a channel matters is known all the same

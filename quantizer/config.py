@@ -17,6 +17,7 @@ from typing import Any
 from fqconsole.errors import MALFORMED, OperatorError
 from fqconsole.models.description import ModelDescription
 from quantizer.base import set_word
+from quantizer.head import HEAD, HEAD_BITS, untied
 from quantizer.matrices import is_routed, plan_matrices
 from quantizer.parts import Part
 from quantizer.plan import MatrixPlan, Plan
@@ -80,7 +81,8 @@ def ignored_modules(plan: Plan) -> list[str]:
         for tensor in plan.kept
         if len(tensor.shape) == 3 and is_routed(tensor.name)
     )
-    return list(dict.fromkeys(["lm_head", *kept, *stacks]))
+    head = [HEAD] if plan.head == HEAD_BITS[0] else []
+    return list(dict.fromkeys([*head, *kept, *stacks]))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def config_bytes(config: Mapping[str, Any], plan: Plan) -> bytes:
     """The checkpoint's config.json: the source's with the quantization_config added."""
-    return _json({**config, "quantization_config": quantization_config(plan)})
+    return _json({**untied(config, plan), "quantization_config": quantization_config(plan)})
 
 
 def index_bytes(parts: Sequence[Part]) -> bytes:

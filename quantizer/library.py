@@ -23,6 +23,7 @@ def make_plan(
     group_size: int | Literal["default"] | None = "default",
     mode: str = DEFAULT_MODE,
     experts: ExpertSets = "model",
+    head: int = 16,
     device: str = "auto",
     watch: Watch | None = None,
 ) -> Plan:
@@ -30,7 +31,7 @@ def make_plan(
 
     `model` is a folder, a built-in model's name, or a hub id that is in the cache. `bits` is 8, 4 or 3;
     `group_size` the group of a fixed plan or the base of an adaptive one, None one scale for a whole row;
-    `mode` and `experts` as `fqconsole quantize` has them. Raises OperatorError, in words for people.
+    `mode`, `experts` and `head` as `fqconsole quantize` has them. Raises OperatorError, in words for people.
     """
     return analyse(
         describe(resolve_model(str(model))),
@@ -39,6 +40,7 @@ def make_plan(
         group_size=group_size,
         methods=methods_of(mode),
         experts=experts,
+        head=head,
         device=device,
         watch=watch,
     )

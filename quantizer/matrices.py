@@ -110,6 +110,11 @@ def is_routed(name: str) -> bool:
     return bool(_EXPERT.match(name) or _FUSED_EXPERTS.match(name))
 
 
+def is_head(name: str) -> bool:
+    """Whether a matrix, by its name, is the output head."""
+    return layer_of(name) is None and _HEAD.fullmatch(name.rpartition(".")[2]) is not None
+
+
 def layer_of(name: str) -> int | None:
     """The first number among the parts of a tensor's name; None outside the numbered layers."""
     return next((int(part) for part in name.split(".") if part.isdecimal()), None)

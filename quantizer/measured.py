@@ -22,7 +22,7 @@ from quantizer.scheme import Scheme
 CANDIDATE_BITS = (3, 4, 8)
 CANDIDATE_GROUPS = (None, 128, 64, 32)
 KEPT = Scheme(16, None)  # not quantized
-VERSION = 1
+VERSION = 2
 
 
 class MatrixErrors(msgspec.Struct, frozen=True):

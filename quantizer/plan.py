@@ -89,6 +89,7 @@ class Plan(msgspec.Struct, frozen=True):
     version: int = 1
     target: str = ""  # what a planned plan was made for
     experts: ExpertSets = "model"
+    head: int = 16  # bits of the output head
 
 
 def predicted_bytes(plan: Plan) -> int:
@@ -103,15 +104,23 @@ def plan_bits_per_weight(plan: Plan) -> float:
 
 
 def model_bits_per_weight(plan: Plan) -> float:
-    """Stored bits over all weights, the kept ones included; 0 for an empty plan."""
-    weights = sum(matrix.weights for matrix in plan.matrices) + sum(math.prod(k.shape) for k in plan.kept)
+    """Stored bits over all weights, the kept ones included; 0 for an empty plan. Weights that are stored
+    twice, those of a tied head that is packed too, count once.
+    """
+    weights = own_weights(plan) + sum(math.prod(k.shape) for k in plan.kept)
     stored = predicted_bytes(plan) + sum(kept.bytes for kept in plan.kept)
     return stored * 8 / weights if weights else 0.0
 
 
+def own_weights(plan: Plan) -> int:
+    """Weights of all matrices but those that stay in 16 bits too: of a tied head."""
+    kept = {tensor.name for tensor in plan.kept}
+    return sum(matrix.weights for matrix in plan.matrices if not kept.issuperset(matrix.tensors))
+
+
 def quantized_share(plan: Plan) -> float:
     """Share of the model's weights that the plan quantizes, 0 to 1."""
-    quantized = sum(matrix.weights for matrix in plan.matrices)
+    quantized = own_weights(plan)
     weights = quantized + sum(math.prod(kept.shape) for kept in plan.kept)
     return quantized / weights if weights else 0.0
 

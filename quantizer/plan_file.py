@@ -22,8 +22,9 @@ import msgspec
 
 from fqconsole.errors import MALFORMED, UsageError
 from quantizer.base import require_expert_sets
+from quantizer.head import HEAD_BITS
 from quantizer.ladder import RUNGS
-from quantizer.matrices import is_routed, layer_of
+from quantizer.matrices import is_head, is_routed, layer_of
 from quantizer.measured import KEPT
 from quantizer.methods import DEFAULT_MODE, methods_of
 from quantizer.plan import ExpertSets, MatrixPlan, Plan
@@ -42,6 +43,7 @@ class PlanFile(msgspec.Struct, frozen=True):
     path: str
     mode: str
     experts: ExpertSets
+    head: int  # bits of the output head; 16: it has no line
     matrices: dict[str, dict[str, Any]]
     lines: dict[str, int]  # of each matrix
 
@@ -109,11 +111,22 @@ def read_plan_file(path: Path) -> PlanFile:
     methods_of(str(mode))
     experts = require_expert_sets(str(content.get("experts", "model")))
     lines = _lines(text, matrices)
-    found = PlanFile(str(path), str(mode), experts, matrices, lines)
+    head = _head_bits(matrices)
+    if head == HEAD_BITS[0]:
+        matrices = {name: entry for name, entry in matrices.items() if not is_head(name)}
+    found = PlanFile(str(path), str(mode), experts, head, matrices, lines)
     for name, entry in matrices.items():
         if not isinstance(entry, dict):
             raise UsageError(f"{found.place(name)}: {name} is not {{ bits = …, group = … }}.", FIX)
     return found
+
+
+def _head_bits(matrices: Mapping[str, Any]) -> int:
+    """What the line of the output head says; a plan for layers alone has none."""
+    for name, entry in matrices.items():
+        if is_head(name) and isinstance(entry, dict) and isinstance(entry.get("bits"), int):
+            return int(entry["bits"])
+    return HEAD_BITS[0]
 
 
 def schemes_of(found: PlanFile, matrices: Sequence[MatrixPlan]) -> dict[str, Scheme]:

@@ -25,7 +25,7 @@ from quantizer.measured import KEPT, Measured, candidate_schemes, scheme_word
 from quantizer.methods import methods_of
 from quantizer.plan import ChannelSet, ExpertSets, KeptTensor, MatrixPlan, Plan
 from quantizer.scheme import Scheme, stored_bytes
-from quantizer.sensitivity import felt, sensitivities
+from quantizer.sensitivity import HEAD_PART, felt, sensitivities
 
 PLANNED = "planned in 16 bits"  # the reason of a matrix that the planner keeps
 FRONTIER_POINTS = 40
@@ -43,10 +43,17 @@ class Planner:
     """The candidates of one model and their predicted losses; every target is answered from these."""
 
     def __init__(
-        self, description: ModelDescription, measured: Measured, *, experts: ExpertSets = "model"
+        self,
+        description: ModelDescription,
+        measured: Measured,
+        *,
+        experts: ExpertSets = "model",
+        head: int = 16,
     ) -> None:
-        """`experts` as `base_plan` has it. Raises UsageError when another model was measured."""
-        self.draft = base_plan(description, 4, methods=methods_of(measured.mode), experts=experts)
+        """`experts` and `head` as `base_plan` has them: a head has its bits whatever the target, and the
+        groups that pay. Raises UsageError when another model was measured.
+        """
+        self.draft = base_plan(description, 4, methods=methods_of(measured.mode), experts=experts, head=head)
         self._measured = measured
         self._tensors = {tensor.name: tensor for tensor in description.tensors}
         missing = [matrix.name for matrix in self.draft.matrices if matrix.name not in measured.matrices]
@@ -55,7 +62,9 @@ class Planner:
         self.sets: dict[str, list[MatrixPlan]] = defaultdict(list)
         for matrix in self.draft.matrices:
             self.sets[matrix.fused_set].append(matrix)
-        self._shares = sensitivities(self.draft.matrices, measured.matrices, measured.embedding_square)
+        layers = [matrix for matrix in self.draft.matrices if matrix.layer is not None]
+        self._shares = sensitivities(layers, measured.matrices, measured.embedding_square)
+        self._shares |= {matrix.name: HEAD_PART for matrix in self.draft.matrices if matrix.layer is None}
         self._candidates = {word: self._candidates_of(members) for word, members in self.sets.items()}
         self._costs = [
             [sum(self.matrix_bytes(matrix, scheme) for matrix in self.sets[word]) for scheme in schemes]
@@ -178,10 +187,7 @@ class Planner:
         """One scheme for all sets, by candidate; `channel` where its group is none of a set's."""
         schemes = {scheme for held in self._candidates.values() for scheme in held}
         return [
-            [
-                held.index(scheme if scheme in held else Scheme(scheme.bits, None))
-                for held in self._candidates.values()
-            ]
+            [_nearest(held, scheme) for held in self._candidates.values()]
             for scheme in sorted(schemes, key=scheme_word)
         ]
 
@@ -199,6 +205,8 @@ class Planner:
             for scheme in candidate_schemes(max(matrix.shape[-1] for matrix in members))
             if all(scheme.group_size is None or m.shape[-1] % scheme.group_size == 0 for m in members)
         ]
+        if members[0].layer is None:
+            return [scheme for scheme in found if scheme.bits == members[0].scheme.bits]
         return [*found, KEPT]
 
     def _plan(self, found: Allocation, target: str) -> Plan:
@@ -229,6 +237,12 @@ def channels_without(channels: Sequence[ChannelSet], kept: set[str]) -> tuple[Ch
             )
         found.append(held)
     return tuple(found)
+
+
+def _nearest(held: Sequence[Scheme], scheme: Scheme) -> int:
+    """The index of `scheme` among candidates, else of what is like it; a head has one width alone."""
+    alike = (scheme, Scheme(scheme.bits, None), Scheme(held[0].bits, scheme.group_size))
+    return next((held.index(each) for each in alike if each in held), 0)
 
 
 def _reason(target: str, loss: float | None) -> str:

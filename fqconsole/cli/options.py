@@ -62,6 +62,14 @@ Experts = Annotated[
         "reads them; layer, those of each layer, as vLLM and SGLang do.",
     ),
 ]
+Head = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BITS",
+        help="Bits of the output head: 16, 8 or 4. A head that is tied to the embedding is packed beside it. "
+        "[default: 16]",
+    ),
+]
 TargetBits = Annotated[
     float | None,
     typer.Option(

@@ -13,6 +13,7 @@ from fqconsole.cli.options import (
     Fit,
     Gpus,
     GroupSize,
+    Head,
     Json,
     MaxLoss,
     Mode,
@@ -48,6 +49,7 @@ def plan(
     batch: Batch = 1,
     mode: Mode = "best",
     experts: Experts = "model",
+    head: Head = None,
     save: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the plan as TOML, to be edited, for quantize --plan."),
@@ -61,7 +63,7 @@ def plan(
     The first time the candidates of the model are measured, in a worker; after that every target is answered
     at once.
     """
-    from fqconsole.cli.planning import Wish, experts_of, measured, mode_of, wished
+    from fqconsole.cli.planning import Wish, experts_of, head_of, measured, mode_of, wished
     from fqconsole.cli.quantize import chosen_options, source_model, usual_bits
     from fqconsole.cli.run_store import open_store
     from quantizer.methods import methods_of, mode_word
@@ -71,14 +73,17 @@ def plan(
     wish = Wish(target_bits, fit, max_loss, plan_file, gpus, context, batch)
     wish.check(bits=bits, group_size=group_size)
     sets = experts_of(wish, experts)
-    rule = None if wish.named else chosen_options(bits or usual_bits(), None, group_size, 0.7, experts=sets)
+    head_bits = head_of(wish, head)
+    rule = None
+    if not wish.named:
+        rule = chosen_options(bits or usual_bits(), None, group_size, 0.7, experts=sets, head=head_bits)
     if rule is not None:
         rule.pop("mode")
     word = mode_word(methods_of(mode_of(wish, mode)))
     description = source_model(model)
     with open_store() as store:
         planner, ruled = measured(
-            store, output, description, mode=word, experts=sets, device=device, rule=rule
+            store, output, description, mode=word, experts=sets, head=head_bits, device=device, rule=rule
         )
     made = wished(planner, description, wish) if wish.named else ruled
     if made is None:

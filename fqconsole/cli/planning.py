@@ -57,6 +57,7 @@ def measured(
     mode: str,
     device: str,
     experts: "ExpertSets" = "model",
+    head: int = 16,
     rule: dict[str, Any] | None = None,
 ) -> tuple["Planner", "Plan | None"]:
     """The planner of a model, whose candidates are measured in a worker unless that was done before, and with
@@ -86,7 +87,7 @@ def measured(
         known = load_measured(path)
     if known is None:
         raise OperatorError("The measurement ended without a result.", "Run it again.")
-    return Planner(description, known, experts=experts), ruled[0]
+    return Planner(description, known, experts=experts, head=head), ruled[0]
 
 
 def mode_of(wish: Wish, mode: str) -> str:
@@ -106,6 +107,21 @@ def experts_of(wish: Wish, experts: str) -> "ExpertSets":
     from quantizer.plan_file import read_plan_file
 
     return require_expert_sets(experts if wish.plan is None else read_plan_file(wish.plan).experts)
+
+
+def head_of(wish: Wish, head: int | None) -> int:
+    """Bits of the output head: what the plan file says where one is given. Raises UsageError for bits that it
+    can't have, and for both.
+    """
+    from quantizer.base import require_head_bits
+    from quantizer.plan_file import read_plan_file
+
+    if wish.plan is not None:
+        if head is not None:
+            raise UsageError("--head and --plan say different things.", "Edit the head's line in the plan.")
+        return read_plan_file(wish.plan).head
+    require_head_bits(16 if head is None else head)
+    return 16 if head is None else head
 
 
 def wished(planner: "Planner", description: "ModelDescription", wish: Wish) -> "Plan":
@@ -153,8 +169,12 @@ def _fitting(planner: "Planner", description: "ModelDescription", wish: Wish) ->
         context=wish.context,
         batch=wish.batch,
     )
-    whole = sum(planner.matrix_bytes(matrix, KEPT) for matrix in planner.draft.matrices)
-    limit = PlanMemory(description, found, wish.gpus, whole).most_bytes
+    sizes = [(matrix.layer, planner.matrix_bytes(matrix, KEPT)) for matrix in planner.draft.matrices]
+    layers = sum(size for layer, size in sizes if layer is not None)
+    whole = sum(size for _, size in sizes)
+    # The preview has the head in 16 bits: its room is there for the packed one, unless an embedding needs it.
+    freed = 0 if description.tied_embeddings else whole - layers
+    limit = PlanMemory(description, found, wish.gpus, layers).most_bytes + freed
     place = f"{found.capacity.name}, {wish.gpus} GPU{'s' if wish.gpus > 1 else ''}"
     if found.capacity.kind == "host":
         place = found.capacity.name

@@ -16,6 +16,7 @@ from fqconsole.cli.options import (
     Force,
     Gpus,
     GroupSize,
+    Head,
     Json,
     MaxLoss,
     Mode,
@@ -76,6 +77,7 @@ def quantize(
     ] = 0.7,
     mode: Mode = "best",
     experts: Experts = "model",
+    head: Head = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -117,10 +119,12 @@ def quantize(
         elif not model:
             raise UsageError("MODEL is missing.", "Name a model, or an unfinished run with --resume.")
         elif wish.named:
-            choice = planned_options(store, output, model, wish, mode=mode, experts=experts, device=device)
+            choice = planned_options(
+                store, output, model, wish, mode=mode, experts=experts, head=head, device=device
+            )
         else:
             choice = chosen_options(
-                bits or usual_bits(), granularity, group_size, threshold, mode, experts=experts
+                bits or usual_bits(), granularity, group_size, threshold, mode, experts=experts, head=head
             )
         document = quantized(store, output, model, out=out, device=device, force=force, **choice)
     if json:
@@ -145,16 +149,18 @@ def chosen_options(
     mode: str = "best",
     *,
     experts: str = "model",
+    head: int | None = None,
 ) -> dict[str, Any]:
     """The request's options of what was typed. Raises UsageError for what does not exist."""
     from fqconsole.cli.number_lists import group_size_of
-    from quantizer.base import requested_group, require_expert_sets
+    from quantizer.base import requested_group, require_expert_sets, require_head_bits
     from quantizer.methods import methods_of, mode_word
 
     kind: Any = granularity or ("adaptive" if group_size is None else "fixed")
     group: Any = "default" if group_size is None else group_size_of(group_size)
     requested_group(bits, kind, group)
     require_expert_sets(experts)
+    require_head_bits(head or 16)
     word = mode_word(methods_of(mode))
     return {
         "bits": bits,
@@ -163,21 +169,31 @@ def chosen_options(
         "threshold": threshold,
         "mode": word,
         "experts": experts,
+        "head": head or 16,
     }
 
 
 def planned_options(
-    store: "Store", output: Output, model: str, wish: "Wish", *, mode: str, experts: str, device: str
+    store: "Store",
+    output: Output,
+    model: str,
+    wish: "Wish",
+    *,
+    mode: str,
+    experts: str,
+    head: int | None,
+    device: str,
 ) -> dict[str, Any]:
     """The request's options of a wish: the plan is made now, and the run follows it."""
-    from fqconsole.cli.planning import experts_of, measured, mode_of, wished
+    from fqconsole.cli.planning import experts_of, head_of, measured, mode_of, wished
     from quantizer.measured import save_plan
     from quantizer.methods import methods_of, mode_word
 
     sets = experts_of(wish, experts)
     description = source_model(model)
     word = mode_word(methods_of(mode_of(wish, mode)))
-    planner, _ = measured(store, output, description, mode=word, experts=sets, device=device)
+    bits = head_of(wish, head)
+    planner, _ = measured(store, output, description, mode=word, experts=sets, head=bits, device=device)
     made = wished(planner, description, wish)
     require_matrices_left(made)
     return options_of_plan(made, str(save_plan(made)))
@@ -194,6 +210,7 @@ def options_of_plan(plan: "Plan", path: str) -> dict[str, Any]:
         "threshold": plan.threshold,
         "mode": mode_word(plan.methods),
         "experts": plan.experts,
+        "head": plan.head,
         "plan_path": path,
     }
 
@@ -221,6 +238,7 @@ def quantized(
     device: str,
     force: bool,
     experts: Any = "model",
+    head: int = 16,
     plan_path: str | None = None,
 ) -> dict[str, Any]:
     """Run the job and return its document. What can be known before raises before a worker starts."""
@@ -230,7 +248,7 @@ def quantized(
     from fqconsole.jobs.runs import begin_quantize, suggest_checkpoint_path
 
     description = source_model(model)
-    target = out or suggest_checkpoint_path(description.id, bits, granularity, group_size)
+    target = out or suggest_checkpoint_path(description.id, bits, granularity, group_size, head)
     require_new_folder(target)
     peak = room_to_quantize(description, bits, device, output, force=force)
     request = begin_quantize(
@@ -245,6 +263,7 @@ def quantized(
         mode=mode,
         device=device,
         experts=experts,
+        head=head,
         plan_path=plan_path,
         revision=description.revision,
         predicted={"total": peak},

@@ -15,6 +15,7 @@ from fqconsole.generation.wide_head import float32_linear
 from kernels import Activation, PreparedMatrix
 from kernels.epilogue import ACTIVATIONS, Epilogue, multiply_with
 
+COLUMNS = 1024
 Pointwise = Callable[[Tensor], Tensor]
 
 # transformers' names of the activations that the kernels know.
@@ -99,6 +100,17 @@ class Packed(Projection):
                 x, self.matrix, self.bias, residual=residual, activation=activation, norm=norm
             )
         return multiply_with(self._rounded, x, Epilogue(self.bias, residual, activation, norm))
+
+    def wide(self, x: Tensor) -> Tensor:
+        """From the weights in 16 bits, of which `COLUMNS` columns at a time are made."""
+        k = int(x.shape[-1])
+        out = x.new_zeros((*x.shape[:-1], self.n), dtype=torch.float32)
+        for first in range(0, k, COLUMNS):
+            count = min(COLUMNS, k - first)
+            ones = torch.eye(count, dtype=self.work_dtype or x.dtype, device=x.device)
+            columns = kernels.linear(functional.pad(ones, (first, k - first - count)), self.matrix)
+            out += x[..., first : first + count].float() @ columns.float()
+        return out if self.bias is None else out + self.bias.float()
 
     def _rounded(self, x: Tensor, bias: Tensor | None) -> Tensor:
         out = kernels.linear(x.to(self.work_dtype), self.matrix).to(x.dtype)

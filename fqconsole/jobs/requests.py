@@ -34,6 +34,7 @@ class StartQuantize(Request, frozen=True):
     protocol: int = PROTOCOL
     plan_path: str | None = None  # granularity "planned": the plan, as JSON
     experts: ExpertSets = "model"  # what shares a scheme: the routed experts of all layers, or of each
+    head: int = 16  # bits of the output head
 
 
 class StartPlan(Request, frozen=True):
@@ -52,6 +53,7 @@ class StartPlan(Request, frozen=True):
     device: Device = "auto"
     protocol: int = PROTOCOL
     experts: ExpertSets = "model"  # of the rule
+    head: int = 16  # of the rule
 
 
 class StartEvaluate(Request, frozen=True):

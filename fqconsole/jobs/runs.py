@@ -41,6 +41,7 @@ def begin_quantize(
     device: str = "auto",
     plan_path: str | Path | None = None,
     experts: ExpertSets = "model",
+    head: int = 16,
     revision: str | None = None,
     predicted: Predicted | None = None,
     predicted_gpu: int | None = None,
@@ -58,6 +59,7 @@ def begin_quantize(
         "mode": mode,
         "device": device,
         "experts": experts,
+        "head": head,
     }
     if plan_path is not None:
         options["plan_path"] = place(plan_path)
@@ -220,7 +222,7 @@ def place(path: str | Path) -> str:
 
 
 def suggest_checkpoint_path(
-    model_id: str, bits: int, granularity: Granularity, group_size: BaseGroup
+    model_id: str, bits: int, granularity: Granularity, group_size: BaseGroup, head: int = 16
 ) -> Path:
     """A folder under the checkpoints folder that is not there yet, named by what will be in it."""
     name = model_id.rstrip("/").rpartition("/")[2]
@@ -232,6 +234,8 @@ def suggest_checkpoint_path(
         words.append(f"g{group_word(group_size)}")
     if granularity != "fixed":
         words.append(granularity)
+    if head != 16:
+        words.append(f"head{head}")
     first = paths.checkpoints_dir() / "-".join(words)
     path, number = first, 2
     while path.exists():

@@ -10,6 +10,7 @@ from fqconsole.serving.checkpoint import Servable, read_servable
 from fqconsole.serving.commands import Step, Wish, sglang_steps, vllm_steps
 from fqconsole.serving.kernels import MARLIN_GROUPS, KernelUse, kernel_uses
 from fqconsole.serving.layout import Layout, choose_layout
+from quantizer.matrices import is_head
 from quantizer.scheme import group_word
 
 Engine = Literal["vllm", "sglang"]
@@ -76,6 +77,12 @@ def _refusals(model: Servable, kernels: tuple[KernelUse, ...], engine: Engine) -
             else "int3 is stored densely, as compressed-tensors has it since 0.18, and vLLM 0.33.0 pins "
             "0.17.0; engines of that time expect 10 codes a word and fail on the shapes (that its own loader "
             "takes int3 to Humming is read in its code, and not tried)"
+        )
+    head = next((part.name for part in model.joined if is_head(part.name)), None)
+    if head is not None and engine == "sglang":
+        reasons.append(
+            f"SGLang loads a packed output head ({head}) without reading it and answers nonsense "
+            "(sgl-project/sglang#35358): quantize without --head"
         )
     for use in kernels:
         if use.scheme.bits != 3 and "" in use.kernels.values():

@@ -71,6 +71,8 @@ class Exporter:
             for index, name in enumerate(tensors):
                 packed = stored.load() if len(matrix.shape) == 2 else stored.load_expert(index)
                 weight = packed.dequantize(packed.scales.dtype)
+                if name in self.checkpoint.kept:  # a tied head, packed beside the embedding
+                    name = f"{matrix.name}.weight"  # noqa: PLW2901
                 yield name, weight.t().contiguous() if matrix.transposed else weight
             return
         members = sorted(members, key=lambda matrix: matrix.first_row)

@@ -23,6 +23,7 @@ from kernels.packed_matrix import PackedMatrix
 from kernels.packing import pack_codes
 from quantizer.export.exporting import Losses, some
 from quantizer.export.folder import write_folder
+from quantizer.matrices import layer_of
 from quantizer.reader import Checkpoint
 from quantizer.watch import Watch
 
@@ -73,7 +74,7 @@ class Exporter:
             "group_size": -1 if self.group_size is None else self.group_size,
             "sym": True,
             "desc_act": False,
-            "lm_head": False,
+            "lm_head": any(layer_of(name) is None for name in self.checkpoint.matrices),
             "checkpoint_format": "gptq",
         }
 

@@ -145,3 +145,20 @@ def test_experts_are_planned_layer_by_layer_where_that_is_asked_for(fq, tmp_path
     wrong = fq("quantize", *options, "--experts", "each")
     assert wrong.code == 2
     assert "Choose model or layer." in wrong.err
+
+
+def test_a_head_is_packed_where_that_is_asked_for(fq, tmp_path):
+    written = fq("quantize", "demo", "--mode", "fast", "--head", "8", "--out", tmp_path / "out", "--json")
+    assert written.code == 0, written.err
+    assert [m["bits"] for m in written.json["matrices"] if m["name"] == "lm_head"] == [8]
+    assert "head=8" in fq("runs", "show", written.json["run_id"]).out
+    file = tmp_path / "plan.toml"
+    options = ("demo", "--mode", "fast", "--target-bits", "4", "--head", "4", "--save", file, "--json")
+    planned = fq("plan", *options).json
+    assert planned["matrices"][-1]["name"] == "lm_head"
+    wrong = fq("quantize", "demo", "--plan", file, "--head", "8")
+    assert wrong.code == 2
+    assert "--head and --plan" in wrong.err
+    wrong = fq("plan", "demo", "--head", "5")
+    assert wrong.code == 2
+    assert "Choose 16, 8, 4." in wrong.err

@@ -8,6 +8,7 @@ from quantizer.candidate_errors import measure_candidates
 from quantizer.methods import MODES
 from quantizer.plan_file import plan_text, read_plan_file, schemes_of
 from quantizer.planner import Planner
+from quantizer.scheme import Scheme
 
 Q = "model.layers.0.self_attn.q_proj"
 DOWN = "model.layers.1.mlp.down_proj"
@@ -121,3 +122,27 @@ def test_a_file_that_is_missing_or_binary_is_told_in_a_sentence(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="UTF-8"):
         read_plan_file(tmp_path / "binary")
+
+
+def test_a_head_has_a_line_only_where_it_was_asked_for(planner, saved, tmp_path):
+    assert "lm_head" not in saved.read_text()
+    description = describe(resolve_model("demo"))
+    headed = Planner(description, planner._measured, head=8)
+    plan = headed.within_bits(4, "4 bits")
+    (head,) = (matrix for matrix in plan.matrices if matrix.layer is None)
+    assert (head.name, head.scheme.bits, plan.head) == ("lm_head", 8, 8)
+    assert headed.plan_bytes(plan) <= headed.weights * 4 / 8
+    assert all(matrix.layer is not None for matrix in planner.within_bits(4, "4 bits").matrices)
+    path = tmp_path / "head.toml"
+    path.write_text(plan_text(headed, plan, "fast"))
+    assert read_plan_file(path).head == 8
+    edited(path, "lm_head", '"lm_head" = { bits = 4, group = 32 }')
+    found = read_plan_file(path)
+    smaller = Planner(description, planner._measured, head=found.head)
+    made = smaller.with_schemes(schemes_of(found, smaller.draft.matrices), "by hand")
+    assert made.matrices[-1].scheme == Scheme(4, 32)
+    assert smaller.plan_loss(made) > headed.plan_loss(plan)
+    edited(path, "lm_head", '"lm_head" = { bits = 16 }')
+    found = read_plan_file(path)
+    assert found.head == 16
+    assert "lm_head" not in schemes_of(found, planner.draft.matrices)

@@ -1,6 +1,6 @@
 """Our checkpoints open unchanged in transformers and give the logits of our own dequantized weights."""
 
-import shutil
+import json
 from pathlib import Path
 
 import pytest
@@ -69,10 +69,12 @@ def logits(folder: Path) -> torch.Tensor:
         return model(ids).logits.float()
 
 
-def dequantized_model(checkpoint: Path, source: Path, folder: Path) -> Path:
+def dequantized_model(checkpoint: Path, folder: Path) -> Path:
     """A 16-bit model folder that holds what our reader makes of the checkpoint."""
     folder.mkdir()
-    shutil.copy(source / "config.json", folder)
+    text = json.loads((checkpoint / "config.json").read_text())
+    del text["quantization_config"]
+    (folder / "config.json").write_text(json.dumps(text))  # a packed head is not tied any more
     with open_checkpoint(checkpoint) as opened:
         tensors = {name: tensor.contiguous() for name, tensor in opened.dequantized()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -88,8 +90,28 @@ def test_transformers_gives_the_logits_of_our_dequantized_weights(model_folder, 
     quantize(description, plan, tmp_path / "out")
     stored = weights_of(tmp_path / "out")
     assert any((tensor < 0).any() for name, tensor in stored.items() if name.endswith(".weight_scale"))
-    reference = dequantized_model(tmp_path / "out", model_folder, tmp_path / "reference")
+    reference = dequantized_model(tmp_path / "out", tmp_path / "reference")
     expected = logits(reference)
     assert torch.allclose(logits(tmp_path / "out"), expected, atol=1e-3, rtol=0)
     moved = (expected - logits(model_folder)).abs().max()
     assert 0 < moved < 0.6 * expected.abs().max()
+
+
+@pytest.mark.parametrize("head", [8, 4])
+def test_a_packed_head_opens_in_transformers_and_in_a_session(model_folder, tmp_path, head):
+    """OPT's is tied to the embedding."""
+    from fqconsole.generation.loading import load_model
+    from fqconsole.generation.scratch import Scratch
+
+    description = describe(model_folder)
+    quantize(description, analyse(description, bits=8, head=head), tmp_path / "out")
+    assert "lm_head.weight_packed" in weights_of(tmp_path / "out")
+    expected = logits(dequantized_model(tmp_path / "out", tmp_path / "reference"))
+    assert torch.allclose(logits(tmp_path / "out"), expected, atol=1e-3, rtol=0)
+    loaded = load_model(tmp_path / "out", torch.device("cpu"))
+    assert type(loaded.decoder.head).__name__ == "Packed"
+    ids = torch.arange(2 * 24).reshape(2, 24) * 5 % 250
+    with torch.inference_mode():
+        found = Scratch(loaded.decoder).logits(ids)
+    off = (found - expected).abs().amax(-1) / expected.abs().max()
+    assert off.median() < 1e-2  # activations are rounded to bf16 on the way

@@ -100,6 +100,13 @@ def test_int3_is_refused_with_the_reason(checkpoint, engine):
     assert advise(checkpoint("demo", 4), engine, 1, 1, WISH).refusals == ()
 
 
+def test_a_packed_head_is_for_vllm_alone(checkpoint):
+    headed = checkpoint("demo", 4, head=8)
+    assert advise(headed, "vllm", 1, 1, WISH).refusals == ()
+    (reason,) = advise(headed, "sglang", 1, 1, WISH).refusals
+    assert "quantize without --head" in reason
+
+
 def test_a_checkpoint_of_granularity_matrix_is_refused_where_its_sets_differ(checkpoint, tmp_path):
     description = checkpoint("demo", 4, granularity="matrix")
     assert advise(description, "vllm", 1, 1, WISH).refusals == ()

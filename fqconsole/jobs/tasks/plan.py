@@ -34,6 +34,7 @@ def run(request: StartPlan, desk: Desk) -> None:
             threshold=request.threshold,
             methods=methods,
             experts=request.experts,
+            head=request.head,
             device=request.device,
             watch=desk.watch,
         )

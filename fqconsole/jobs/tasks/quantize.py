@@ -64,6 +64,7 @@ def _ruled(request: StartQuantize, description: ModelDescription, desk: Desk) ->
         request.threshold,
         methods=methods,
         experts=request.experts,
+        head=request.head,
     )
     unfinished = unfinished_plan(Path(request.out), draft)
     if unfinished is not None:
@@ -79,6 +80,7 @@ def _ruled(request: StartQuantize, description: ModelDescription, desk: Desk) ->
         threshold=request.threshold,
         methods=methods,
         experts=request.experts,
+        head=request.head,
         device=request.device,
         watch=desk.watch,
     )
