@@ -12,7 +12,7 @@ from benchmarks._checkpoint import write_checkpoint
 MIB, GIB = 1 << 20, 1 << 30
 GIGABYTES = 2.0
 LARGEST = 2 * 8192 * 2048  # bytes of the largest matrix of the synthetic model
-ALLOWED = 192 * MIB  # what is under way, and the allocator's slack; the model is 2 GB
+ALLOWED = 256 * MIB  # what is under way, and the allocator's slack; the model is 2 GB
 
 MEASURED_RUN = """
 import sys
@@ -48,7 +48,7 @@ def big_model(tmp_path_factory):
 @pytest.mark.slow
 def test_two_gigabytes_of_model_take_no_gigabyte_of_memory(big_model, tmp_path):
     out = tmp_path / "out"
-    arguments = [sys.executable, "-c", MEASURED_RUN, str(big_model), str(out), "fast"]
+    arguments = [sys.executable, "-c", MEASURED_RUN, str(big_model), str(out), "best"]
     done = subprocess.run(
         arguments, capture_output=True, text=True, check=True, timeout=240, cwd=Path(__file__).parents[2]
     )
