@@ -7,9 +7,10 @@
     place_kernel  where each chunk's rows of each       rows      1 4 │ 0 2 │ 3 - │ 5 -     -: nobody
                   expert begin; each tile's expert      experts   0   │ 2   │ 2   │ 7       4 tiles
 
-`kernels.reorder.gather_kernel` adds a row's rank in its chunk and puts it there. An id of E or more means "no
-expert": such a row gets no place. Nothing waits for the device: memory is made for the most tiles that so
-many rows can need, and how many there are lies on the device.
+An expert's last tile may be mostly nobody's. Where it has at most SMALL rows it is a small tile, of a list of
+its own. `kernels.reorder.gather_kernel` adds a row's rank in its chunk and puts it there. An id of E or more
+means "no expert": such a row gets no place. Nothing waits for the device: memory is made for the most tiles
+that so many rows can need, and how many there are lies on the device.
 """
 
 import triton
@@ -54,41 +55,56 @@ def count_kernel(
         tl.store(tables_ptr + at, tl.where(at < places, -1, 0), mask=at < room)
 
 
-@triton.jit(do_not_specialize=["chunks", "m_tiles"])
+@triton.jit(do_not_specialize=["chunks", "m_tiles", "small_tiles", "places"])
 def place_kernel(
     counts_ptr,  # int32 [chunks, IDS]
-    first_ptr,  # int32 [chunks, IDS]: the place of a chunk's first row of an expert
+    before_ptr,  # int32 [chunks, IDS]: an expert's rows in the chunks before
+    start_ptr,  # int32 [3, IDS], see below
     expert_ptr,  # int32 [m_tiles + 1]: the expert of each tile, and at the end how many tiles there are
+    small_ptr,  # int32 [small_tiles + 1]: likewise for the small tiles
     chunks,
     m_tiles,
+    small_tiles,
+    places,  # of the tiles of ROWS; those of the small ones follow
     ROWS: tl.constexpr,
+    SMALL: tl.constexpr,  # rows of a small tile, 0: there are none
     IDS: tl.constexpr,
     READ: tl.constexpr,  # chunks at a time
     WARPS: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    """One program: the experts' tiles one after the other, in each the chunks one after the other."""
+    """One program: the experts' tiles one after the other, in each the chunks one after the other.
+
+    Row r of an expert has place r + start[0], or r + start[2] from start[1] on, where its small tile begins.
+    """
     number = tl.arange(0, IDS) + after_previous(WARPS, PDL)
     total = tl.zeros((IDS,), tl.int32)
     for first in range(0, chunks, READ):
         chunk = first + tl.arange(0, READ)
         at = chunk[:, None] * IDS + number[None, :]
-        total += tl.sum(tl.load(counts_ptr + at, mask=(chunk < chunks)[:, None], other=0), 0)
-    tiles = (total + (ROWS - 1)) // ROWS
+        counts = tl.load(counts_ptr + at, mask=(chunk < chunks)[:, None], other=0)
+        before = total[None, :] + tl.cumsum(counts, 0) - counts
+        tl.store(before_ptr + at, before, mask=(chunk < chunks)[:, None])
+        total += tl.sum(counts, 0)
+    rest = total % ROWS
+    small = ((rest > 0) & (rest <= SMALL)).to(tl.int32)
+    tiles = (total + (ROWS - 1)) // ROWS - small
     first_tile = tl.cumsum(tiles, 0) - tiles
+    small_tile = tl.cumsum(small, 0) - small
     for i in range(tl.max(tiles, 0)):
         tl.store(expert_ptr + first_tile + i, number, mask=i < tiles)
     tl.store(expert_ptr + m_tiles, tl.sum(tiles, 0))
-    before = first_tile * ROWS
-    for first in range(0, chunks, READ):
-        chunk = first + tl.arange(0, READ)
-        at = chunk[:, None] * IDS + number[None, :]
-        counts = tl.load(counts_ptr + at, mask=(chunk < chunks)[:, None], other=0)
-        earlier = tl.cumsum(counts, 0) - counts
-        tl.store(first_ptr + at, before[None, :] + earlier, mask=(chunk < chunks)[:, None])
-        before += tl.sum(counts, 0)
+    tl.store(small_ptr + small_tile, number, mask=small > 0)
+    tl.store(small_ptr + small_tiles, tl.sum(small, 0))
+    tl.store(start_ptr + number, first_tile * ROWS)
+    tl.store(start_ptr + IDS + number, tiles * ROWS)
+    tl.store(start_ptr + 2 * IDS + number, places + small_tile * SMALL - tiles * ROWS)
 
 
-def most_tiles(rows: int, experts: int, tile_rows: int) -> int:
-    """The most tiles that `rows` routed rows can need, however they fall on the experts."""
-    return min(rows, (rows + experts * (tile_rows - 1)) // tile_rows)
+def most_tiles(rows: int, experts: int, tile_rows: int, small_rows: int = 0) -> int:
+    """The most tiles that `rows` routed rows can need, however they fall on the experts.
+
+    Without the small ones: an expert's last tile is one where it has at most `small_rows` rows.
+    """
+    partly = (rows + experts * (tile_rows - small_rows - 1)) // tile_rows
+    return max(1, min(rows // (small_rows + 1), partly))

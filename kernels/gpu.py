@@ -20,7 +20,7 @@ from kernels.wide_tiles import (
     MOST_WALKED,
     SMALLEST_WIDE_OUTPUT,
     WIDE_CAPABILITY,
-    choose_routed_tile,
+    choose_routed_tiles,
     choose_wide_tile,
 )
 
@@ -208,8 +208,8 @@ class TritonMatrix(PreparedMatrix):
             from kernels.wide_experts import WideExpertsPlan
 
             w = self.lanes
-            tile = choose_routed_tile(w.bits, bucket / (w.experts or 1), w.k)
-            plan = WideExpertsPlan(w, tile, self.gpu.multiprocessors)
+            tile, small = choose_routed_tiles(w.bits, bucket / (w.experts or 1), w.k)
+            plan = WideExpertsPlan(w, tile, self.gpu.multiprocessors, small=small)
             self.wide_expert_plans[bucket] = plan
         return plan
 

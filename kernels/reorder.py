@@ -52,7 +52,8 @@ def reorder_kernel(
 def gather_kernel(
     x_ptr,  # [T / share, K]
     expert_ptr,  # [T]
-    first_ptr,  # int32 [chunks, IDS]: the place of a chunk's first row of an expert
+    before_ptr,  # int32 [chunks, IDS]: an expert's rows in the chunks before
+    start_ptr,  # int32 [3, IDS]: where an expert's rows begin, see `place_kernel`
     ordered_ptr,  # [K / 64, x_rows, 64]
     row_ptr,  # int32 [x_rows]
     out_ptr,  # [T, N]
@@ -62,8 +63,9 @@ def gather_kernel(
 ):  # fmt: skip
     """ordered[k // 64, p, place] = x[t // share, k] for the p-th place, which is row t's; row[p] = t.
 
-    A place is its chunk's first of that expert plus the rows of the chunk before it. Places that are nobody's
-    stay as they are: no row of the result is made of them. A row without an expert gets zeros in `out`.
+    A row is the rank-th of its expert, which makes its place (`kernels.expert_tiles`). Places that are
+    nobody's stay as they are: no row of the result is made of them. A row without an expert gets zeros in
+    `out`.
     """
     first_row = tl.program_id(0) * ROWS
     within = tl.arange(0, ROWS) + after_previous(WARPS, PDL)
@@ -71,13 +73,15 @@ def gather_kernel(
     mine = tl.load(expert_ptr + row, mask=row < T, other=-1).to(tl.int32)
     known = (row < T) & (mine < experts)
     chunk = first_row // CHUNK
-    rank = tl.zeros((ROWS,), tl.int32)
+    rank = tl.load(before_ptr + chunk * IDS + mine, mask=known, other=0)
     for start in range(chunk * CHUNK, first_row + ROWS, ROWS):
         other = start + within
         ids = tl.load(expert_ptr + other, mask=other < T, other=-1).to(tl.int32)
         earlier = (ids[None, :] == mine[:, None]) & (other[None, :] < row[:, None])
         rank += tl.sum(earlier.to(tl.int32), 1)
-    place = tl.load(first_ptr + chunk * IDS + mine, mask=known, other=0) + rank
+    here = rank < tl.load(start_ptr + IDS + mine, mask=known, other=0)
+    start = tl.load(start_ptr + tl.where(here, 0, 2 * IDS) + mine, mask=known, other=0)
+    place = start + rank
     if tl.program_id(1) == 0:
         tl.store(row_ptr + place, row, mask=known)
     column = tl.arange(0, 64)

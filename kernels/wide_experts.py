@@ -7,11 +7,13 @@ out `[T, N]`. An id of E or more means "no expert": the row is zero.
 
     count, place    rows of each expert → tiles of one expert each       (`kernels.expert_tiles`)
     gather          x → rows in the tiles' order, as the matrix unit wants them      (`kernels.reorder`)
-    wide            a tile of rows times its expert's weights, stored row by row where each belongs
+    wide            a tile of rows times its expert's weights, stored row by row where each belongs;
+                    again for small tiles, where large ones would be mostly empty
 
-Four launches, none waits for the device: programs read on it how many tiles there are.
+No launch waits for the device: programs read on it how many tiles there are.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,24 +30,58 @@ from kernels.wide_tiles import WideTile
 GATHER_ROWS = 32  # divides CHUNK
 
 
-class WideExpertsPlan:
-    """What one stack `[E, N, K]` and one tile decide of the launches; no memory of its own."""
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Tiles of rows of one expert each, all of one size: what one product multiplies.
 
-    def __init__(self, w: LaneMatrix, tile: WideTile, multiprocessors: int, *, early: bool = True) -> None:
-        """`early`: the launches before the product may start while the one before them still runs."""
+    `x` in the order of the places, `[K / 64, places, 64]`, of which those of these tiles come first; `row` of
+    each of their places, below zero for nobody's; `expert` of each tile, and at the end how many there are.
+    """
+
+    x: Tensor
+    row: Tensor
+    expert: Tensor
+
+
+class WideExpertsPlan:
+    """What one stack `[E, N, K]` and one or two tiles decide of the launches; no memory of its own."""
+
+    def __init__(
+        self,
+        w: LaneMatrix,
+        tile: WideTile,
+        multiprocessors: int,
+        *,
+        small: WideTile | None = None,
+        early: bool = True,
+    ) -> None:
+        """`small` takes an expert's last rows where it has room for them.
+
+        `early`: the launches before the product may start while the one before them still runs.
+        """
         self.lanes = w
-        self.tile = tile
         self.experts = w.words.shape[0]
-        self.programs = tile.programs * multiprocessors
-        self.n_blocks = -(-w.n // tile.outputs)
         self.scales = w.scales.view(w.dtype)
         self.ids = max(PART, 1 << (self.experts - 1).bit_length())
+        self.tile = tile
+        self.small_rows = 0 if small is None else small.rows
+        self.tiles = (tile,) if small is None else (tile, small)
+        self.programs = tuple(each.programs * multiprocessors for each in self.tiles)
         # The product reads at once what the launch before it wrote, so it starts after it.
-        constants = wide_constants(w, tile) | {"HAS_BIAS": False, "DEPENDENT": False, "ROUTED": True}
-        self.product = Launch(wide_kernel, constants, {"num_warps": tile.warps, "maxnreg": tile.registers})
+        whole = {"HAS_BIAS": False, "DEPENDENT": False, "ROUTED": True}
+        self.products = [
+            Launch(
+                wide_kernel,
+                wide_constants(w, each) | whole,
+                {"num_warps": each.warps, "maxnreg": each.registers},
+            )
+            for each in self.tiles
+        ]
         read = max(1, min(CHUNK, LARGEST_READ // self.ids))
         self.count = self.launch_before(count_kernel, 4, early=early, CHUNK=CHUNK, PART=PART)
-        self.place = self.launch_before(place_kernel, 8, early=early, ROWS=tile.rows, READ=read)
+        self.place = self.launch_before(
+            place_kernel, 8, early=early, ROWS=tile.rows, SMALL=self.small_rows, READ=read
+        )
         self.gather = self.launch_before(
             gather_kernel, 4, early=early, ROWS=GATHER_ROWS, STEP=w.step, CHUNK=CHUNK, PAIR=w.pair
         )
@@ -62,37 +98,50 @@ class WideExpertsPlan:
         """
         w = self.lanes
         out = x.new_empty((expert.shape[0], w.n))
-        ordered, row, tile_expert = self.arrange(x, expert.contiguous(), out)
-        m_tiles = tile_expert.shape[0] - 1
-        programs = min(self.programs, m_tiles * self.n_blocks)
-        self.product(
-            (programs, 1, 1), (),
-            ordered, w.words, self.scales, None, out, None, None, row, tile_expert,
-            out.shape[0], w.n, row.shape[0], w.tiles, w.steps, m_tiles, self.n_blocks, 1, w.steps,
-        )  # fmt: skip
+        arranged = self.arrange(x, expert.contiguous(), out)
+        for tile, most, product, tiles in zip(
+            self.tiles, self.programs, self.products, arranged, strict=True
+        ):
+            m_tiles = tiles.row.shape[0] // tile.rows
+            n_blocks = -(-w.n // tile.outputs)
+            product(
+                (min(most, m_tiles * n_blocks), 1, 1), (),
+                tiles.x, w.words, self.scales, None, out, None, None, tiles.row, tiles.expert,
+                out.shape[0], w.n, arranged[0].x.shape[1], w.tiles, w.steps, m_tiles, n_blocks, 1, w.steps,
+            )  # fmt: skip
         return out
 
-    def arrange(self, x: Tensor, expert: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(x in the order of the places `[K/64, places, 64]`, their rows, the tiles' experts and number).
+    def arrange(self, x: Tensor, expert: Tensor, out: Tensor) -> list[Tiles]:
+        """x in the order of the places, and the tiles of each size.
 
         Writes zeros to the rows of `out` without an expert.
         """
         w = self.lanes
         rows = expert.shape[0]
-        m_tiles = most_tiles(rows, self.experts, self.tile.rows)
-        places = m_tiles * self.tile.rows
+        m_tiles = most_tiles(rows, self.experts, self.tile.rows, self.small_rows)
+        small_tiles = min(rows, self.experts) if self.small_rows else 0
+        places, small_places = m_tiles * self.tile.rows, small_tiles * self.small_rows
         chunks = -(-rows // CHUNK)
-        room = places + m_tiles + 1
-        memory = torch.empty(2 * chunks * self.ids + room, dtype=torch.int32, device=x.device)
-        counts, first, tables = memory.split([chunks * self.ids, chunks * self.ids, room])
-        row, tile_expert = tables.split([places, m_tiles + 1])
-        ordered = x.new_empty((w.steps * w.step // BLOCK, places, BLOCK))
+        # The last two begin at 16 bytes, as the kernels are compiled for.
+        sizes = (places, small_places, -(-(m_tiles + 1) // 4) * 4, small_tiles + 1)
+        counted = chunks * self.ids
+        memory = torch.empty(2 * counted + 3 * self.ids + sum(sizes), dtype=torch.int32, device=x.device)
+        counts, before, start, tables = memory.split([counted, counted, 3 * self.ids, sum(sizes)])
+        row, small_row, tile_expert, small_expert = tables.split(sizes)
+        ordered = x.new_empty((w.steps * w.step // BLOCK, places + small_places, BLOCK))
         kind = (expert.dtype,)
-        self.count((chunks, 1, 1), kind, expert, counts, tables, rows, self.experts, places, room)
-        self.place((1, 1, 1), (), counts, first, tile_expert, chunks, m_tiles)
+        self.count(
+            (chunks, 1, 1), kind,
+            expert, counts, tables, rows, self.experts, places + small_places, sum(sizes),
+        )  # fmt: skip
+        self.place(
+            (1, 1, 1), (),
+            counts, before, start, tile_expert, small_expert, chunks, m_tiles, small_tiles, places,
+        )  # fmt: skip
         self.gather(
             (-(-rows // GATHER_ROWS), w.steps, 1), kind + kind_of(x),
-            x, expert, first, ordered, row, out,
-            rows, w.k, w.n, self.experts, rows // x.shape[0], places, x.stride(0),
+            x, expert, before, start, ordered, tables, out,
+            rows, w.k, w.n, self.experts, rows // x.shape[0], places + small_places, x.stride(0),
         )  # fmt: skip
-        return ordered, row, tile_expert
+        of_all = [Tiles(ordered, row, tile_expert)]
+        return [*of_all, Tiles(ordered[:, places:], small_row, small_expert)] if self.small_rows else of_all

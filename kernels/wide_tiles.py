@@ -16,6 +16,7 @@ LONG_ROWS = 8192
 MOST_WALKED = 12  # routed rows an expert, on average, up to which the kernel for few rows multiplies them
 # TFLOP/s by rows of a tile, from 32, 64, 128 and 256 rows of x times OPT-175B's fc1 in docs/kernels-h200.md.
 TILE_SPEEDS = {32: 217, 64: 388, 128: 559, 256: 723}
+SMALL_TILES = {256: 64}  # with tiles of so many rows: the small ones beside them
 END_OF_BLOCK = 256  # columns that take as long as storing a block, while no other program multiplies
 
 
@@ -60,16 +61,25 @@ def choose_wide_tile(bits: int, m: int, n: int, k: int) -> WideTile:
     return WideTile(256, 8, 1, 4, 1, 1)
 
 
-def choose_routed_tile(bits: int, rows_per_expert: float, k: int) -> WideTile:
+def choose_routed_tiles(bits: int, rows_per_expert: float, k: int) -> tuple[WideTile, WideTile | None]:
     """The tile for routed rows, `rows_per_expert` on average, times a stack of matrices of `k` columns.
 
-    Of an expert's last tile half is empty on average: larger tiles multiply faster, but more of nothing.
-    Derived from `TILE_SPEEDS`, not measured.
+    And the one for the last rows of an expert where they fill so little of it that this pays. Of an expert's
+    last tile half is empty on average: larger tiles multiply faster, but more of nothing. Derived from
+    `TILE_SPEEDS`, not measured.
     """
 
-    def cost(rows: int) -> float:
-        filled = max(rows, rows_per_expert + rows / 2)
-        alone = choose_wide_tile(bits, rows, MANY_OUTPUTS + 1, k).programs == 1
-        return filled * (k + END_OF_BLOCK * alone) / TILE_SPEEDS[rows]
+    def tile_of(rows: int) -> WideTile:
+        return choose_wide_tile(bits, rows, MANY_OUTPUTS + 1, k)
 
-    return choose_wide_tile(bits, min(TILE_SPEEDS, key=cost), MANY_OUTPUTS + 1, k)
+    def cost(rows: int) -> float:
+        small = SMALL_TILES.get(rows, 0)
+        last = rows / TILE_SPEEDS[rows]
+        if small and rows_per_expert >= rows:  # so that any number of rows is as likely in the last tile
+            last += small / rows * (small / TILE_SPEEDS[small] - last)
+        full = max(0.0, rows_per_expert - rows / 2) / TILE_SPEEDS[rows]
+        alone = tile_of(rows).programs == 1
+        return (full + last) * (k + END_OF_BLOCK * alone)
+
+    rows = min(TILE_SPEEDS, key=cost)
+    return tile_of(rows), tile_of(SMALL_TILES[rows]) if rows in SMALL_TILES else None

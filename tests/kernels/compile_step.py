@@ -24,7 +24,7 @@ from kernels.rotary_kernel import latent_launch, rotate_launch
 from kernels.routing_kernel import combine_launch, gate_launch, route_launch
 from kernels.tiles import Gpu
 from kernels.wide_experts import WideExpertsPlan
-from kernels.wide_tiles import choose_routed_tile
+from kernels.wide_tiles import choose_routed_tiles
 from tests.kernels.cases import lanes_without_memory
 from tests.kernels.compile_offline import resource_usage
 
@@ -71,13 +71,13 @@ def prompt(
 
 def routed(name: str) -> Callable[[Gpu], Compiled]:
     """A launch before the wide kernel's product of rows routed to 128 experts."""
+    integers = ("counts_ptr", "tables_ptr", "before_ptr", "start_ptr", "small_ptr", "row_ptr")
 
     def compiled(gpu: Gpu) -> Compiled:
         stack = lanes_without_memory(4, 64, 2048, 2048, torch.bfloat16, experts=128)
-        plan = WideExpertsPlan(stack, choose_routed_tile(4, 64, 2048), gpu.multiprocessors)
-        return getattr(plan, name), dict.fromkeys(
-            ("counts_ptr", "tables_ptr", "first_ptr", "row_ptr"), "*i32"
-        )
+        tile, small = choose_routed_tiles(4, 256, 2048)
+        plan = WideExpertsPlan(stack, tile, gpu.multiprocessors, small=small)
+        return getattr(plan, name), dict.fromkeys(integers, "*i32")
 
     return compiled
 

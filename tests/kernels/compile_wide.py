@@ -20,7 +20,7 @@ from triton.experimental.gluon._runtime import GluonASTSource
 
 from kernels.wide_experts import WideExpertsPlan
 from kernels.wide_plan import WidePlan
-from kernels.wide_tiles import WIDE_CAPABILITY, WideTile, choose_routed_tile, choose_wide_tile
+from kernels.wide_tiles import WIDE_CAPABILITY, WideTile, choose_routed_tiles, choose_wide_tile
 from tests.kernels.cases import lanes_without_memory
 from tests.kernels.compile_offline import resource_usage
 
@@ -80,7 +80,7 @@ def compile_case(case: Case, tile: WideTile) -> Any:
         case.bits, case.group_size, case.n, case.k, getattr(torch, case.dtype), experts=case.experts
     )
     if case.experts:
-        launch = WideExpertsPlan(w, tile, MULTIPROCESSORS).product
+        launch = WideExpertsPlan(w, tile, MULTIPROCESSORS).products[0]
         absent = ("bias_ptr", "partial_ptr", "arrived_ptr")
     else:
         launch = WidePlan(w, tile, MULTIPROCESSORS).launches[case.bias]
@@ -135,7 +135,7 @@ def count(loops: list[list[str]], names: tuple[str, ...]) -> int:
 
 def report_of(case: Case) -> Report:
     if case.experts:
-        tile = choose_routed_tile(case.bits, case.m, case.k)
+        tile, _ = choose_routed_tiles(case.bits, case.m, case.k)
     else:
         tile = choose_wide_tile(case.bits, case.m, case.n, case.k)
     compiled = compile_case(case, tile)

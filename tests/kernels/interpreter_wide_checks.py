@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels.expert_tiles import most_tiles, place_kernel
+from kernels.expert_tiles import place_kernel
 from kernels.experts import expert_matmul_reference
 from kernels.lane_layout import to_lanes
 from kernels.reorder import reorder_kernel
@@ -52,11 +52,11 @@ def test_dense(bits, group_size, dtype, m, n, k, tile, multiprocessors):
     assert relative_error(out, exact) <= TOLERANCE[dtype]
 
 
-def routed(bits, group_size, dtype, expert, experts, n, k, tile, multiprocessors, share) -> None:
+def routed(bits, group_size, dtype, expert, experts, n, k, tile, multiprocessors, share, small=None) -> None:
     """Within the tolerance of float64; rows without an expert are zero."""
     packed = random_matrix((experts, n, k), bits, group_size, dtype)
-    plan = WideExpertsPlan(to_lanes(packed, dtype), tile, multiprocessors, early=False)
-    plan.product = EmulatedLaunch(plan.product)
+    plan = WideExpertsPlan(to_lanes(packed, dtype), tile, multiprocessors, small=small, early=False)
+    plan.products = [EmulatedLaunch(product) for product in plan.products]
     x = random_rows((len(expert) // share, k), dtype)
     with poisoned_memory():
         out = plan.multiply(x, expert)
@@ -91,6 +91,15 @@ def test_uneven_routing(expert):
     routed(4, 64, HALF, torch.tensor(expert), 4, 272, 320, TWO_TILES, 1, 1)
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_small_tiles(bits):
+    """Experts with 256 rows, with 64 and 65 more, with few and with none, and rows without an expert."""
+    counts = (256, 320, 321, 5, 0, 64, 100, 20)
+    expert = torch.repeat_interleave(torch.arange(8), torch.tensor(counts))
+    expert = expert[torch.randperm(len(expert), generator=torch.Generator().manual_seed(1))]
+    routed(bits, 64, HALF, expert, 7, 272, 320, LARGEST, 3, 1, small=WideTile(64, 4, 2, 4, 2, 2))
+
+
 def fragment_order(x: Tensor, columns: int) -> Tensor:
     """[columns / 64, M, 64] in plain torch, zeros beyond x."""
     padded = x.new_zeros((len(x), columns))
@@ -102,34 +111,43 @@ def fragment_order(x: Tensor, columns: int) -> Tensor:
 @settings(deadline=None, max_examples=12, derandomize=True)
 @given(
     expert=st.lists(st.integers(0, 9), min_size=1, max_size=400), share=st.sampled_from([1, 2]),
-    tile=st.sampled_from([TWO_TILES, LONG_RING, EIGHT_WARPS]), wide_ids=st.booleans(),
+    tile=st.sampled_from([TWO_TILES, LONG_RING, EIGHT_WARPS]), small=st.sampled_from([None, TWO_TILES]),
+    wide_ids=st.booleans(),
 )  # fmt: skip
-@example(expert=[i * i % 9 for i in range(600)], share=1, tile=TWO_TILES, wide_ids=True)
-def test_arranged_rows(expert, share, tile, wide_ids):
+@example(expert=[i * i % 9 for i in range(600)], share=1, tile=LONG_RING, small=TWO_TILES, wide_ids=True)
+def test_arranged_rows(expert, share, tile, small, wide_ids):
     """Seven experts, ids 7 to 9 for none: each row once, in order, in a tile of its expert, its x there."""
     expert = expert * share
+    small = None if small is tile else small
     ids = torch.tensor(expert, dtype=torch.int64 if wide_ids else torch.int32)
     packed = random_matrix((7, 256, 160), 4, 32, HALF)
-    plan = WideExpertsPlan(to_lanes(packed, HALF), tile, 1, early=False)
+    plan = WideExpertsPlan(to_lanes(packed, HALF), tile, 1, small=small, early=False)
     if wide_ids:  # as with so many chunks that they are not all read at once
-        plan.place = plan.launch_before(place_kernel, 8, early=False, ROWS=tile.rows, READ=2)
+        plan.place = plan.launch_before(
+            place_kernel, 8, early=False, ROWS=tile.rows, SMALL=plan.small_rows, READ=2
+        )
     x = random_rows((len(expert) // share, 160), HALF)
     with poisoned_memory():
         out = torch.empty((len(expert), 256), dtype=HALF)
-        ordered, row, tile_expert = plan.arrange(x, ids, out)
-    counts = [expert.count(e) for e in range(7)]
-    of_tiles = [e for e, count in enumerate(counts) for _ in range(-(-count // tile.rows))]
-    assert tile_expert.tolist()[-1] == len(of_tiles)
-    assert tile_expert.tolist()[: len(of_tiles)] == of_tiles
-    assert set(tile_expert.tolist()[len(of_tiles) : -1]) <= {0}  # read ahead, so it must be an expert
-    assert len(tile_expert) == most_tiles(len(expert), 7, tile.rows) + 1
-    wanted = torch.full_like(row, -1)
-    first = 0
-    for e, count in enumerate(counts):
-        wanted[first : first + count] = torch.nonzero(ids == e)[:, 0].int()
-        first += -(-count // tile.rows) * tile.rows
-    assert torch.equal(row, wanted)
-    there = row >= 0
-    assert torch.equal(ordered[:, there], fragment_order(x[row[there].long() // share], 256))
+        arranged = plan.arrange(x, ids, out)
+    rows_of = [torch.nonzero(ids == e)[:, 0] for e in range(7)]
+    wanted: list[list[tuple[int, torch.Tensor]]] = [[], []]  # tiles of each size: expert and rows
+    for e, rows in enumerate(rows_of):
+        for part in rows.split(tile.rows) if len(rows) else ():
+            wanted[len(part) <= plan.small_rows].append((e, part))
+    for of_size, tiles, of_tile in zip(wanted, arranged, plan.tiles, strict=False):
+        m_tiles = len(tiles.row) // of_tile.rows
+        found = tiles.expert.tolist()
+        assert found[m_tiles] == len(of_size) <= m_tiles
+        assert found[: len(of_size)] == [e for e, _ in of_size]
+        assert set(found[len(of_size) : m_tiles]) <= {0}  # read ahead, so it must be an expert
+        rows = torch.full((m_tiles, of_tile.rows), -1)
+        for number, (_, part) in enumerate(of_size):
+            rows[number, : len(part)] = part
+        assert torch.equal(tiles.row, rows.flatten().int())
+        there = rows.flatten() >= 0
+        x_of_tiles = tiles.x[:, : len(there)]
+        assert torch.equal(x_of_tiles[:, there], fragment_order(x[rows.flatten()[there] // share], 256))
+    assert plan.small_rows or not wanted[1]
     assert torch.count_nonzero(out[ids > 6]) == 0
     assert torch.isnan(out[ids < 7]).all()

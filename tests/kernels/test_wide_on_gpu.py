@@ -213,7 +213,7 @@ def check_routed(
     assert torch.count_nonzero(first[flat >= EXPERTS]) == 0
     if (flat < EXPERTS).any():
         error = relative_error(first, expert_matmul_reference(x, packed, flat))
-        tiles = [plan.tile for plan in matrix.wide_expert_plans.values()]
+        tiles = [plan.tiles for plan in matrix.wide_expert_plans.values()]
         assert error <= TOLERANCE[x.dtype], f"relative error {error:.2e} at {rows} rows with one of {tiles}"
     assert all(torch.equal(first, other) for other in again)
 
@@ -230,7 +230,8 @@ def test_routed_rows(bits, group_size, dtype):
     matrix = prepare(packed)
     for rows, routing, of_tile in itertools.product(ROUTED_ROWS, ("random", "some without"), TILE_SPEEDS):
         tile = choose_wide_tile(bits, of_tile, MANY_OUTPUTS + 1, packed.k)
-        plan = WideExpertsPlan(matrix.lanes, tile, matrix.gpu.multiprocessors)
+        small = choose_wide_tile(bits, 32, MANY_OUTPUTS + 1, packed.k) if of_tile > 32 else None
+        plan = WideExpertsPlan(matrix.lanes, tile, matrix.gpu.multiprocessors, small=small)
         matrix.wide_expert_plans = {row_bucket(rows): plan}
         x = random_rows((rows, packed.k), dtype, seed=rows, device="cuda")
         check_routed(matrix, packed, x, ROUTINGS[routing](rows).cuda())

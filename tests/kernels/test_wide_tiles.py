@@ -16,7 +16,7 @@ from kernels.wide_tiles import (
     MOST_WALKED,
     SMALLEST_WIDE_OUTPUT,
     TILE_SPEEDS,
-    choose_routed_tile,
+    choose_routed_tiles,
     choose_wide_tile,
 )
 from tests.kernels.cases import lanes_without_memory
@@ -184,11 +184,13 @@ def test_what_the_wide_kernel_takes(changed, taken):
 
 
 @given(bits=BITS, rows_per_expert=st.floats(1, 4096), k=COLUMNS)
-def test_a_routed_tile_is_one_of_the_dense_ones(bits, rows_per_expert, k):
-    tile = choose_routed_tile(bits, rows_per_expert, k)
-    assert tile == choose_wide_tile(bits, tile.rows, MANY_OUTPUTS + 1, k)
-    assert tile.rows in TILE_SPEEDS
-    assert tile.outputs <= SMALLEST_WIDE_OUTPUT
+def test_routed_tiles_are_dense_ones(bits, rows_per_expert, k):
+    tile, small = choose_routed_tiles(bits, rows_per_expert, k)
+    for each in (tile, small or tile):
+        assert each == choose_wide_tile(bits, each.rows, MANY_OUTPUTS + 1, k)
+        assert each.rows in TILE_SPEEDS
+        assert each.outputs <= SMALLEST_WIDE_OUTPUT
+    assert small is None or small.rows < tile.rows
 
 
 @pytest.mark.parametrize(
@@ -196,16 +198,19 @@ def test_a_routed_tile_is_one_of_the_dense_ones(bits, rows_per_expert, k):
     [(16, 4096, 32), (32, 4096, 64), (64, 768, 64), (128, 2048, 128), (256, 4096, 256), (2048, 4096, 256)],
 )
 def test_more_rows_an_expert_take_larger_tiles(rows_per_expert, k, rows):
-    assert choose_routed_tile(4, rows_per_expert, k).rows == rows
+    assert choose_routed_tiles(4, rows_per_expert, k)[0].rows == rows
 
 
 @given(
-    counts=st.lists(st.integers(0, 300), min_size=1, max_size=20), rows=st.sampled_from([32, 64, 128, 256])
-)
-def test_there_is_room_for_every_routing(counts, rows):
-    """However rows fall on experts; and so that it is never more than one tile an expert too much."""
-    needed = sum(-(-count // rows) for count in counts)
-    assert needed <= most_tiles(sum(counts), len(counts), rows) <= sum(counts) // rows + len(counts)
+    counts=st.lists(st.integers(0, 600), min_size=1, max_size=20), rows=st.sampled_from([32, 64, 128, 256]),
+    small=st.sampled_from([0, 32, 64]),
+)  # fmt: skip
+def test_there_is_room_for_every_routing(counts, rows, small):
+    """However rows fall on experts; and never more than a tile an expert too much."""
+    small = small if small < rows else 0
+    needed = sum(-(-count // rows) - (0 < count % rows <= small) for count in counts)
+    most = most_tiles(sum(counts), len(counts), rows, small)
+    assert needed <= most <= max(1, sum(counts) // rows + len(counts))
 
 
 @given(
@@ -215,25 +220,33 @@ def test_there_is_room_for_every_routing(counts, rows):
 def test_launches_of_routed_rows(bits, rows, experts, n, multiprocessors, share):  # noqa: PLR0917
     """Sizes follow from the shapes alone: tables and memory have room for the most tiles."""
     stack = lanes_without_memory(bits, 64, n, 192, experts=experts)
-    plan = WideExpertsPlan(stack, choose_routed_tile(bits, rows / experts, 192), multiprocessors)
-    count, place, gather, product = (Recorder() for _ in range(4))
-    plan.count, plan.place, plan.gather, plan.product = count, place, gather, product
+    tile, small = choose_routed_tiles(bits, rows * share / experts, 192)
+    plan = WideExpertsPlan(stack, tile, multiprocessors, small=small)
+    products = [Recorder() for _ in plan.products]
+    plan.count, plan.place, plan.gather, plan.products = *(Recorder() for _ in range(3)), products
     x = torch.empty((rows, 192), dtype=torch.float16, device="meta")
     out = plan.multiply(x, torch.empty(rows * share, dtype=torch.int64, device="meta"))
     assert out.shape == (rows * share, n)
-    (((programs, _, _), arguments),) = product.calls
-    ordered, row, tile_expert = arguments[0], *arguments[7:9]
-    _, outputs, x_rows, tiles, steps, m_tiles, n_blocks, parts, _ = arguments[9:]
-    assert m_tiles == most_tiles(rows * share, experts, plan.tile.rows) == tile_expert.shape[0] - 1
-    assert x_rows == row.shape[0] == ordered.shape[1] == m_tiles * plan.tile.rows
-    assert ordered.shape[0] == steps * stack.step // 64
-    assert (outputs, tiles, parts) == (n, stack.tiles, 1)
-    assert n_blocks == -(-n // plan.tile.outputs)
-    assert 1 <= programs <= plan.tile.programs * multiprocessors
-    (((gathered, step_columns, _), _),) = gather.calls
+    places = 0
+    for number, product in enumerate(products):
+        of_tile = (tile, small)[number]
+        (((programs, _, _), arguments),) = product.calls
+        ordered, row, tile_expert = arguments[0], *arguments[7:9]
+        _, outputs, x_rows, tiles, steps, m_tiles, n_blocks, parts, _ = arguments[9:]
+        assert ordered.shape[0] == steps * stack.step // 64
+        assert ordered.shape[1] == x_rows - places  # of all tiles, the places of these come first
+        places += row.shape[0]
+        assert row.shape[0] == m_tiles * of_tile.rows
+        assert tile_expert.shape[0] >= m_tiles + 1
+        assert tile_expert.storage_offset() % 4 == row.storage_offset() % 4 == 0  # 16 bytes
+        assert (outputs, tiles, parts) == (n, stack.tiles, 1)
+        assert n_blocks == -(-n // of_tile.outputs)
+        assert 1 <= programs <= of_tile.programs * multiprocessors
+    assert places == x_rows
+    (((gathered, step_columns, _), _),) = plan.gather.calls
     assert 32 * gathered >= rows * share
-    assert step_columns == steps
-    (((chunks, _, _), counted),) = count.calls
+    assert step_columns == stack.steps
+    (((chunks, _, _), counted),) = plan.count.calls
     assert counted[1].numel() == chunks * plan.ids
     assert plan.ids >= experts
 

@@ -206,6 +206,15 @@ def emulate(kernel: Any, grid: int, constants: dict[str, Any], arguments: tuple[
         run(*arguments, *(constants[name] for name in kernel.arg_names if name in constants))
 
 
+def pointer_to(tensor: Tensor) -> Pointer:
+    """To its first element; what lies behind a part of a tensor can be reached too."""
+    if tensor.is_contiguous():
+        return Pointer(tensor)
+    first = tensor.storage_offset()
+    behind = tensor.untyped_storage().nbytes() // tensor.itemsize - first
+    return Pointer(tensor.as_strided((behind,), (1,), first))
+
+
 class EmulatedLaunch:
     """Stands for a `Launch` of the wide kernel."""
 
@@ -216,7 +225,7 @@ class EmulatedLaunch:
     def __call__(self, grid: tuple[int, int, int], kind: Any, *arguments: Any) -> None:
         """Tensors become pointers, numbers tensors that know `to`."""
         played = tuple(
-            Pointer(a) if isinstance(a, Tensor) else value_of(a) if isinstance(a, int) else a
+            pointer_to(a) if isinstance(a, Tensor) else value_of(a) if isinstance(a, int) else a
             for a in arguments
         )
         emulate(self.kernel, grid[0], self.constants, played)
