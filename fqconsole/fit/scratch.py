@@ -4,18 +4,19 @@ A prompt goes through in passes of at most PREFILL_CHUNK tokens, of whatever tex
 only last tokens become logits. With R = min(batch · context, PREFILL_CHUNK) rows, B bytes a value,
 H features, q = heads · head_dim, kv = kv_heads · (head_dim + value_dim) and I inner features, it is one of
 
-    residual    s · R · H · B throughout: s = 2 where products take norm and sum in, else 5
+    residual    s · R · H · B throughout: s = 3 where products add the sum in, else 6
     attention   R · (2 q + kv + heads · value_dim + 2 H) · B + s
                 a window slides:    + (R + windows) · kv · B, the chunk beside what the ring holds
-                latent:             + context · heads · (2 head_dim + value_dim) · B, keys and values made
-    mlp         R · (4 I + H) · B + s                        experts: R · k · (3 I + 2 H) · B in the kernels,
-                                                             max(H + 4 I, 4 H) in 16 bits
+                latent:             + context · heads · (head_dim + 2 value_dim) · B, keys and values made
+    mlp         R · (H + 4 I) · B + s between the products, or I and 2 H at the last one
+    experts     R · k · max(2 H + 2 I, 4 I, H + 3 I) · B + s; in 16 bits R · k · max(H + 4 I, 4 H) · B + s
     norm        10 R · H, in float32, where a product takes it in
     logits      batch · vocabulary · (3 B + 5): the rows, side by side, and what a draw takes
 
-and beside that, for a quantized model, the slice of 16-bit rows that many rows meet, the tables of rotary
-angles (context · head_dim · 4 for each kind of layer), and on a GPU cuBLAS's workspaces. On a CPU plain torch
-computes in float32 here and there: what that takes is counted as well.
+At each product of a quantized model there is beside that the slice of 16-bit rows that many rows meet, at the
+most 2,048 · K · B. Throughout there are the tables of rotary angles (context · head_dim · 4 for each kind of
+layer), and on a GPU cuBLAS's workspaces. On a CPU plain torch computes in float32 here and there: what that
+takes is counted as well.
 
 A decode step is captured as a graph, with memory of its own: the step's tensors in the segments that torch's
 allocator takes for them, and a workspace.
@@ -23,7 +24,7 @@ allocator takes for them, and a workspace.
 
 from typing import NamedTuple
 
-from fqconsole.fit.activations import FLOAT_BYTES, PREFILL_CHUNK, Activations
+from fqconsole.fit.activations import FLOAT_BYTES, GPU_SLICE_ROWS, PREFILL_CHUNK, Activations
 from fqconsole.fit.place import Place
 from fqconsole.models.description import LayerAttention, ModelDescription
 from fqconsole.models.families import Family
@@ -52,24 +53,25 @@ class Work(NamedTuple):
 
 def scratch(work: Work, context: int, batch: int, place: Place) -> Activations:
     """The peak of a prompt and a step in bytes, without the graph."""
-    model, width = work.model, place.width
+    model = work.model
     rows = min(batch * context, PREFILL_CHUNK)
-    line = rows * model.hidden_size * width
-    fused = _fuses(work, place)
-    held = (2 if fused else 5) * line
-    unpacked = place.unpacked if work.quantized else 0
+    line = rows * model.hidden_size * place.width
+    adds = _adds(work, place)
+    fused = adds and work.family.norm == "rms"
+    earlier = batch * model.vocab_size * place.width if batch > 1 else 0  # logits of texts that are through
+    held = (3 if adds else 6) * line + earlier
     layers = dict.fromkeys(layer for layer in model.attention if layer.kind != "linear")
     attention = max((_attention(work, layer, context, batch, place) for layer in layers), default=0)
     phases = {
         "norm": held + rows * model.hidden_size * (10 if fused else 3 * FLOAT_BYTES * place.on_host),
         "attention": held + attention,
-        "mlp": held + rows * (_features(work) * width + _gates_on_host(work, place) + _numbers(model)),
+        "mlp": held + max(_mlp(work, rows, place), _experts(work, rows, place)),
         "logits": batch * model.vocab_size * _logit_bytes(work, place),
     }
     phase = max(phases, key=lambda name: phases[name])
     tables = 0 if work.family.rotary == "none" else _tables(model, context)
     spaces = 0 if place.on_host else STREAMS * WORKSPACE
-    parts = (phase, phases[phase]), ("rows unpacked", unpacked), ("angles", tables), ("cuBLAS", spaces)
+    parts = (phase, phases[phase]), ("angles", tables), ("cuBLAS", spaces)
     return Activations(f"prompt in passes of {rows:,} tokens", parts)
 
 
@@ -105,29 +107,42 @@ def _partial_sums(model: ModelDescription, layer: LayerAttention, context: int, 
     return batch * model.heads * parts * (columns + 2) * FLOAT_BYTES if parts > 1 else 0
 
 
-def _fuses(work: Work, place: Place) -> bool:
-    """Whether packed products take norm and sum in, on this GPU."""
-    plain = work.family.norm == "rms" and not work.family.after_attention and not work.model.experts
+def _adds(work: Work, place: Place) -> bool:
+    """Whether packed products add the sum in, and a plain norm before them too, on this GPU."""
+    plain = not work.family.after_attention and not work.model.experts
     return work.quantized and plain and not work.shared_out and not place.on_host
 
 
 def _attention(work: Work, layer: LayerAttention, context: int, batch: int, place: Place) -> int:
+    """Before the last product: queries, keys and values, what attention gives; and its own result."""
     model, width = work.model, place.width
     rows = min(batch * context, PREFILL_CHUNK)
     line = rows * model.hidden_size
     q = rows * model.heads * layer.head_dim
     out = rows * model.heads * layer.value_head_dim
+    on_host = _on_host(work, layer, context, batch, place)
+    unpacked = _slice(work, max(model.hidden_size, model.heads * layer.value_head_dim), place)
     if layer.kind == "mla":
         latent = layer.latent_dim or 0
-        made = context * model.heads * (2 * layer.head_dim + layer.value_head_dim)
-        elements = 3 * q + rows * (latent + model.heads * latent) + out + made + 2 * line
-        return elements * width + _on_host(work, layer, context, batch, place)
+        plain = min(layer.head_dim, layer.value_head_dim)  # columns of a key that are not turned
+        made = context * model.heads * (plain + layer.head_dim + layer.value_head_dim)
+        queries = 2 * q + rows * latent
+        attending = queries + max(rows * model.heads * latent, made + out)
+        return max(attending * width + on_host, (queries + out + 2 * line) * width + unpacked)
     pair = layer.kv_heads * (layer.head_dim + layer.value_head_dim)
     elements = 2 * q + rows * pair + out + 2 * line
     if layer.window is not None and layer.window < context:
         texts = min(batch, rows // layer.window + 1)
         elements += (rows + (texts + 1) * layer.window) * pair
-    return elements * width + _on_host(work, layer, context, batch, place)
+    return elements * width + on_host + unpacked
+
+
+def _slice(work: Work, columns: int, place: Place) -> int:
+    """What many rows meet of a packed matrix: rows of its own in 16 bits, or theirs in the kernels' order."""
+    if not work.quantized:
+        return 0
+    most = place.unpacked if place.on_host else GPU_SLICE_ROWS * columns * place.width
+    return min(most, place.unpacked)
 
 
 def _on_host(work: Work, layer: LayerAttention, context: int, batch: int, place: Place) -> int:
@@ -147,26 +162,37 @@ def _on_host(work: Work, layer: LayerAttention, context: int, batch: int, place:
     return turned + seen * heads * pair * FLOAT_BYTES + scores
 
 
-def _features(work: Work) -> int:
-    """Of one row, alive at the widest point of an MLP."""
-    hidden = work.model.hidden_size
-    widest = (4 if work.family.gated else 2) * work.dense + hidden if work.dense else 0
-    if work.routed:
-        inner, k = work.routed, work.model.experts_per_token
-        each = 3 * inner + 2 * hidden if work.quantized else max(hidden + 4 * inner, 4 * hidden)
-        widest = max(widest, k * each + 3 * hidden)
-    return widest
+def _mlp(work: Work, rows: int, place: Place) -> int:
+    """At the first product, between the two, and at the last one."""
+    hidden, inner, width = work.model.hidden_size, work.dense, place.width
+    if not inner:
+        return 0
+    wide = 2 if work.family.gated else 1
+    first = rows * (hidden + wide * inner) * width + _slice(work, hidden, place)
+    between = rows * (hidden + 2 * wide * inner) * width
+    last = rows * (inner + 2 * hidden) * width + _slice(work, inner, place)
+    return max(first, between, last)
+
+
+def _experts(work: Work, rows: int, place: Place) -> int:
+    """The same of routed experts, each row as often as it has experts: in the kernels, which put the rows in
+    their own order before each product, or sorted by transformers.
+    """
+    hidden, inner, k = work.model.hidden_size, work.routed, work.model.experts_per_token
+    if not inner:
+        return 0
+    if work.quantized:
+        each = max(2 * hidden + 2 * inner, 4 * inner, hidden + 3 * inner)
+    else:
+        each = max(hidden + 4 * inner, 4 * hidden)
+    limited = place.on_host and work.family.routing == "softmax of the chosen"  # gates in float32, biases
+    gates = 8 * inner * FLOAT_BYTES if limited else 0
+    return rows * ((k * each + 2 * hidden) * place.width + k * gates + _numbers(work.model))
 
 
 def _numbers(model: ModelDescription) -> int:
     """Of one row: its place, and its experts sorted."""
     return 16 + 40 * model.experts_per_token
-
-
-def _gates_on_host(work: Work, place: Place) -> int:
-    """Of one row: gates with limits and biases, which plain torch computes in float32."""
-    limited = place.on_host and work.family.routing == "softmax of the chosen"
-    return work.model.experts_per_token * 8 * work.routed * FLOAT_BYTES if limited else 0
 
 
 def _logit_bytes(work: Work, place: Place) -> int:

@@ -56,6 +56,7 @@ class BatchSteps:
                 rows = torch.tensor([place for _, place in ends], device=self._decoder.device)
                 for (row, _), logits in zip(ends, self._decoder.logits(stream.rows(rows)), strict=True):
                     last[row] = logits
+            del stream  # the next pass needs its room
         return torch.stack([last[row] for row in range(len(prompts))])
 
     def step(self, tokens: Tensor, living: Sequence[bool]) -> Tensor:

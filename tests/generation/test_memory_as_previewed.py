@@ -2,14 +2,11 @@
 several too; and a pass through it takes no more than the preview allows.
 """
 
-import weakref
 from functools import cache
 
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from fqconsole.fit.alike import one_of_each
 from fqconsole.fit.capacity import Capacity
@@ -26,6 +23,7 @@ from fqconsole.models import describe_folder
 from quantizer import base_plan
 from quantizer.engine import quantize
 from tests.generation.architectures import save_architecture
+from tests.generation.live_bytes import LiveBytes
 
 CPU = torch.device("cpu")
 ROOM = 1 << 40
@@ -176,33 +174,3 @@ def test_prompts_and_a_step_take_no_more_than_previewed(folder_of, model_type, b
                 steps.prompts([[5] * (context - 1)] * batch, lambda: False)
                 steps.step(torch.zeros(batch, dtype=torch.int64), [True] * batch)
         assert live.peak <= load.activations <= 3 * live.peak
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the memory of what torch's operators make while it is open; `peak` is the most."""
-
-    def __init__(self):
-        super().__init__()
-        self.now = self.peak = 0
-        self._known = set()
-        self._given = set()  # made before
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        spaces = {
-            item.untyped_storage()._cdata for item in tree_leaves(args) if isinstance(item, torch.Tensor)
-        }
-        self._given |= spaces - self._known
-        out = func(*args, **(kwargs or {}))
-        for item in tree_leaves(out):
-            if isinstance(item, torch.Tensor):
-                space = item.untyped_storage()
-                if space._cdata not in self._known | self._given:
-                    self._known.add(space._cdata)
-                    self.now += space.nbytes()
-                    self.peak = max(self.peak, self.now)
-                    weakref.finalize(space, self._gone, space._cdata, space.nbytes())
-        return out
-
-    def _gone(self, place, count):
-        self._known.discard(place)
-        self.now -= count
