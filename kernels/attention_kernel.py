@@ -316,6 +316,6 @@ def attend_on_gpu(
         if parts > 1:
             blocks = -(-value_dim // min(MERGE_COLUMNS, padded(value_dim)))
             merge_launch(gpu, value_dim, triton.next_power_of_2(parts), sinks is not None)(
-                (batch * heads, blocks, 1), kinds(sinks, out), sums, marks, sinks, out, heads, parts
+                (batch * heads, blocks, 1), kinds(out, sinks), sums, marks, sinks, out, heads, parts
             )
     return out

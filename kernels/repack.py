@@ -15,6 +15,8 @@ Reads of one are gathered, but from cache lines that are used whole soon; writes
 makes a step also makes its scale words. On the way back scales are a small part, and torch lays them out.
 """
 
+from functools import cache
+
 import torch
 import triton
 import triton.language as tl
@@ -27,6 +29,7 @@ from kernels.lane_layout import (
     empty_packed,
     packed_scales,
 )
+from kernels.launch import Launch
 from kernels.packed_matrix import PackedMatrix
 
 BLOCK = 512  # packed words that one program makes
@@ -126,7 +129,7 @@ def store_scales(
         tl.store(out + at, low | high, mask=exists & (at < 8 * COUNT))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["units", "N", "K", "tiles", "steps", "row_words", "groups", "group_spread"])
 def to_lanes_kernel(
     codes_ptr,  # int32 [E * N, row_words]
     words_ptr,  # int32 [E * tiles * steps, WORDS]
@@ -265,13 +268,21 @@ def repack(packed: PackedMatrix, dtype: torch.dtype) -> LaneMatrix:
     shared = lanes.scale_group
     spread = 1 if lanes.group_size is None or shared is None else lanes.group_size // shared
     units = lanes.words.numel() // lanes.words.shape[-1]
-    to_lanes_kernel[(triton.cdiv(units, WARPS),)](
+    scales_per_step = 0 if shared is None else lanes.scales_per_step
+    even = lanes.n % TILE_ROWS == 0 and lanes.k % lanes.step == 0
+    repack_launch(lanes.bits, lanes.pair, scales_per_step, even=even)(
+        (triton.cdiv(units, WARPS), 1, 1), (codes.device, codes.data_ptr() % 16, scales.data_ptr() % 16),
         codes, lanes.words, scales, lanes.scales, units, lanes.n, lanes.k, lanes.tiles, lanes.steps,
         codes.shape[-1], scales.shape[-1], spread,
-        BITS=lanes.bits, PAIR=lanes.pair, SCALES=0 if shared is None else lanes.scales_per_step,
-        EVEN=lanes.n % TILE_ROWS == 0 and lanes.k % lanes.step == 0, WARPS=WARPS, num_warps=WARPS,
     )  # fmt: skip
     return lanes
+
+
+@cache
+def repack_launch(bits: int, pair: int, scales: int, *, even: bool) -> Launch:
+    """The launch that all matrices of one scheme share; its numbers are not compiled in."""
+    constants = {"BITS": bits, "PAIR": pair, "SCALES": scales, "EVEN": even, "WARPS": WARPS}
+    return Launch(to_lanes_kernel, constants, {"num_warps": WARPS})
 
 
 def unpack_lanes(lanes: LaneMatrix) -> PackedMatrix:

@@ -35,6 +35,9 @@ def step_options(gpu: Gpu, warps: int, stages: int = 1) -> dict[str, int]:
     return {"num_warps": warps, "num_stages": stages} | early
 
 
-def kinds(*tensors: Tensor | None) -> Kind:
-    """What Triton compiles for, of tensors that change between calls: dtype and start."""
-    return tuple(None if t is None else (t.dtype, t.data_ptr() % 16 == 0) for t in tensors)
+def kinds(first: Tensor, *others: Tensor | None) -> Kind:
+    """What a launch is made for, of tensors that change between calls: GPU, dtypes and starts.
+
+    Of two GPUs that are alike each loads the kernel for itself.
+    """
+    return first.device, *[None if t is None else (t.dtype, t.data_ptr() % 16 == 0) for t in (first, *others)]

@@ -186,10 +186,8 @@ def humming_calls(humming: Any, layer: Any, setting: Setting) -> Calls:
 
 def our_block(gate_up: Any, down: Any, x: Tensor, chosen: Tensor, share: Tensor) -> Tensor:
     """The whole block from our products: x [T, hidden], `chosen` and `share` [T, top_k] → [T, hidden]."""
-    expert = chosen.reshape(-1)
-    both = kernels.expert_linear(x.repeat_interleave(chosen.shape[1], 0), gate_up, expert)
-    gate, up = both.chunk(2, -1)
-    out = kernels.expert_linear(silu(gate) * up, down, expert)
+    hidden = kernels.expert_linear(x, gate_up, chosen, activation="silu")
+    out = kernels.expert_linear(hidden, down, chosen.reshape(-1))
     return (out * share.reshape(-1, 1)).view(*chosen.shape, -1).sum(1).to(x.dtype)
 
 

@@ -1,5 +1,6 @@
 """A kernel is looked up once a kind of call, and afterwards launched as it was compiled."""
 
+import pytest
 import torch
 
 from kernels.launch import Launch, kind_of
@@ -59,3 +60,14 @@ def test_kinds_differ_where_triton_compiles_again():
     different = [None, x.half(), x[:, 1:9], torch.zeros(8, 24, dtype=torch.bfloat16), x[0, :, None]]
     kinds = [kind_of(tensor) for tensor in (x, *different)]
     assert len(set(kinds)) == len(kinds)
+
+
+def test_each_gpu_loads_a_kernel_for_itself():
+    """A launch that all matrices share is searched for once a device, though two may be alike."""
+    pytest.importorskip("triton")
+    from kernels.step_launch import kinds
+
+    x = torch.zeros(8, 64, dtype=torch.bfloat16)
+    assert kinds(x, None) == kinds(x[4:6], None)
+    different = [kinds(x.to("meta"), None), kinds(x, x), kinds(x.half(), None), kinds(x[:, 1:], None)]
+    assert len({kinds(x, None), *different}) == 5
