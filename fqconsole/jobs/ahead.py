@@ -61,13 +61,12 @@ class Ahead:
         """
         if not self._later:
             return here
-        present = self._clock() - self._begun + here
-        known = [(present, self._phase, self._units)]
-        known += [(seconds, phase, units) for phase, (seconds, units) in self._spent.items()]
-        known = [each for each in known if self._expected(*each[1:])]
-        if not known:
+        known = {**self._spent, self._phase: (self._clock() - self._begun + here, self._units)}
+        expected = {phase: self._expected(phase, units) for phase, (_, units) in known.items()}
+        whole = sum(expected.values())
+        if not whole:
             return None
-        slower = sum(seconds for seconds, _, _ in known) / sum(self._expected(*rest) for _, *rest in known)
+        slower = sum(seconds for phase, (seconds, _) in known.items() if expected[phase]) / whole
         return here + slower * sum(self._expected(*each) for each in self._later.items())
 
     def finish(self) -> None:
