@@ -17,6 +17,7 @@ from fqconsole.models.config import Config
 from fqconsole.models.description import ModelDescription
 from fqconsole.models.families import family_of
 from quantizer import base_plan
+from quantizer.plan import Plan
 from quantizer.scheme import Scheme, words_per_row
 
 STD = 0.02
@@ -29,13 +30,18 @@ def model_of(config: Any) -> tuple[ModelDescription, Any]:
     return describe_bare(Config(full, "random.json"), ClassShapes(full, tensors_of(model))), model
 
 
-def fill(model: Any, description: ModelDescription, bits: int, device: torch.device) -> int:
-    """Give `model` weights on `device`, its matrices in `bits` (16: as they are). Returns the bytes held."""
+def fill(
+    model: Any, description: ModelDescription, bits: int, device: torch.device, *, head: int = 16
+) -> int:
+    """Give `model` weights on `device`, its matrices in `bits` (16: as they are), its output head in `head`.
+
+    Returns the bytes held.
+    """
     dtype = compute_dtype(next(model.parameters()).dtype, device)
     model.to(dtype)
     compute_buffers(model, device)
     if bits != 16:
-        _pack(model, description, bits, dtype, device)
+        _pack(model, base_plan(description, bits, head=head), dtype, device)
     model.tie_weights()  # `to` has made two of one
     for name, parameter in list(model.named_parameters()):
         parent, _, leaf = name.rpartition(".")
@@ -52,12 +58,10 @@ def fill(model: Any, description: ModelDescription, bits: int, device: torch.dev
     return held
 
 
-def _pack(
-    model: Any, description: ModelDescription, bits: int, dtype: torch.dtype, device: torch.device
-) -> None:
+def _pack(model: Any, plan: Plan, dtype: torch.dtype, device: torch.device) -> None:
     experts: dict[str, list[Any]] = defaultdict(list)
     singles: dict[str, Any] = {}
-    for matrix in base_plan(description, bits).matrices:
+    for matrix in plan.matrices:
         if len(matrix.shape) == 3:
             experts[matrix.name.rpartition(".")[0]].append(matrix)
             continue

@@ -1,8 +1,9 @@
 """Time of each kernel between the matmuls of a decode step, against the bytes that it must read and write.
 
     python -m benchmarks.decode_parts [--models llama-3-8b …] [--batches 1 16] [--contexts 128 2048 16384]
-                                      [--json FILE]
+                                      [--json FILE] [--budget SECONDS]
 
+FILE is written after every line, so that a run that is cut off leaves what it had.
 On a GPU each call runs in a CUDA graph over copies of what it reads, more than L2 holds, and the middle of
 several replays counts; limit is the time of a kernel that only reads as many bytes, measured in the same
 run. Without a GPU plain torch is timed, without a limit. int8: a cache of codes.
@@ -11,6 +12,7 @@ run. Without a GPU plain torch is timed, without a limit. int8: a cache of codes
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -233,17 +235,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
     parser.add_argument("--contexts", nargs="+", type=int)
     parser.add_argument("--json", type=Path, help="write what was measured")
+    parser.add_argument("--budget", type=float, metavar="SECONDS", help="begin no line after these")
     given = parser.parse_args(arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     on_gpu = device == "cuda"
     models = given.models or (USUAL if on_gpu else ["tiny"])
     contexts = given.contexts or ([128, 2048, 16384] if on_gpu else [128])
-    lines = list(measure(models, given.batches, contexts, device))
+    begun = time.monotonic()
+    lines = []
+    for line in measure(models, given.batches, contexts, device):
+        lines.append(line)
+        if given.json:
+            given.json.write_text(json.dumps([asdict(each) for each in lines], indent=1) + "\n")
+        if given.budget is not None and time.monotonic() - begun > given.budget:
+            print(f"cut off after {given.budget:.0f} s, with {line.model}: {line.part}")
+            break
     header = ("part", "model", "batch", "MiB", "µs", "GB/s", "limit µs", "of limit")
     print(hardware(torch.device(device)))
     print(table(header, [cells(line) for line in lines]))
-    if given.json:
-        given.json.write_text(json.dumps([asdict(line) for line in lines], indent=1) + "\n")
     return 0
 
 

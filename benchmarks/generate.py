@@ -4,6 +4,8 @@
     python -m benchmarks.generate --shape llama-3-8b --device cuda           # random weights, made in place
     python -m benchmarks.generate --shape llama-3-8b --tiny --device cpu     # the same path, small
 
+All shapes in one call, as far as a budget of time goes: `python -m benchmarks.generate_table`.
+
 Prompt 128 tokens, 128 new tokens, greedy; the middle of five runs after a warm-up. Limit: bytes that a token
 must read (packed weights, scales, 16-bit parts, chosen experts, keys and values) over the
 bandwidth of a streaming read measured in the same run. `transformers` is its own `generate` on the same
@@ -38,6 +40,7 @@ from fqconsole.generation.steps import DecoderSteps
 from fqconsole.models import describe, resolve_model
 from quantizer.device import resolve_device
 from quantizer.engine import analyse, quantize
+from quantizer.head import HEAD_BITS
 
 RUNS = 5
 BITS = (16, 8, 4, 3)
@@ -55,6 +58,7 @@ class Asked:
     batch: int
     kv_bits: int
     bits: tuple[int, ...] = BITS
+    head: int = 16  # bits of the output head where matrices are packed
 
     @property
     def sampling(self) -> Sampling:
@@ -114,12 +118,15 @@ def measure_shape(name: str, asked: Asked, bandwidth: float, *, tiny: bool, peer
     from benchmarks._random_model import fill, model_of
 
     fields = config_of(name, tiny)
+    if asked.head != 16:
+        fields["tie_word_embeddings"] = False  # a packed head lies beside the embedding
     config = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
     ids = [(7 * i) % 900 + 3 for i in range(asked.prompt)]
     for bits in asked.bits:
         torch.manual_seed(0)
         description, model = model_of(config)
-        held = fill(model, description, bits, asked.device)
+        head = 16 if bits == 16 else asked.head
+        held = fill(model, description, bits, asked.device, head=head)
         dtype = next(p.dtype for p in model.parameters() if p.dim() > 1)
         decoder = assemble(model, dtype, asked.device)
         if decoder is None:
@@ -131,7 +138,8 @@ def measure_shape(name: str, asked: Asked, bandwidth: float, *, tiny: bool, peer
         joules = _joules(asked.device, energy, RUNS * asked.batch * asked.new)
         limit = _limit(model, decoder, asked, bandwidth)
         path = next((m.matrix.path for m in model.modules() if isinstance(m, PackedLinear)), "16-bit")
-        yield _line(name, "16-bit" if bits == 16 else f"int{bits}", path, held, answers, limit, joules)
+        precision = "16-bit" if bits == 16 else f"int{bits}" + (f", head int{head}" if head != 16 else "")
+        yield _line(name, precision, path, held, answers, limit, joules)
         if bits == 16 and peers and asked.batch == 1:
             yield _transformers(name, model, ids, held, asked)
         del model, decoder, run
@@ -202,8 +210,8 @@ def read_bytes(model: Any, decoder: Decoder, batch: int) -> float:
         else:
             total += chosen * sum(p.nbytes for p in stacks.module.parameters())
             skipped |= {id(p) for p in stacks.module.parameters()}
-    embedding = model.get_input_embeddings().weight
-    if model.get_output_embeddings().weight is not embedding:
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings()
+    if isinstance(head, PackedLinear) or head.weight is not embedding:
         skipped.add(id(embedding))
     total += sum(p.nbytes for p in model.parameters() if id(p) not in skipped)
     return total + sum(m.matrix.bytes for m in model.modules() if isinstance(m, PackedLinear))
@@ -316,6 +324,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--kv-bits", type=int, choices=(16, 8), default=16)
     parser.add_argument("--bits", type=int, nargs="+", choices=BITS, default=BITS)
+    parser.add_argument("--head", type=int, choices=HEAD_BITS, default=16, help="of --shape")
     parser.add_argument("--no-peers", action="store_true", help="leave out transformers' own generate")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     options = parser.parse_args()
@@ -326,6 +335,7 @@ def main() -> None:
         batch=options.batch,
         kv_bits=options.kv_bits,
         bits=tuple(options.bits),
+        head=options.head,
     )
     bandwidth = bandwidth_of(asked.device)
     lines: list[Line] = []

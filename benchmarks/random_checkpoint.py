@@ -31,6 +31,7 @@ from quantizer.shards import build_header
 
 BLOCK = 1 << 26  # random bytes, written again and again
 TOKENIZER_OF = "demo"
+TOKENS = 2048  # of that tokenizer
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 
@@ -58,6 +59,7 @@ def write_random_checkpoint(name: str, folder: Path, *, bits: int, tiny: bool = 
     from transformers import CONFIG_MAPPING
 
     fields = config_of(name, tiny)
+    fields["vocab_size"] = max(fields["vocab_size"], TOKENS)
     config = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
     description, model = model_of(config)
     plan = base_plan(description, bits)

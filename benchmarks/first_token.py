@@ -1,0 +1,96 @@
+"""From Enter to the first token of a session, with a kernel cache that is empty and with a warm one.
+
+    python -m benchmarks.first_token FOLDER [--device cuda]
+    python -m benchmarks.first_token FOLDER --shape llama-3-8b --bits 4     # random weights, made in FOLDER
+
+As the console does it: a worker is started, loads the model, warms it up, and gets a prompt. Files that were
+just written lie in the page cache. On a CPU nothing is compiled, and both are alike.
+"""
+
+import argparse
+import asyncio
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks._shapes import SHAPES
+from fqconsole.generation.options import Sampling
+from fqconsole.jobs import Job
+from fqconsole.jobs.messages import JobFailed, Send, SessionReady, StartSession, TokensGenerated
+from quantizer.scheme import BITS
+
+CACHE = "TRITON_CACHE_DIR"
+PROMPT = "Once there was a brave girl named Mira. " * 12
+
+
+@dataclass(frozen=True)
+class Start:
+    """Seconds from Enter to a session that is ready, of which the worker says it loaded `load`; and to the
+    first token.
+    """
+
+    cache: str  # "empty" or "warm"
+    ready: float
+    load: float
+    first_token: float
+
+
+async def start_once(folder: Path, device: str, cache: str) -> Start:
+    """One session, one prompt, until its first token. Raises RuntimeError with the worker's sentence."""
+    begun = time.perf_counter()
+    ready = load = 0.0
+    request = StartSession(model_path=str(folder), device=device, context=1024)
+    async with await Job.start(request) as job:
+        async for event in job.events():
+            now = time.perf_counter() - begun
+            match event:
+                case SessionReady():
+                    ready, load = now, event.load_seconds
+                    sampling = Sampling(temperature=0, max_new_tokens=8)
+                    await job.send(Send(run_id="r1", sampling=sampling, prompt=PROMPT))
+                case TokensGenerated():
+                    return Start(cache, ready, load, now)
+                case JobFailed():
+                    raise RuntimeError(event.what)
+    raise RuntimeError("the session ended without a token")
+
+
+def measure_start(folder: Path, device: str) -> list[Start]:
+    """First with an empty kernel cache, then with what that left."""
+    before = os.environ.get(CACHE)
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ[CACHE] = cache
+        try:
+            return [asyncio.run(start_once(folder, device, word)) for word in ("empty", "warm")]
+        finally:
+            del os.environ[CACHE]
+            if before is not None:
+                os.environ[CACHE] = before
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="a quantized or a 16-bit model")
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="make FOLDER first where it is not there")
+    parser.add_argument("--bits", type=int, choices=BITS, default=4, help="of --shape")
+    parser.add_argument("--tiny", action="store_true", help="keep the kind of --shape, not its size")
+    parser.add_argument("--device", default="auto")
+    asked = parser.parse_args()
+    if asked.shape and not asked.folder.exists():
+        from benchmarks.random_checkpoint import write_random_checkpoint
+
+        write_random_checkpoint(asked.shape, asked.folder, bits=asked.bits, tiny=asked.tiny)
+    for start in measure_start(asked.folder, asked.device):
+        print(
+            f"{start.cache} kernel cache: ready after {start.ready:.1f} s (loading {start.load:.1f} s), "
+            f"first token after {start.first_token:.1f} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
