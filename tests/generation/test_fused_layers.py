@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import kernels
 from fqconsole.generation.loading import load_model
 from fqconsole.generation.passes import Chunk, Pass
 from fqconsole.generation.projections import Packed
@@ -50,3 +51,20 @@ def test_a_product_takes_the_norm_and_the_residual_where_one_launch_does_it(tiny
         fused.hidden(IDS[:1], Pass.of_step(torch.tensor([0]), cache.rotary), cache.layers)
     layer = [(True, False, None), (False, True, None), (True, False, "silu"), (False, True, None)]
     assert asked == layer * len(fused.layers)
+
+
+def test_experts_are_two_calls_that_know_which_rows_of_a_token_go_where(tiny, monkeypatch):
+    """Gate and up in one, with the gate's activation; a token's row is not repeated for its experts."""
+    asked = []
+    call = kernels.expert_linear
+
+    def record(x, stack, expert, *, activation=None):
+        asked.append((tuple(x.shape), tuple(expert.shape), activation))
+        return call(x, stack, expert, activation=activation)
+
+    decoder = load_model(tiny("qwen3_moe")[1], CPU).decoder
+    monkeypatch.setattr(kernels, "expert_linear", record)
+    with torch.inference_mode():
+        cache = StaticCache(decoder, 3, 8)
+        decoder.hidden(IDS[:3], Pass.of_step(torch.tensor([0, 0, 0]), cache.rotary), cache.layers)
+    assert asked == [((3, 64), (3, 2), "silu"), ((6, 64), (6,), None)]  # one layer has experts
