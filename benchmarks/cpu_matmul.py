@@ -22,7 +22,7 @@ from kernels.prepared import DequantizedMatrix
 
 SHAPES = ((256, 768), (768, 256), (4096, 4096))
 SCHEMES = ((4, 64), (4, None), (4, 16), (3, 64), (8, None), (8, 64))
-ROWS = (1, 4, 64)
+ROWS = (1, 4, 64, 512)
 DTYPES = (torch.bfloat16, torch.float32)
 SECONDS = 0.1  # for each figure
 

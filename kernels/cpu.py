@@ -23,12 +23,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from kernels.cpu_blocks import multiply_blocks, outputs_of_block
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix, multiply_each, rows_of_slice
 
 OPERATOR_GROUPS = (256, 128, 64, 32)
 SMALLEST_GROUP = 32
 OUTPUT_MULTIPLE = 16  # of N, which the int4 operator asks for
+INT4_OPERATOR_ROWS = 80  # with more rows, dequantizing some blocks at a time measured faster
 INT8_OPERATOR_ROWS = 32  # with more rows, converting the int8 weights slice by slice measured faster
 
 
@@ -42,8 +44,8 @@ class Int4OpMatrix(PreparedMatrix):
     """A matrix `[n, k]` as the int4 operator wants it.
 
     Each group of `group` activations is padded to `padded_group`, and the padded row is repeated `copies`
-    times (2 for 8-bit codes). `codes` uint8, opaque; `scales_and_zeros` bfloat16 `[operator's groups, padded
-    N, 2]`.
+    times (2 for 8-bit codes). `codes` uint8 in the operator's layout, with `block` outputs together if that is
+    known; `scales_and_zeros` bfloat16 `[operator's groups, padded N, 2]`.
     """
 
     codes: Tensor
@@ -52,6 +54,7 @@ class Int4OpMatrix(PreparedMatrix):
     group: int
     padded_group: int
     copies: int
+    block: int | None
     n: int
     k: int
     path: str
@@ -67,9 +70,13 @@ class Int4OpMatrix(PreparedMatrix):
             x = grouped.flatten(-2)
         if self.copies > 1:
             x = torch.cat((x,) * self.copies, -1)
-        out: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
-            x, self.codes, self.operator_group, self.scales_and_zeros
-        )
+        if self.block is not None and x.shape[0] > INT4_OPERATOR_ROWS:
+            scales = self.scales_and_zeros[..., 0]
+            out = multiply_blocks(x, self.codes, scales, self.operator_group, self.block)
+        else:
+            out = torch.ops.aten._weight_int4pack_mm_for_cpu(
+                x, self.codes, self.operator_group, self.scales_and_zeros
+            )
         if out.shape[-1] != self.n:
             out = out[:, : self.n]
         return out if bias is None else out + bias
@@ -166,13 +173,15 @@ def prepare_int4(w: PackedMatrix, group: int, padded_group: int) -> Int4OpMatrix
     missing = -w.n % OUTPUT_MULTIPLE
     stored = pad(stored, (0, 0, 0, missing))
     scales_and_zeros = pad(scales_and_zeros, (0, 0, 0, 0, 0, missing))
+    laid_out = torch.ops.aten._convert_weight_to_int4pack_for_cpu(stored.int(), 1)
     return Int4OpMatrix(
-        codes=torch.ops.aten._convert_weight_to_int4pack_for_cpu(stored.int(), 1),
+        codes=laid_out,
         scales_and_zeros=scales_and_zeros.transpose(0, 1).to(torch.bfloat16).contiguous(),
         operator_group=operator_group,
         group=group,
         padded_group=padded_group,
         copies=2 if w.bits == 8 else 1,
+        block=None if w.bits == 8 else outputs_of_block(laid_out, stored.to(torch.uint8)),
         n=w.n,
         k=w.k,
         path=path_on_cpu(w.bits, torch.bfloat16),

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import PackedMatrix, expert_linear, linear, path_name, prepare
-from kernels.cpu import Int4OpMatrix, Int8OpMatrix, has_vector_code
+from kernels.cpu import INT4_OPERATOR_ROWS, Int4OpMatrix, Int8OpMatrix, has_vector_code
+from kernels.cpu_blocks import outputs_of_block
 from kernels.decode import decode_reference
 from kernels.epilogue import Epilogue
 from kernels.experts import expert_matmul_reference
@@ -105,6 +106,32 @@ def test_what_is_held_for_bfloat16(bits, group_size, kind, bits_held):
     matrix = prepare(random_matrix((64, 512), bits, group_size))
     assert isinstance(matrix, kind)
     assert matrix.bytes * 8 / (64 * 512) <= bits_held
+
+
+@pytest.mark.skipif(not has_vector_code(), reason="torch has no vector code for its low-bit operators here")
+@pytest.mark.parametrize("bits", [4, 3])
+@pytest.mark.parametrize("group_size", [None, 16, 64])
+@pytest.mark.parametrize(("n", "in_blocks"), [(128, True), (96, True), (80, False), (70, False)])
+def test_many_rows_meet_weights_that_were_dequantized_in_blocks(bits, group_size, n, in_blocks, monkeypatch):
+    monkeypatch.setattr("kernels.prepared.SLICE_BYTES", {"cpu": 2 * 512 * 64, "cuda": 1})
+    w = random_matrix((n, 512), bits, group_size)
+    matrix = prepare(w)
+    x = random_rows((INT4_OPERATOR_ROWS + 1, 512), torch.bfloat16)
+    bias = random_rows((n,), torch.bfloat16, 5)
+    if torch.backends.cpu.get_cpu_capability() == "AVX512":
+        in_blocks = n % 64 == 0  # the blocks of AVX2 are half as large
+    assert (matrix.block is not None) == in_blocks
+    exact = x.double() @ w.dequantize(torch.float32).double().mT + bias.double()
+    for rows in (INT4_OPERATOR_ROWS, INT4_OPERATOR_ROWS + 1):
+        error = relative_error(linear(x[:rows], matrix, bias), exact[:rows])
+        assert error <= CPU_TOLERANCE[torch.bfloat16]
+
+
+def test_a_layout_that_is_not_known_is_left_to_the_operator():
+    stored = torch.randint(0, 16, (64, 64), dtype=torch.uint8)
+    codes = torch.ops.aten._convert_weight_to_int4pack_for_cpu(stored.int(), 1)
+    assert outputs_of_block(codes.flip(0), stored) is None
+    assert outputs_of_block(codes, stored.flip(0)) is None
 
 
 def test_other_dtypes_are_dequantized_and_a_wrong_one_is_refused():
