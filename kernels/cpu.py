@@ -44,7 +44,7 @@ class Int4OpMatrix(PreparedMatrix):
     """A matrix `[n, k]` as the int4 operator wants it.
 
     Each group of `group` activations is padded to `padded_group`, and the padded row is repeated `copies`
-    times (2 for 8-bit codes). `codes` uint8 in the operator's layout, with `block` outputs together if that is
+    times (2 for 8-bit codes). `codes` uint8 in the operator's layout, `block` outputs together where that is
     known; `scales_and_zeros` bfloat16 `[operator's groups, padded N, 2]`.
     """
 
