@@ -4,7 +4,7 @@
 #                          packages it lacks go into .site/, from the local wheels in WHEELS=DIR only
 # ARGS="..."               more arguments for pytest, or for fqconsole in `make run`
 
-.PHONY: run test faults fuzz docs lint bench shot pins sbom audit setup clean
+.PHONY: run test faults fuzz docs lint bench gpu shot pins sbom audit setup clean
 .DEFAULT_GOAL := run
 
 TORCH := torch==2.13.0
@@ -57,10 +57,16 @@ docs: $(READY)
 	$(PY) -m mkdocs build --strict --quiet
 
 # All of them, or one with its arguments: make bench BENCH=quality ARGS="--models demo"
-BENCH ?= $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)) \
+BENCH ?= $(filter-out on_gpu,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py))) \
   $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/[a-z]*/__main__.py))
 bench: $(READY)
 	@for name in $(BENCH); do echo "== benchmarks.$$name"; $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
+
+# What a GPU is needed for: its tests, then the benchmarks, as far as BUDGET go; all that is printed lies in OUT.
+OUT ?= build/on-gpu
+BUDGET ?= 3600
+gpu: $(READY)
+	@$(PY) -m benchmarks.on_gpu --out $(OUT) --seconds $(BUDGET) $(ARGS)
 
 # The picture in the README: the preview of the first built-in model.
 shot: $(READY)
