@@ -31,6 +31,16 @@ def layout_bytes(shape: tuple[int, ...], scheme: Scheme) -> int:
     return copies * _matrix_bytes(rows, k, scheme)
 
 
+def preparing_bytes(shape: tuple[int, ...], scheme: Scheme) -> int:
+    """Bytes beside both forms while a matrix, or an expert of a stack, is rearranged: its codes one by one,
+    and as 32-bit integers for the operator's own packing.
+    """
+    rows, k = shape[-2:]
+    if scheme.bits == 8:
+        return rows * k if scheme.groups(k) == 1 else rows * k * 23 // 2
+    return rows * k * 25 // 4
+
+
 def _matrix_bytes(rows: int, k: int, scheme: Scheme) -> int:
     group = k if scheme.group_size is None else scheme.group_size
     padded = _up(group, 32)

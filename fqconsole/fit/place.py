@@ -5,13 +5,15 @@ from typing import NamedTuple
 
 from fqconsole.fit.activations import slice_bytes
 from fqconsole.fit.capacity import Capacity
-from fqconsole.fit.cpu_layout import layout_bytes, rearranges
+from fqconsole.fit.cpu_layout import layout_bytes, preparing_bytes, rearranges
 from fqconsole.fit.gpu_layout import lane_bytes
 from fqconsole.fit.host import value_bytes
 from fqconsole.fit.runtime import runtime
 from fqconsole.fit.term import Term
 from fqconsole.models.description import ModelDescription
 from quantizer.scheme import Scheme, stored_bytes
+
+Form = Callable[[tuple[int, ...], Scheme], int]
 
 
 class Place(NamedTuple):
@@ -20,7 +22,8 @@ class Place(NamedTuple):
     on_host: bool
     width: int  # bytes of one value computed with
     runtime: Term  # what the process takes without a model
-    layout: Callable[[tuple[int, ...], Scheme], int]  # bytes that a quantized matrix takes there
+    layout: Form  # bytes that a quantized matrix takes there
+    preparing: Form  # bytes beside that and the stored ones, while it is brought into that form
     unpacked: int  # bytes of the slice that a quantized matrix is unpacked into
 
 
@@ -28,18 +31,26 @@ def place_of(model: ModelDescription, capacity: Capacity) -> Place:
     """The host, or a GPU, for `model`."""
     on_host = capacity.kind == "host"
     width = value_bytes(model.dtype, on_host=on_host)
-    if on_host:
-        layout = layout_bytes if rearranges(model.dtype, width) else _as_stored
-    else:
+    layout: Form = _as_stored
+    preparing: Form = _nothing
+    if not on_host:
         layout = lane_bytes if capacity.fused else _as_stored
+    elif rearranges(model.dtype, width):
+        layout, preparing = layout_bytes, preparing_bytes
     return Place(
         on_host=on_host,
         width=width,
         runtime=runtime(capacity),
         layout=layout,
+        preparing=preparing,
         unpacked=slice_bytes(model, width, on_host=on_host),
     )
 
 
 def _as_stored(shape: tuple[int, ...], scheme: Scheme) -> int:
     return stored_bytes(shape, scheme)
+
+
+def _nothing(shape: tuple[int, ...], scheme: Scheme) -> int:
+    del shape, scheme
+    return 0

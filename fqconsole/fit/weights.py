@@ -115,7 +115,7 @@ def _forms(
 ) -> tuple[list[int], int]:
     """What each piece takes on top of its stored bytes, and the most that one takes besides while loading."""
     forms = [_on_top(piece, place, family) for piece in pieces]
-    loading = max((_besides(piece, experts) for piece in pieces), default=0)
+    loading = max((_besides(piece, place, experts) for piece in pieces), default=0)
     for numbers in _joined(pieces, family):
         members = [pieces[number] for number in numbers]
         stored = sum(piece.stored for piece in members)
@@ -123,8 +123,8 @@ def _forms(
         if scheme is None:
             loading = max(loading, stored)
             continue
-        loading = max(loading, 2 * stored)
         rows = sum(piece.shape[0] for piece in members)
+        loading = max(loading, 2 * stored + place.preparing((rows, members[0].shape[1]), scheme))
         for number in numbers:
             forms[number] = 0
         forms[numbers[0]] = max(0, place.layout((rows, members[0].shape[1]), scheme) - stored)
@@ -163,7 +163,7 @@ def _held(piece: Piece, place: Place, family: Family | None) -> int:
     return place.layout(piece.shape, piece.scheme)
 
 
-def _besides(piece: Piece, experts: int) -> int:
+def _besides(piece: Piece, place: Place, experts: int) -> int:
     """What a piece takes besides its form while it is loaded: itself as it is stored, where that differs; of
     an expert's gate and up both halves, and both once more where they are put together.
     """
@@ -171,7 +171,11 @@ def _besides(piece: Piece, experts: int) -> int:
     stack = piece.stored * (experts if routed and len(piece.shape) == 2 else 1)
     if piece.scheme is None and not piece.gathered:
         return 0
-    return 4 * stack if routed and piece.name.rpartition(".")[2] in RISING else stack
+    rising = routed and piece.name.rpartition(".")[2] in RISING
+    preparing = (
+        0 if piece.scheme is None else place.preparing(piece.shape, piece.scheme) * (2 if rising else 1)
+    )
+    return (4 if rising else 1) * stack + preparing
 
 
 def _joined(pieces: Sequence[Piece], family: Family | None) -> list[list[int]]:

@@ -6,7 +6,7 @@ import pytest
 
 from fqconsole.fit import activations, quantize_peak, scratch
 from fqconsole.fit.capacity import OLDEST_FUSED
-from fqconsole.fit.cpu_layout import layout_bytes, rearranges
+from fqconsole.fit.cpu_layout import layout_bytes, preparing_bytes, rearranges
 from fqconsole.fit.gpu_layout import lane_bytes
 from fqconsole.fit.host import value_bytes
 from quantizer.scheme import BITS, Scheme, stored_bytes
@@ -70,6 +70,24 @@ def test_the_layout_on_a_cpu_is_the_kernels(bits, group, shape):
         k=k,
     )
     assert kernels.prepare(packed, dtype=torch.bfloat16).bytes == layout_bytes(shape, Scheme(bits, group))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("bits", "group"), [(8, None), (8, 64), (4, 64), (4, 32), (3, 128)])
+def test_rearranging_on_a_cpu_takes_no_more(bits, group):
+    torch = pytest.importorskip("torch")
+    kernels = pytest.importorskip("kernels")
+    live_bytes = pytest.importorskip("tests.generation.live_bytes")
+    if not rearranges("bfloat16", value_bytes("bfloat16", on_host=True)):
+        pytest.skip("this CPU computes in float32, with matrices as they are stored")
+    n, k = 256, 1024
+    scales = torch.ones(n, 1 if group is None else k // group, dtype=torch.bfloat16)
+    codes = kernels.packing.pack_codes(torch.zeros((n, k), dtype=torch.int8), bits)
+    packed = kernels.PackedMatrix(codes, scales, bits, group, k)
+    with live_bytes.LiveBytes("cpu") as live:
+        form = kernels.prepare(packed, dtype=torch.bfloat16)
+    beside = live.peak - form.bytes
+    assert beside <= preparing_bytes((n, k), Scheme(bits, group)) <= 1.1 * beside
 
 
 @pytest.mark.slow

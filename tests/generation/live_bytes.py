@@ -8,30 +8,30 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the memory of what torch's operators make while it is open; `peak` is the most."""
+    """Counts the memory of what torch's operators make on `device` while it is open; `peak` is the most."""
 
-    def __init__(self):
+    def __init__(self, device):
         super().__init__()
         self.now = self.peak = 0
-        self._known = set()
-        self._given = set()  # made before
+        self._device = torch.device(device)
+        self._known = {}  # storage → its bytes; 0: it was there before
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        spaces = {
-            item.untyped_storage()._cdata for item in tree_leaves(args) if isinstance(item, torch.Tensor)
-        }
-        self._given |= spaces - self._known
+        self._note(args, made=False)
         out = func(*args, **(kwargs or {}))
-        for item in tree_leaves(out):
-            if isinstance(item, torch.Tensor):
-                space = item.untyped_storage()
-                if space._cdata not in self._known | self._given:
-                    self._known.add(space._cdata)
-                    self.now += space.nbytes()
-                    self.peak = max(self.peak, self.now)
-                    weakref.finalize(space, self._gone, space._cdata, space.nbytes())
+        self._note(out, made=True)
         return out
 
-    def _gone(self, place, count):
-        self._known.discard(place)
-        self.now -= count
+    def _note(self, tree, *, made):
+        for item in tree_leaves(tree):
+            if not isinstance(item, torch.Tensor) or item.device != self._device:
+                continue
+            space = item.untyped_storage()
+            if space._cdata not in self._known:
+                self._known[space._cdata] = space.nbytes() if made else 0
+                self.now += self._known[space._cdata]
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(space, self._gone, space._cdata)
+
+    def _gone(self, place):
+        self.now -= self._known.pop(place)

@@ -170,7 +170,7 @@ def test_prompts_and_a_step_take_no_more_than_previewed(folder_of, model_type, b
         (load,) = estimate_of(folder).loads_as("one", [ROOM], context, batch)
         with torch.inference_mode():
             steps = BatchSteps(loaded.decoder, StaticCache(loaded.decoder, batch, context))
-            with LiveBytes() as live:
+            with LiveBytes(CPU) as live:
                 steps.prompts([[5] * (context - 1)] * batch, lambda: False)
                 steps.step(torch.zeros(batch, dtype=torch.int64), [True] * batch)
         assert live.peak <= load.activations <= 3 * live.peak

@@ -125,11 +125,11 @@ def test_prompts_take_what_is_previewed(name, bits, context, batch):
     else:
         decoder = packed(decoder)
     with torch.inference_mode():
-        with LiveBytes() as state:
+        with LiveBytes(META) as state:
             cache = StaticCache(decoder, batch, context)
         assert option.kv_bytes == cache.bytes
         steps = BatchSteps(decoder, cache)
-        with LiveBytes() as live:
+        with LiveBytes(META) as live:
             steps.prompts([[0] * (context - 1)] * batch, lambda: False)
     taken = live.peak + state.now - cache.bytes  # with the tables of angles
     assert 0.999 * taken <= option.activation_bytes - STREAMS * WORKSPACE <= 1.15 * taken
