@@ -17,7 +17,11 @@ from fqconsole.serving.checkpoint import Joined
 from fqconsole.serving.kernels import vllm_kernel
 from fqconsole.serving.layout import Layout
 from quantizer.base import base_plan
+from quantizer.candidate_errors import measure_candidates
 from quantizer.config import quantization_config
+from quantizer.measured import KEPT
+from quantizer.methods import MODES
+from quantizer.planner import Planner
 from quantizer.scheme import Scheme
 from tests.generation.architectures import save_architecture
 
@@ -98,8 +102,24 @@ def test_vllm_reads_experts_whose_layers_differ(tmp_path):
     plan = msgspec.structs.replace(plan, matrices=matrices)
     modules = modules_of(plan)
     assert len({tuple(scheme) for name, scheme in modules.items() if ".experts." in name}) == 2
-    (found,) = asked([{"config": quantization_config(plan), "modules": list(modules)}], [])["schemes"]
-    assert found == modules
+    measured = measure_candidates(describe(resolve_model(str(folder))), methods=MODES["fast"], device="cpu")
+    planner = Planner(describe(resolve_model(str(folder))), measured, experts="layer")
+    kept = planner.with_schemes(
+        {
+            matrix.name: KEPT if matrix.layer == 0 and len(matrix.shape) == 3 else Scheme(4, 32)
+            for matrix in planner.draft.matrices
+        },
+        "test",
+    )
+    first = [matrix.name for matrix in planner.draft.matrices if matrix.layer == 0 and len(matrix.shape) == 3]
+    expected = {f"{name.rpartition('.')[0]}.0.{name.rpartition('.')[2]}": None for name in first}
+    assert len(expected) == 3
+    expected |= modules_of(kept)
+    questions = [
+        {"config": quantization_config(each), "modules": list(names)}
+        for each, names in ((plan, modules), (kept, expected))
+    ]
+    assert asked(questions, [])["schemes"] == [modules, expected]
 
 
 def test_vllm_takes_the_kernels_that_we_tell():
