@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from store import MemoryPair
 
 TERMS = ("weights", "kv", "activations", "runtime", "total")
+OF_SEVERAL = "exchange"  # of sessions on several GPUs, and nothing else of them
 
 
 def document(history: "Sequence[MemoryPair]", here: "Capacity") -> dict[str, Any]:
@@ -22,18 +23,20 @@ def page(history: "Sequence[MemoryPair]", here: "Capacity") -> str:
 
     if not history:
         return "No answer was measured yet. Type: fqconsole generate demo"
+    several = any(OF_SEVERAL in pair.terms for pair in history)
+    terms = (*TERMS, OF_SEVERAL) if several else TERMS
     rows = [
         [
             pair.run_id,
             pair.model,
             "16-bit" if pair.bits is None else precision(pair.bits),
             "host" if pair.gpu is None else f"GPU {pair.gpu}",
-            *(_cell(pair, term) for term in TERMS),
+            *(_cell(pair, term) for term in terms),
             _error(pair),
         ]
         for pair in history
     ]
-    head = ["run", "model", "precision", "where", *TERMS, "error"]
+    head = ["run", "model", "precision", "where", *terms, "error"]
     lines = ["Predicted → measured, for the tokens that there were.", table(head, rows)]
     if here.accuracy is not None:
         lines.append(f"On {here.name} the preview as it is now is {accuracy_words(here)}.")

@@ -44,6 +44,7 @@ class Capacity(msgspec.Struct, frozen=True):
     driver: str = ""
     runtime: Term | None = None  # what the process takes without a model, where that was measured
     accuracy: Accuracy | None = None  # from this machine's own runs
+    exchange: Term | None = None  # what NCCL keeps on each of several GPUs, where that was measured
 
     def rooms(self, gpus: int, margin: float = 0.0) -> tuple[int, ...]:
         """Free bytes of each of `gpus` GPUs, less `margin` of it; more than are here are like the last."""

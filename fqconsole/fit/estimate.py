@@ -12,7 +12,6 @@ from fqconsole.fit.kv import KV_BITS, SCALE_BYTES, layer_bytes, summary
 from fqconsole.fit.parts import Part, inner_widths, part_of, widths_of
 from fqconsole.fit.pieces import Precision
 from fqconsole.fit.place import Place
-from fqconsole.fit.runtime import EXCHANGE
 from fqconsole.fit.scratch import Work, graph_pool, scratch
 from fqconsole.fit.split import Share, fits_within, split_layers
 from fqconsole.fit.term import Term
@@ -232,7 +231,7 @@ class Estimate:
             Term("CUDA graph", load.graph, "formula", GRAPH_DETAIL.format(batch)),
             Term("loading", load.loading, "formula", LOADING_DETAIL),
             self.place.runtime,
-            msgspec.structs.replace(EXCHANGE, bytes=load.exchange),
+            msgspec.structs.replace(self.place.exchange, bytes=load.exchange),
         )
         return tuple(term for term in parts if term.bytes or term.name == "KV cache")
 
@@ -338,7 +337,7 @@ class Estimate:
         return Work(shard.model, family, quantized, shard.dense, shard.routed, split == "tensor")
 
     def _exchange(self, asked: Asked) -> int:
-        return 0 if asked.split == "one" or self.place.on_host else EXCHANGE.bytes
+        return 0 if asked.split == "one" or self.place.on_host else self.place.exchange.bytes
 
     def _ends_detail(self, load: Load, gpus: int) -> str:
         if load.split == "tensor":

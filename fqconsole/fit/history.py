@@ -12,7 +12,7 @@ import msgspec
 
 from fqconsole.fit.capacity import Accuracy, Capacity
 from fqconsole.fit.probe import version_of
-from fqconsole.fit.runtime import runtime
+from fqconsole.fit.runtime import EXCHANGE, runtime
 from fqconsole.fit.sizes import size
 from fqconsole.fit.term import Term
 from store import MemoryPair
@@ -28,6 +28,7 @@ def learned(capacity: Capacity, history: Sequence[MemoryPair]) -> Capacity:
     teach nothing, and of another version of torch neither.
     """
     runs = [pair for pair in history if _is_of(pair, capacity)][:MOST_RUNS]
+    capacity = msgspec.structs.replace(capacity, exchange=_exchange(runs) or capacity.exchange)
     term = _runtime(capacity, runs)
     errors = [error_of(pair, term) for pair in runs if "total" in pair.terms]
     if len(errors) < LEAST_RUNS:
@@ -60,6 +61,14 @@ def _runtime(capacity: Capacity, runs: Sequence[MemoryPair]) -> Term | None:
     else:
         lacking = 0
     return Term(runtime(capacity).name, held + lacking, "measured", detail)
+
+
+def _exchange(runs: Sequence[MemoryPair]) -> Term | None:
+    """What NCCL kept in sessions on several GPUs."""
+    kept = [pair.terms["exchange"][1] for pair in runs if "exchange" in pair.terms]
+    if len(kept) < LEAST_RUNS:
+        return None
+    return Term(EXCHANGE.name, int(median(kept)), "measured", f"the median of {len(kept)} runs here")
 
 
 def _is_of(pair: MemoryPair, capacity: Capacity) -> bool:

@@ -8,7 +8,7 @@ from fqconsole.fit.capacity import Capacity
 from fqconsole.fit.cpu_layout import layout_bytes, preparing_bytes, rearranges
 from fqconsole.fit.gpu_layout import lane_bytes
 from fqconsole.fit.host import value_bytes
-from fqconsole.fit.runtime import runtime
+from fqconsole.fit.runtime import exchange, runtime
 from fqconsole.fit.term import Term
 from fqconsole.models.description import ModelDescription
 from quantizer.scheme import Scheme, stored_bytes
@@ -22,6 +22,7 @@ class Place(NamedTuple):
     on_host: bool
     width: int  # bytes of one value computed with
     runtime: Term  # what the process takes without a model
+    exchange: Term  # what it takes to exchange something with other GPUs' processes
     layout: Form  # bytes that a quantized matrix takes there
     preparing: Form  # bytes beside that and the stored ones, while it is brought into that form
     unpacked: int  # bytes of the slice that a quantized matrix is unpacked into
@@ -41,6 +42,7 @@ def place_of(model: ModelDescription, capacity: Capacity) -> Place:
         on_host=on_host,
         width=width,
         runtime=runtime(capacity),
+        exchange=exchange(capacity),
         layout=layout,
         preparing=preparing,
         unpacked=slice_bytes(model, width, on_host=on_host),

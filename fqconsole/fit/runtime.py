@@ -25,3 +25,8 @@ def runtime(capacity: Capacity) -> Term:
         return GPU
     detail = "CUDA context and kernels, and the process itself: they share one memory\nnot measured here"
     return Term("CUDA + process", GPU.bytes + HOST.bytes, "default", detail)
+
+
+def exchange(capacity: Capacity) -> Term:
+    """What NCCL keeps on each of several GPUs: measured, or the default."""
+    return capacity.exchange or EXCHANGE

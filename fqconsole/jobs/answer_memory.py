@@ -8,6 +8,7 @@ import psutil
 from fqconsole.fit import preview
 from fqconsole.fit.capacity import Capacity, capacity_here, host_capacity
 from fqconsole.fit.probe import probed
+from fqconsole.fit.runtime import exchange, runtime
 from fqconsole.generation import Session
 from fqconsole.generation.answer import Generation
 from fqconsole.gpus import GpuSnapshot, open_gpus
@@ -53,6 +54,26 @@ class AnswerMemory:
                 t=time.time(), run_id=run_id, gpu=self._gpu, term=term, bytes=count, predicted=predicted
             )
             for term, (count, predicted) in self.terms(result).items()
+        ]
+
+    def exchange(self, run_id: str) -> list[MemoryMeasured]:
+        """Of a session on several GPUs: what the first one's process holds beside torch and its runtime. The
+        rest of what was measured there is one GPU's share of the model.
+        """
+        held = None if self._gpu is None else held_beside_torch(self._gpu)
+        here = self._capacity()
+        if held is None or here.runtime is None:  # without a probe the two can't be told apart
+            return []
+        count = max(0, held - runtime(here).bytes)
+        return [
+            MemoryMeasured(
+                t=time.time(),
+                run_id=run_id,
+                gpu=self._gpu,
+                term="exchange",
+                bytes=count,
+                predicted=exchange(here).bytes,
+            )
         ]
 
     def _expected(self, result: Generation) -> dict[str, int]:

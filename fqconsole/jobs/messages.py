@@ -233,7 +233,7 @@ class MemoryMeasured(Event, frozen=True):
 
     run_id: str
     gpu: int | None  # None = host
-    term: str  # "weights", "kv", "activations", "runtime", "total"
+    term: str  # "weights", "kv", "activations", "runtime", "total"; on several GPUs "exchange" alone
     bytes: int
     predicted: int | None = None  # what the preview says of just as many tokens as there were
 

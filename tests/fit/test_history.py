@@ -76,3 +76,18 @@ def test_without_a_measured_runtime_there_is_an_error_and_no_correction():
     assert found.accuracy.most == pytest.approx(0.01)
     shown = preview(llama(), found, bits=(4,), gpu_counts=(1,))
     assert any("± 1.0%" in line and "4 runs" in line for line in explain(shown, shown.options[0]))
+
+
+def test_what_nccl_keeps_is_learned_from_sessions_on_several_gpus():
+    def several(number, count):
+        pair = run(number, gpu=0, device="NVIDIA H200")
+        return msgspec.structs.replace(pair, terms={"exchange": (400 * MIB, count * MIB)})
+
+    history = [several(n, count) for n, count in enumerate((300, 310, 900))]
+    assert learned(H200, history[:2]).exchange is None
+    found = learned(H200, history)
+    assert (found.exchange.bytes, found.exchange.origin) == (310 * MIB, "measured")
+    assert found.runtime is None  # nothing else of such runs counts
+    (option,) = preview(llama(), found, bits=(4,), gpu_counts=(2,)).options
+    assert found.exchange in option.terms
+    assert option.exchange_bytes == 310 * MIB

@@ -143,9 +143,8 @@ def _generate(session: Session, memory: AnswerMemory, send: Send, number: int, d
             reused_tokens=result.reused_tokens,
         )
     )
-    if session.ranks is not None:
-        return  # what was measured is one GPU's share; the preview speaks of a GPU that has everything
-    for event in memory.events(send.run_id, result):
+    alone = session.ranks is None
+    for event in memory.events(send.run_id, result) if alone else memory.exchange(send.run_id):
         desk.put(event)
 
 
