@@ -77,7 +77,8 @@ def measure(combination: Combination, device_word: str, *, tiny: bool) -> dict[s
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         peak = torch.cuda.max_memory_allocated(device)
-        found["activations"] = (option.activation_bytes, peak - weights - found["kv"][1])
+        scratch = option.activation_bytes + option.graph_bytes
+        found["activations"] = (scratch, peak - weights - found["kv"][1])
         now = next(s for s in open_gpus().sample() if s.uuid == card.uuid)
         beside = now.memory_used - card.memory_used - torch.cuda.memory_reserved(device)
         found["runtime"] = (option.runtime_bytes, beside)

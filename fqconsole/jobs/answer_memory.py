@@ -98,7 +98,7 @@ class AnswerMemory:
         terms = {
             "weights": whole.weights_bytes,
             "kv": whole.kv_bytes,
-            "activations": prompt.activation_bytes,
+            "activations": prompt.activation_bytes + whole.graph_bytes,
             "runtime": whole.runtime_bytes,
         }
         return {**terms, "total": sum(terms.values())}
