@@ -141,7 +141,7 @@ class Ranks:
             self._noticed.set()
             raise self.lost
         short = next((other for other in self._others if other.short is not None), None)
-        if short is not None and not self._meeting:
+        if short is not None and not self._meeting and not self._closing:
             assert short.short is not None  # noqa: S101 - chosen a line above
             failure = failure_of(short.short)
             self._meet_again(failure)
