@@ -22,6 +22,9 @@ Where there are fewer blocks of outputs than the GPU holds programs, `parts` pro
 K. Each leaves its sums in memory, and whoever comes last adds them in the order of the parts, so the result
 is the same bit for bit. Otherwise a program takes `span` steps: one block, or several one after the other.
 
+ROUTED, x is rows of a stack's experts in tiles of one expert each (`kernels.wide_experts`). Then a block is a
+tile of rows times a block of its expert's outputs, and program p of P takes blocks p, p + P, p + 2 P …
+
 A lane reads its activations of 32 columns as 8 neighbours (`kernels.decode`), the matrix unit wants pairs 8
 columns apart. So `reorder_kernel` first writes x in the order in which the fragments meet it.
 """
