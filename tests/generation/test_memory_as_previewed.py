@@ -124,6 +124,21 @@ def test_one_device_holds_what_is_previewed(folder_of, model_type, bits):
     assert StaticCache(loaded.decoder, 3, CONTEXT).bytes == load.kv
 
 
+@pytest.mark.parametrize("head", [8, 4])
+def test_a_packed_head_is_previewed_too(folder_of, tmp_path, head):
+    description = describe_folder(folder_of("llama", 16), id="llama", source="folder")
+    quantize(description, base_plan(description, 4, "fixed", 32, head=head), tmp_path / "out", device="cpu")
+    estimate = estimate_of(tmp_path / "out")
+    (load,) = estimate.loads_as("one", [ROOM], CONTEXT, 1)
+    assert held_bytes(load_model(tmp_path / "out", CPU)) == load.weights
+    assert estimate.whole.weights.read_last < description.vocab_size * description.hidden_size * 2
+    for rank, load in enumerate(estimate.loads_as("tensor", [ROOM] * 2, CONTEXT, 1)):
+        assert (
+            held_bytes(load_model(tmp_path / "out", CPU, shard=TensorShard(rank, 2, Silent())))
+            == load.weights
+        )
+
+
 @pytest.mark.parametrize("bits", [16, 8, 4, 3])
 @pytest.mark.parametrize("model_type", FAMILIES[:-1])
 def test_each_gpu_holds_the_part_that_is_previewed(folder_of, model_type, bits):
