@@ -15,7 +15,7 @@ from fqconsole.generation.wide_head import float32_linear
 from kernels import Activation, PreparedMatrix
 from kernels.epilogue import ACTIVATIONS, Epilogue, multiply_with
 
-COLUMNS = 1024
+COLUMNS = 256  # of a packed head at a time, where its weights are made: a large vocabulary takes its room
 Pointwise = Callable[[Tensor], Tensor]
 
 # transformers' names of the activations that the kernels know.
