@@ -292,7 +292,8 @@ class Store:
         self, run_ids: Sequence[str], baseline: str | None = None, *, everything: bool = False
     ) -> Comparison:
         """What differs between runs, against `baseline` (default: the marked baseline among them or of the
-        same model, else the original in 16 bits, else the first). `everything` keeps the lines where all are equal. Raises StoreError.
+        same model, else the original in 16 bits, else the first). `everything` keeps the lines where all are
+        equal. Raises StoreError.
         """
         return compare_runs(
             self._database,
