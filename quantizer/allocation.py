@@ -72,12 +72,11 @@ class Problem:
         starts = [self._by_steps(cheapest, limit)]
         if len(self._costs) <= FEW_SETS:
             starts.append(self._by_grid(cheapest, limit))
-        fitting = [list(picks) for picks in self._rivals if self._total(self._costs, picks) <= limit]
-        if fitting:
-            starts.append(min(fitting, key=lambda picks: self._total(self._values, picks)))
-        for picks in starts:
-            self._improve(picks, limit - self._total(self._costs, picks))
-        return min(map(self._allocation, starts), key=lambda found: found.value)
+        best = min((self._improved(picks, limit) for picks in starts), key=lambda found: found.value)
+        for rival in self._rivals:
+            if self._total(self._values, rival) < best.value and self._total(self._costs, rival) <= limit:
+                best = self._improved(rival, limit)
+        return best
 
     def frontier(self) -> list[Allocation]:
         """Every allocation that Lagrange's way passes, from the cheapest to the one of least value."""
@@ -163,6 +162,11 @@ class Problem:
     @staticmethod
     def _total(rows: Sequence[Numbers], picks: Sequence[int]) -> float:
         return float(sum(row[pick] for row, pick in zip(rows, picks, strict=True)))
+
+    def _improved(self, start: Sequence[int], limit: float) -> Allocation:
+        picks = list(start)
+        self._improve(picks, limit - self._total(self._costs, picks))
+        return self._allocation(picks)
 
     def _improve(self, picks: list[int], left: float) -> None:
         for _ in range(MOST_MOVES):

@@ -103,7 +103,7 @@ def test_a_thousand_matrices_take_under_a_second():
     values = random.lognormal(0, 1, 1000)[:, None] * 4.0 ** (3 - bits) * random.uniform(0.7, 1.3, (1000, 13))
     values[:, -1] = 0
     begun = time.process_time()
-    problem = Problem(costs.tolist(), values.tolist())
+    problem = Problem(costs.tolist(), values.tolist(), [[index] * 1000 for index in range(len(bits))])
     for target in (3.3, 3.6, 4.25, 6):
         found = problem.least(float(sizes.sum() * target / 8))
         assert found.cost <= sizes.sum() * target / 8
