@@ -24,6 +24,7 @@ from quantizer import base_plan
 from quantizer.engine import quantize
 from tests.generation.architectures import save_architecture
 from tests.generation.live_bytes import LiveBytes
+from tests.generation.tiny_models import save_llama
 
 CPU = torch.device("cpu")
 ROOM = 1 << 40
@@ -122,6 +123,25 @@ def test_one_device_holds_what_is_previewed(folder_of, model_type, bits):
     loaded = load_model(folder, CPU)
     assert held_bytes(loaded) == load.weights
     assert StaticCache(loaded.decoder, 3, CONTEXT).bytes == load.kv
+
+
+@pytest.mark.parametrize("bits", [16, 4])
+def test_uneven_parts_are_previewed_too(tmp_path, bits):
+    """Three key heads and five groups of features on two GPUs."""
+    folder = save_llama(
+        tmp_path / "whole", hidden_size=96, num_attention_heads=6, num_key_value_heads=3,
+        intermediate_size=160, vocab_size=385,
+    )  # fmt: skip
+    if bits != 16:
+        description = describe_folder(folder, id="llama", source="folder")
+        folder = tmp_path / "packed"
+        quantize(description, base_plan(description, bits, "fixed", 32), folder, device="cpu")
+    loads = estimate_of(folder).loads_as("tensor", [ROOM] * 2, CONTEXT, 1)
+    assert loads[0].kv * 2 == loads[1].kv
+    for rank, load in enumerate(loads):
+        loaded = load_model(folder, CPU, shard=TensorShard(rank, 2, Silent()))
+        assert held_bytes(loaded) == load.weights
+        assert StaticCache(loaded.decoder, 1, CONTEXT).bytes == load.kv
 
 
 @pytest.mark.parametrize("head", [8, 4])
