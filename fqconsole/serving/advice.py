@@ -81,8 +81,8 @@ def _refusals(model: Servable, kernels: tuple[KernelUse, ...], engine: Engine) -
     head = next((part.name for part in model.joined if is_head(part.name)), None)
     if head is not None and engine == "sglang":
         reasons.append(
-            f"SGLang loads a packed output head ({head}) without reading it and answers nonsense "
-            "(sgl-project/sglang#35358): quantize without --head"
+            f"SGLang is reported to load a packed output head ({head}) without reading it and to answer "
+            "nonsense (sgl-project/sglang#35358): quantize without --head"
         )
     for use in kernels:
         if use.scheme.bits != 3 and "" in use.kernels.values():
