@@ -83,7 +83,7 @@ def quantize_events(
         WorkerStarted(NOW, 4242, 1, {"torch": "2.13.0"}, "cpu", "a CPU"),
         LogLine(NOW, "info", "quantizing on the CPU"),
         PhaseStarted(NOW, "analyse", total, "B"),
-        Progress(NOW + 1, "analyse", total, total, total / 8, 0.0, 400_000_000),
+        Progress(NOW + 1, "analyse", total, total, total / 8, 6.0, 400_000_000),
         PlanReady(NOW + 8, run_id, plan, predicted_bytes(plan), plan_bits_per_weight(plan)),
         PhaseStarted(NOW + 8, "quantize", total, "B"),
     ]
