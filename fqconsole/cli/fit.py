@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fqconsole.cli import completions
-from fqconsole.cli.options import Device, Force, GroupSize, Json
+from fqconsole.cli.options import Device, Force, GroupSize, Head, Json
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
 
@@ -62,6 +62,7 @@ def fit(
     kv_bits: Annotated[
         int, typer.Option(metavar="BITS", help="Width of keys and values: 16, or 8 for int8 with scales.")
     ] = 16,
+    head: Head = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print every term of every option with where it comes from.")
     ] = False,
@@ -111,6 +112,7 @@ def fit(
         batch=batch,
         group_size="default" if group_size is None else group_size_of(group_size),
         kv_bits=kv_bits,
+        head=16 if head is None else head,
     )
     if found.capacity.kind == "host":
         output.say(

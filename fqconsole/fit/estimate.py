@@ -342,7 +342,7 @@ class Estimate:
     def _ends_detail(self, load: Load, gpus: int) -> str:
         if load.split == "tensor":
             return "a part of the vocabulary" if self.model.vocab_size % gpus == 0 else "whole on each GPU"
-        if self.model.tied_embeddings:
+        if self.whole.weights.tied:
             return "tied: once" if load.split == "one" else "tied: on each GPU"
         if load.share.first and load.share.last:
             return "embeddings, head, final norm"

@@ -11,7 +11,7 @@ from fqconsole.fit.parts import Piece
 from fqconsole.models.description import ModelDescription, QuantizationInfo, TensorInfo
 from quantizer import Plan, base_plan
 from quantizer.matrices import plan_matrices
-from quantizer.plan import KeptTensor
+from quantizer.plan import Granularity, KeptTensor
 from quantizer.scheme import BITS, WORD_BITS, Scheme, words_per_row
 
 GroupSize = int | None | Literal["default"]
@@ -36,10 +36,10 @@ class Precision(NamedTuple):
         return self.label.startswith("int")
 
 
-def planned(alike: Alike, bits: int, group_size: GroupSize, width: int) -> Precision:
-    """The model in 16 bits (as stored, `width` bytes a value) or quantized to `bits`.
+def planned(alike: Alike, bits: int, group_size: GroupSize, width: int, head: int = 16) -> Precision:
+    """The model in 16 bits (as stored, `width` bytes a value), or quantized to `bits`, its head to `head`.
 
-    Raises UsageError for bits and group sizes that don't exist.
+    Raises UsageError for bits and group sizes that don't exist, and for a head that can't be packed.
     """
     model = alike.model
     if bits == 16:
@@ -52,7 +52,8 @@ def planned(alike: Alike, bits: int, group_size: GroupSize, width: int) -> Preci
         detail = f"{_count(count, 'matrix', 'matrices')} as stored, {width} B a weight"
         kept = _loaded(inventory.kept, width)
         return Precision(16, _wide_label(model, width), detail, (*matrices, *kept))
-    plan = base_plan(model, bits, "adaptive" if group_size == "default" else "fixed", group_size)
+    granularity: Granularity = "adaptive" if group_size == "default" else "fixed"
+    plan = base_plan(model, bits, granularity, group_size, head=head)
     packed = [Piece(m.tensors[0], m.name, m.shape, m.bytes, scheme=m.scheme) for m in plan.matrices]
     detail = _plan_detail(plan, lambda name: len(alike.layers(name)))
     return Precision(bits, f"int{bits} matrices", detail, (*packed, *_loaded(plan.kept, width)))

@@ -96,6 +96,7 @@ def preview(
     batch: int = 1,
     group_size: GroupSize = "default",
     kv_bits: int = 16,
+    head: int = 16,
     split: Split | None = None,
 ) -> FitPreview:
     """What generating with `description` takes, for each of `bits` (16 = as stored) on each of `gpu_counts`.
@@ -103,9 +104,11 @@ def preview(
     `context` None is min(8192, the model's own limit). On the host there is one place, so `gpu_counts` does
     not matter; an already quantized model has one precision, its own, so `bits` does not matter. An adaptive
     plan is previewed at its base groups, which is the least it can come to. `kv_bits` 8: keys and values in
-    int8, as sessions with a forward of their own keep them when asked. `split`: how several GPUs are told to
+    int8, as sessions with a forward of their own keep them when asked. `head`: bits of the output head of a
+    model that is quantized to `bits`. `split`: how several GPUs are told to
     split the model, None: as suits.
-    Raises UsageError for numbers that make no sense, and for a context beyond the model's.
+    Raises UsageError for numbers that make no sense, a context beyond the model's, and a head that can't be
+    packed.
     """
     tokens = min(DEFAULT_CONTEXT, description.context_length) if context is None else context
     _check(description, tokens, batch, bits, gpu_counts)
@@ -113,7 +116,7 @@ def preview(
         raise UsageError(f"Keys and values can't be kept in {kv_bits} bits.", "Use 16 or 8.")
     counts = (1,) if capacity.kind == "host" else tuple(dict.fromkeys(gpu_counts))
     alike = one_of_each(description)
-    estimates = _estimates(alike, capacity, bits, group_size, kv_bits, split=split)
+    estimates = _estimates(alike, capacity, bits, group_size, kv_bits, head=head, split=split)
     grid = _Grid(capacity, estimates, counts, tokens, batch)
     options = tuple(grid.option(estimate, gpus) for estimate in estimates for gpus in counts)
     peak = quantize_peak(alike.model, capacity)
@@ -170,6 +173,7 @@ def _estimates(
     group_size: GroupSize,
     kv_bits: int,
     *,
+    head: int = 16,
     split: Split | None = None,
 ) -> tuple[Estimate, ...]:
     model = alike.model
@@ -177,7 +181,7 @@ def _estimates(
     if model.quantization is not None:
         precisions = [stored(alike)]
     else:
-        precisions = [planned(alike, number, group_size, place.width) for number in dict.fromkeys(bits)]
+        precisions = [planned(alike, number, group_size, place.width, head) for number in dict.fromkeys(bits)]
     return tuple(Estimate(alike, precision, place, kv_bits, split) for precision in precisions)
 
 

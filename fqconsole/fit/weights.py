@@ -104,7 +104,7 @@ def weights_on(alike: Alike, pieces: Sequence[Piece], place: Place, part: Part |
         embedding=embedding,
         head=head,
         outside=outside,
-        tied=model.tied_embeddings,
+        tied=model.tied_embeddings and not head,  # a packed head lies beside the embedding
         loading=loading,
         kept_words=", ".join(f"{count:,} {word}" for word, count in words.most_common(4)),
     )

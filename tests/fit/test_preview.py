@@ -14,8 +14,11 @@ from fqconsole.fit.activations import PREFILL_CHUNK
 from fqconsole.fit.gpu_layout import lane_bytes
 from fqconsole.fit.preview import MARGIN, MEASURED_MARGIN
 from fqconsole.fit.runtime import HOST
+from fqconsole.models import describe, resolve_model
+from fqconsole.models.describe import describe_folder
 from fqconsole.models.description import QuantizationInfo
 from quantizer import base_plan, predicted_bytes
+from quantizer.engine import quantize
 from quantizer.scheme import Scheme
 from tests.fit.synthetic import Tensors, described, llama, opt_175b, qwen3_30b_a3b
 
@@ -510,3 +513,18 @@ def test_chunked_prefill_bounds_the_activations():
     assert activation(PREFILL_CHUNK) > activation(PREFILL_CHUNK // 2)
     whole_prompt = activation(PREFILL_CHUNK) * (1 << 17) // PREFILL_CHUNK
     assert activation(1 << 17) < whole_prompt / 2
+
+
+@pytest.mark.parametrize("head", [8, 4])
+def test_a_packed_head_is_previewed_as_the_checkpoint_will_have_it(tmp_path, head):
+    """Tied to the embedding before: the packed head lies beside it."""
+    demo = describe(resolve_model("demo"))
+    place = named_gpu("h100-80gb")
+    plan = base_plan(demo, 4, "adaptive", head=head)
+    quantize(demo, plan, tmp_path / "packed", device="cpu")
+    packed = describe_folder(tmp_path / "packed", id="packed", source="folder")
+    plain, before = (preview(demo, place, bits=(4,), gpu_counts=(1, 2), head=width) for width in (16, head))
+    after = preview(packed, place, gpu_counts=(1, 2))
+    for wide, planned, stored in zip(plain.options, before.options, after.options, strict=True):
+        assert planned.weights_bytes == stored.weights_bytes > wide.weights_bytes
+        assert planned.step_bytes == stored.step_bytes < wide.step_bytes
