@@ -1,8 +1,18 @@
-"""Descriptions of real shapes made without any file: dense, experts, tied, hybrid."""
+"""Places, and descriptions of real shapes made without any file: dense, experts, tied, hybrid."""
 
-from fqconsole.models.description import LayerAttention, ModelDescription, TensorInfo
+from fqconsole.fit import Capacity
+from fqconsole.models.description import LayerAttention, ModelDescription, QuantizationInfo, TensorInfo
 
+GIB = 1 << 30
 WIDTHS = {"BF16": 2, "F16": 2, "F32": 4}
+
+
+def gpu(free, total=None, **fields):
+    return Capacity("a GPU", total or free, free, "gpu", **fields)
+
+
+def host(free=64 * GIB):
+    return Capacity("this machine's memory", free, free, "host")
 
 
 class Tensors:
@@ -120,3 +130,29 @@ def qwen3_30b_a3b() -> ModelDescription:
         intermediate_size=6144, heads=32, vocab_size=151936, context_length=40960, experts=128,
         experts_per_token=8, expert_intermediate_size=width, family="qwen3_moe",
     )  # fmt: skip
+
+
+def packed_model(bits=4):
+    """`llama()` as a checkpoint of ours has it, in groups of 64."""
+    plain = llama()
+    tensors = Tensors()
+    for tensor in plain.tensors:
+        if "_proj" not in tensor.name:
+            tensors.add(tensor.name, *tensor.shape)
+            continue
+        stem = tensor.name.removesuffix("weight")
+        rows, k = tensor.shape
+        tensors.dtype = "F32"  # as wide as the words
+        tensors.add(stem + "weight_packed", rows, k * bits // 32)
+        tensors.dtype = "BF16"
+        tensors.add(stem + "weight_scale", rows, k // 64)
+    info = QuantizationInfo("compressed-tensors", bits, (64,), made_by_fqconsole=True)
+    return described(
+        tensors,
+        plain.attention,
+        quantization=info,
+        hidden_size=256,
+        intermediate_size=512,
+        family="llama",
+        vocab_size=1000,
+    )

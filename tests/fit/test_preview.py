@@ -14,23 +14,19 @@ from fqconsole.fit.activations import PREFILL_CHUNK
 from fqconsole.fit.gpu_layout import lane_bytes
 from fqconsole.fit.preview import MARGIN, MEASURED_MARGIN
 from fqconsole.fit.runtime import HOST
-from fqconsole.models import describe, resolve_model
-from fqconsole.models.describe import describe_folder
-from fqconsole.models.description import QuantizationInfo
 from quantizer import base_plan, predicted_bytes
-from quantizer.engine import quantize
 from quantizer.scheme import Scheme
-from tests.fit.synthetic import Tensors, described, llama, opt_175b, qwen3_30b_a3b
-
-GIB = 1 << 30
-
-
-def gpu(free, total=None, **fields):
-    return Capacity("a GPU", total or free, free, "gpu", **fields)
-
-
-def host(free=64 * GIB):
-    return Capacity("this machine's memory", free, free, "host")
+from tests.fit.synthetic import (
+    GIB,
+    Tensors,
+    described,
+    gpu,
+    host,
+    llama,
+    opt_175b,
+    packed_model,
+    qwen3_30b_a3b,
+)
 
 
 def test_int8_keys_and_values_take_half_and_a_scale_more():
@@ -250,55 +246,6 @@ def test_more_gpus_more_tokens_fewer_bits(context, batch, gpus, tied):
     assert total(4, gpus + 1, context, batch) <= total(4, 1, context, batch)
 
 
-def test_a_tied_head_is_held_on_every_gpu_that_has_layers():
-    model = llama(tied_embeddings=True, vocab=50_000, kv_heads=1)
-    embedding = 50_000 * 256 * 2
-    found = preview(model, gpu(GIB), bits=(16,), gpu_counts=(1, 2, 4))
-    assert found.option(16, 1).weights_bytes == model.bytes
-    layers = model.bytes - embedding
-    for gpus in (2, 4):
-        option = found.option(16, gpus)
-        assert option.split == "layers"
-        assert embedding + layers / gpus <= option.weights_bytes <= embedding + layers / gpus + 1000
-
-
-def test_gpus_share_the_matrices_where_heads_and_features_go_up_and_else_the_layers():
-    model = llama(layers=8, hidden=512, inner=1024, heads=8, kv_heads=4)
-    found = preview(model, gpu(GIB), bits=(16, 4), gpu_counts=(1, 2, 4, 8))
-    assert [option.split for option in found.options] == [
-        "all on one", "tensor parallel", "tensor parallel", "layers",
-    ] * 2  # fmt: skip
-    norms = sum(tensor.bytes for tensor in model.tensors if "norm" in tensor.name)
-    two = found.option(16, 2)
-    assert two.weights_bytes == norms + (model.bytes - norms) // 2
-    assert two.kv_bytes == found.option(16, 1).kv_bytes // 2
-    (told,) = preview(model, gpu(GIB), bits=(16,), gpu_counts=(2,), split="layer").options
-    assert told.split == "layers"
-    foreign = preview(msgspec.structs.replace(model, family=""), gpu(GIB), bits=(4,), gpu_counts=(1, 2))
-    alone, more = foreign.options
-    assert (more.split, more.total_bytes_per_gpu) == ("all on one", alone.total_bytes_per_gpu)
-
-
-def test_unequal_gpus_get_layers_by_their_room():
-    model = llama(layers=32, hidden=4096, inner=14336, heads=32, kv_heads=8, vocab=128256)
-    capacity = gpu(14 * GIB, free_per_gpu=(14 * GIB, 8 * GIB))
-    alone, both = preview(model, capacity, bits=(16,), gpu_counts=(1, 2), context=512).options
-    assert alone.verdict == "does not fit"
-    # Halves of 7.5 GiB and what comes on top would not go into the second.
-    assert (both.verdict, both.split) == ("fits", "layers")
-    assert both.total_bytes_per_gpu < both.capacity_bytes
-    assert both.smallest_change == ""
-    less = gpu(12 * GIB, free_per_gpu=(12 * GIB, 2 * GIB))
-    (short,) = preview(model, less, bits=(16,), gpu_counts=(2,), context=512).options
-    assert short.verdict == "does not fit"
-
-
-def test_a_gpu_too_small_for_a_layer_is_no_place_for_a_session():
-    capacity = gpu(24 * GIB, free_per_gpu=(24 * GIB, 24 * GIB, GIB >> 2))
-    two, three = preview(llama(), capacity, bits=(4,), gpu_counts=(2, 3)).options
-    assert (two.verdict, three.verdict) == ("fits", "does not fit")
-
-
 def test_the_layout_on_the_gpu_counts_and_old_gpus_keep_the_packing():
     odd = llama(hidden=240, inner=500, heads=4)
     plan = base_plan(odd, 4, "fixed", 16)
@@ -367,25 +314,6 @@ def test_only_active_experts_are_read():
     assert many.step_bytes > 0.95 * model.bytes
 
 
-def test_gpus_that_share_the_layers_work_one_after_the_other():
-    model = llama(layers=40, kv_heads=1)
-    speed = (10**12,)
-    one, two = preview(model, gpu(GIB, bandwidth_per_gpu=speed), bits=(4,), gpu_counts=(1, 2)).options
-    assert one.decode_tok_s == pytest.approx(two.decode_tok_s)
-    mixed = gpu(GIB, free_per_gpu=(GIB, GIB), bandwidth_per_gpu=(10**12, 10**11))
-    (slow,) = preview(model, mixed, bits=(4,), gpu_counts=(2,)).options
-    assert slow.decode_tok_s < two.decode_tok_s / 2
-
-
-def test_gpus_that_share_the_matrices_work_at_once():
-    model = llama(layers=40)
-    here = gpu(2 * GIB, bandwidth_per_gpu=(10**12,))
-    one, two = preview(model, here, bits=(4,), gpu_counts=(1, 2)).options
-    assert two.split == "tensor parallel"
-    assert two.decode_tok_s == pytest.approx(2 * one.decode_tok_s, rel=0.05)
-    assert two.step_bytes == pytest.approx(one.step_bytes, rel=0.05)
-
-
 def test_where_one_memory_serves_all_the_process_counts_too():
     shared, own = (
         preview(llama(), gpu(GIB, unified=unified), bits=(4,), gpu_counts=(1,)).options[0]
@@ -435,74 +363,6 @@ def test_the_cpu_layout_counts_on_the_host_and_not_as_weights(monkeypatch):
     assert plain.kv_bytes == 2 * here.kv_bytes  # computed in float32
 
 
-def packed_model(bits=4):
-    plain = llama()
-    tensors = Tensors()
-    for tensor in plain.tensors:
-        if "_proj" not in tensor.name:
-            tensors.add(tensor.name, *tensor.shape)
-            continue
-        stem = tensor.name.removesuffix("weight")
-        rows, k = tensor.shape
-        tensors.dtype = "F32"  # as wide as the words
-        tensors.add(stem + "weight_packed", rows, k * bits // 32)
-        tensors.dtype = "BF16"
-        tensors.add(stem + "weight_scale", rows, k // 64)
-    info = QuantizationInfo("compressed-tensors", bits, (64,), made_by_fqconsole=True)
-    return described(
-        tensors,
-        plain.attention,
-        quantization=info,
-        hidden_size=256,
-        intermediate_size=512,
-        family="llama",
-        vocab_size=1000,
-    )
-
-
-def test_an_already_quantized_model_has_one_precision_its_own():
-    model = packed_model()
-    found = preview(model, gpu(GIB), bits=(16, 8), gpu_counts=(1, 2))
-    assert [(option.bits, option.gpus) for option in found.options] == [(4, 1), (4, 2)]
-    planned = preview(llama(), gpu(GIB), bits=(4,), gpu_counts=(1, 2))
-    for stored, option in zip(found.options, planned.options, strict=True):
-        assert stored.weights_bytes == option.weights_bytes
-    assert found.options[0].terms[0].name == "int4 matrices"
-
-
-@pytest.mark.parametrize("bits", [2, 5, 6])
-def test_a_width_that_is_not_ours_counts_as_it_is_stored(bits):
-    model = packed_model(4)
-    foreign = QuantizationInfo("compressed-tensors", bits, (64,), made_by_fqconsole=False)
-    tensors = tuple(t for t in model.tensors if not t.name.endswith("weight_scale"))
-    for kept in (model.tensors, tensors):
-        described_so = msgspec.structs.replace(model, quantization=foreign, tensors=kept)
-        (option,) = preview(described_so, gpu(GIB), gpu_counts=(1,)).options
-        assert option.bits == bits
-        assert option.weights_bytes >= option.model_bytes
-
-
-def test_widths_may_differ_within_a_checkpoint():
-    """int8 matrices in one that is mostly int4: each has the layout of its width."""
-    plain = llama(layers=1, hidden=384, inner=384, heads=4, kv_heads=4)
-    tensors = Tensors()
-    for tensor in plain.tensors:
-        if "_proj" not in tensor.name:
-            continue
-        bits = 8 if "down" in tensor.name else 4
-        stem = tensor.name.removesuffix("weight")
-        tensors.dtype = "F32"
-        tensors.add(stem + "weight_packed", 384, 384 * bits // 32)
-        tensors.dtype = "BF16"
-        tensors.add(stem + "weight_scale", 384, 384 // 64)
-    info = QuantizationInfo("compressed-tensors", 4, (64,), made_by_fqconsole=True)
-    model = described(tensors, plain.attention, quantization=info)
-    (option,) = preview(model, gpu(GIB), gpu_counts=(1,)).options
-    assert option.weights_bytes == 6 * lane_bytes((384, 384), Scheme(4, 64)) + lane_bytes(
-        (384, 384), Scheme(8, 64)
-    )
-
-
 def test_chunked_prefill_bounds_the_activations():
     model = llama(layers=1, hidden=2048, inner=8192, heads=16, kv_heads=16, context_length=1 << 17)
 
@@ -513,18 +373,3 @@ def test_chunked_prefill_bounds_the_activations():
     assert activation(PREFILL_CHUNK) > activation(PREFILL_CHUNK // 2)
     whole_prompt = activation(PREFILL_CHUNK) * (1 << 17) // PREFILL_CHUNK
     assert activation(1 << 17) < whole_prompt / 2
-
-
-@pytest.mark.parametrize("head", [8, 4])
-def test_a_packed_head_is_previewed_as_the_checkpoint_will_have_it(tmp_path, head):
-    """Tied to the embedding before: the packed head lies beside it."""
-    demo = describe(resolve_model("demo"))
-    place = named_gpu("h100-80gb")
-    plan = base_plan(demo, 4, "adaptive", head=head)
-    quantize(demo, plan, tmp_path / "packed", device="cpu")
-    packed = describe_folder(tmp_path / "packed", id="packed", source="folder")
-    plain, before = (preview(demo, place, bits=(4,), gpu_counts=(1, 2), head=width) for width in (16, head))
-    after = preview(packed, place, gpu_counts=(1, 2))
-    for wide, planned, stored in zip(plain.options, before.options, after.options, strict=True):
-        assert planned.weights_bytes == stored.weights_bytes > wide.weights_bytes
-        assert planned.step_bytes == stored.step_bytes < wide.step_bytes
