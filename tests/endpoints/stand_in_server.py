@@ -5,6 +5,7 @@ first N times; a deaf one heeds no SIGTERM. `die=N` ends it with that exit code 
 the model.
 """
 
+import contextlib
 import json
 import signal
 import sys
@@ -110,8 +111,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # who only asked whether somebody is there may be gone
+            self.end_headers()
+            self.wfile.write(body)
 
 
 class StandIn(ThreadingHTTPServer):
