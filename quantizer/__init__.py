@@ -1,16 +1,16 @@
 """16-bit checkpoint in, quantized checkpoint out: scheme, granularity, rounding, plan, streaming, resume.
 
-Importing this package loads nothing heavy; `make_plan`, `quantize` and `open_checkpoint`, the library's way
+Importing this package loads next to nothing; `make_plan`, `quantize` and `open_checkpoint`, the library's way
 in, load torch when they are first asked for. See docs/python-api.md.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from quantizer.base import base_plan
 from quantizer.plan import Plan, plan_bits_per_weight, predicted_bytes
 
 if TYPE_CHECKING:
+    from quantizer.base import base_plan
     from quantizer.library import make_plan, quantize
     from quantizer.reader import Checkpoint, open_checkpoint
 
@@ -25,7 +25,13 @@ __all__ = [
     "quantize",
 ]
 
-_HOME = {"make_plan": "library", "quantize": "library", "Checkpoint": "reader", "open_checkpoint": "reader"}
+_HOME = {
+    "base_plan": "base",
+    "make_plan": "library",
+    "quantize": "library",
+    "Checkpoint": "reader",
+    "open_checkpoint": "reader",
+}
 
 
 def __getattr__(name: str) -> Any:

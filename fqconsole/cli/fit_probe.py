@@ -6,7 +6,7 @@ from fqconsole.cli.output import Output
 from fqconsole.errors import OperatorError
 
 if TYPE_CHECKING:
-    from fqconsole.fit.probe import Probe
+    from fqconsole.device_probe import Probe
 
 
 def probed_here(output: Output, device: str) -> "Probe":

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from fqconsole.device_probe import Probe
 from fqconsole.evaluation.task_names import TaskScore
-from fqconsole.fit.probe import Probe
 from fqconsole.jobs.requests import (
     PROTOCOL,
     AnyRequest,

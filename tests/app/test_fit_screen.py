@@ -11,8 +11,8 @@ from fqconsole.app.screens.dialogs import Explanation, PickOne, Question
 from fqconsole.app.widgets.frontier_plot import FrontierPlot
 from fqconsole.app.widgets.memory_breakdown import MemoryBreakdown
 from fqconsole.app.widgets.option_table import OptionTable
+from fqconsole.device_probe import Probe
 from fqconsole.errors import OperatorError
-from fqconsole.fit.probe import Probe
 from fqconsole.jobs.messages import CandidatesMeasured, JobDone, JobFailed, ProbeDone, Progress, StartPlan
 from store import Store
 from tests.app import fake_fit

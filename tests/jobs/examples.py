@@ -1,7 +1,7 @@
 """One example of every message: what the golden files hold."""
 
+from fqconsole.device_probe import Probe
 from fqconsole.evaluation.task_names import TaskScore
-from fqconsole.fit.probe import Probe
 from fqconsole.generation.options import Sampling
 from fqconsole.jobs import messages as m
 from fqconsole.models.bare_config import ClassShapes

@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 
+from fqconsole.device_probe import Probe
 from fqconsole.errors import OperatorError
-from fqconsole.fit.probe import Probe, host_name, version_of
+from fqconsole.fit.probe import host_name, version_of
 from fqconsole.gpus import GpuSnapshot, open_gpus
 from fqconsole.jobs.desk import Desk
 from fqconsole.jobs.messages import ProbeDone, StartProbe
