@@ -25,7 +25,7 @@ class Axis(msgspec.Struct, frozen=True):
 
 AXES = (
     Axis("bytes", "size", "bytes", "lower"),
-    Axis("perplexity", "perplexity", "number", "lower"),
+    Axis("perplexity", "perplexity", "perplexity", "lower"),
     Axis("decode_tok_s", "tok/s", "tok/s", "higher"),
     Axis("kl_divergence", "KL divergence", "number", "lower"),
     Axis("bits_per_weight", "bits per weight", "number", "lower"),
@@ -50,7 +50,8 @@ class Scale(msgspec.Struct, frozen=True):
 
     def texts(self, axis: Axis) -> tuple[str, ...]:
         """What stands at the marks, with as many digits as keep them apart."""
-        shown = [axis.show(mark) for mark in self.marks]
+        unit: Unit = "number" if axis.unit == "perplexity" else axis.unit  # marks are round
+        shown = [show(mark, unit) for mark in self.marks]
         if len(set(shown)) == len(shown):
             return tuple(shown)
         digits = max(0, 1 - math.floor(math.log10(abs(self.marks[1] - self.marks[0]))))

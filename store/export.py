@@ -124,7 +124,7 @@ def _line(row: RunRow) -> list[str]:
         row.kind,
         row.model,
         show_precision(row.bits, row.group),
-        show(row.perplexity, "number"),
+        show(row.perplexity, "perplexity"),
         show(row.decode_tok_s, "tok/s"),
         show(row.ttft_ms, "ms"),
         show(row.bytes, "bytes"),

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-Unit = Literal["bytes", "ms", "s", "tok/s", "share", "number", "count"]
+Unit = Literal["bytes", "ms", "s", "tok/s", "share", "number", "perplexity", "count"]
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 UNKNOWN = "—"
@@ -26,6 +26,10 @@ def show(value: float | None, unit: Unit) -> str:
             return f"{value:,.0f}".replace(",", " ")
         case "number" | "tok/s":  # its label says tok/s
             return significant(value)
+        case "perplexity" if value >= 999.95:
+            return f"{value:.0f}"
+        case "perplexity":  # four significant digits: quantizing often changes only the last one
+            return f"{value:#.4g}"
 
 
 def significant(value: float) -> str:

@@ -132,7 +132,7 @@ def _overview(runs: Sequence[Run]) -> str:
             run.row.run_id, show_time(run.row.started), run.row.kind, run.row.model,
             show_precision(run.row.bits, run.row.group), run.row.status,
             str(run.host.get("device_name") or run.row.device or UNKNOWN),
-            show(run.row.perplexity, "number"), show(run.row.kl_divergence, "number"),
+            show(run.row.perplexity, "perplexity"), show(run.row.kl_divergence, "number"),
             show(run.row.decode_tok_s, "tok/s"), show(run.row.ttft_ms, "ms"), show(run.row.bytes, "bytes"),
             show(run.row.peak_bytes, "bytes"),
         )

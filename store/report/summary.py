@@ -64,7 +64,7 @@ def _quality(point: Point, base: Point) -> str:
     if not point.perplexity or not base.perplexity or point.perplexity == base.perplexity:
         return ""
     change = show_change(point.perplexity / base.perplexity - 1)
-    texts = [show(value, "number") for value in (point.perplexity, base.perplexity)]
+    texts = [show(value, "perplexity") for value in (point.perplexity, base.perplexity)]
     if texts[0] == texts[1]:
         texts = [f"{value:.4f}" for value in (point.perplexity, base.perplexity)]
     return f"perplexity {texts[0]} against {texts[1]} ({change})"

@@ -144,7 +144,7 @@ def test_a_number_that_one_run_lacks_is_a_dash_without_a_verdict(store, add):
     cells = line(store.compare(runs), "perplexity").cells
     assert (cells[1].text, cells[1].change, cells[1].verdict) == ("—", None, "")
     turned = line(store.compare(runs, baseline=runs[1]), "perplexity").cells
-    assert (turned[1].text, turned[1].change, turned[1].verdict) == ("9.00", None, "")
+    assert (turned[1].text, turned[1].change, turned[1].verdict) == ("9.000", None, "")
 
 
 def test_a_baseline_of_zero_has_no_percentage(store, add):
@@ -264,7 +264,7 @@ def test_an_answer_in_16_bits_is_compared_by_what_was_measured_against_its_model
     comparison = store.compare([plain, answer])
     found = {row.name: [cell.text for cell in row.cells] for row in comparison.rows}
     assert found["bytes"] == ["16.0 GiB", "6.0 GiB"]
-    assert found["perplexity"] == ["9.72", "9.81"]
+    assert found["perplexity"] == ["9.720", "9.810"]
     assert found["kl_divergence"] == ["0", "0.10"]
     assert found["decode_tok_s"] == ["70.0", "150"]
     # By definition a model differs from itself by nothing: that alone is no line.

@@ -46,7 +46,7 @@ def test_in_short_says_size_speed_and_quality_against_the_baseline(store, family
     sentence = re.search(r"<li>(.*?)</li>", page)[1]
     assert sentence == (
         f"int4 / 64 ({packed}) against 16-bit ({plain}): 6.0 GiB in place of 16.0 GiB (−62 %); "
-        "2.10 times as fast (147 against 70.0 tok/s); perplexity 9.81 against 9.72 (+0.93 %)."
+        "2.10 times as fast (147 against 70.0 tok/s); perplexity 9.810 against 9.720 (+0.93 %)."
     )
 
 
