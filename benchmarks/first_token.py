@@ -15,11 +15,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._shapes import SHAPES
+from benchmarks._folder_argument import add_folder, make_folder
 from fqconsole.generation.options import Sampling
 from fqconsole.jobs import Job
 from fqconsole.jobs.messages import JobFailed, Send, SessionReady, StartSession, TokensGenerated
-from quantizer.scheme import BITS
 
 CACHE = "TRITON_CACHE_DIR"
 PROMPT = "Once there was a brave girl named Mira. " * 12
@@ -74,16 +73,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="a quantized or a 16-bit model")
-    parser.add_argument("--shape", choices=sorted(SHAPES), help="make FOLDER first where it is not there")
-    parser.add_argument("--bits", type=int, choices=BITS, default=4, help="of --shape")
-    parser.add_argument("--tiny", action="store_true", help="keep the kind of --shape, not its size")
+    add_folder(parser)
     parser.add_argument("--device", default="auto")
     asked = parser.parse_args()
-    if asked.shape and not asked.folder.exists():
-        from benchmarks.random_checkpoint import write_random_checkpoint
-
-        write_random_checkpoint(asked.shape, asked.folder, bits=asked.bits, tiny=asked.tiny)
+    make_folder(asked)
     for start in measure_start(asked.folder, asked.device):
         print(
             f"{start.cache} kernel cache: ready after {start.ready:.1f} s (loading {start.load:.1f} s), "

@@ -11,14 +11,12 @@ import argparse
 from pathlib import Path
 from statistics import median
 
-from benchmarks._shapes import SHAPES
+from benchmarks._folder_argument import add_folder, make_folder
 from benchmarks._table import hardware
-from benchmarks.random_checkpoint import write_random_checkpoint
 from fqconsole.generation import open_session
 from fqconsole.generation.options import Sampling
 from fqconsole.generation.parallel.plan import SPLITS
 from quantizer.device import resolve_device
-from quantizer.scheme import BITS
 
 RUNS = 5
 
@@ -44,18 +42,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="a quantized or a 16-bit model")
-    parser.add_argument("--shape", choices=sorted(SHAPES), help="make FOLDER first where it is not there")
-    parser.add_argument("--bits", type=int, choices=BITS, default=4, help="of --shape")
-    parser.add_argument("--tiny", action="store_true", help="keep the kind of --shape, not its size")
+    add_folder(parser)
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--split", choices=SPLITS, default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--new", type=int, default=128)
     asked = parser.parse_args()
-    if asked.shape and not asked.folder.exists():
-        write_random_checkpoint(asked.shape, asked.folder, bits=asked.bits, tiny=asked.tiny)
+    make_folder(asked)
     print(f"{hardware(resolve_device(asked.device))}; {asked.folder.name}, split {asked.split}")
     print("gpus  weights each  load s  TTFT ms  prefill tok/s  decode tok/s  speed-up")
     first = 0.0

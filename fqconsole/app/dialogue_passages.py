@@ -60,8 +60,7 @@ class DialoguePassages:
             *session_view.passages(answer, session, precision, markdown=markdown),
             Passage("", session_view.kept_line(answer), "quiet"),
         )
-        if answer.over:
-            del self._said[number:]
-            if number == len(self._said):
-                self._said.append(_Said(turn, answer, passages))
+        del self._said[number:]
+        if answer.over and number == len(self._said):  # those before it are kept too
+            self._said.append(_Said(turn, answer, passages))
         return passages

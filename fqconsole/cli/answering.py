@@ -22,7 +22,7 @@ from fqconsole.jobs.messages import (
     TokensGenerated,
 )
 from fqconsole.jobs.runs import begin_generate
-from fqconsole.models import describe
+from fqconsole.models import ModelDescription, describe
 from store import Store
 
 
@@ -41,6 +41,18 @@ class Question:
     kv_bits: int = 16
     gpus: int = 1
     split: str = "auto"
+
+    def room_on(self, model: ModelDescription) -> dict[str, int]:
+        """What `room_to_generate` says of answering it; raises what that raises."""
+        return room_to_generate(
+            model,
+            self.context,
+            self.device,
+            force=self.force,
+            kv_bits=self.kv_bits,
+            gpus=self.gpus,
+            split=self.split,
+        )
 
 
 class Answerer:
@@ -62,15 +74,7 @@ class Answerer:
         folder = Path(str(model.path))
         templated = has_chat_template(folder) and not question.raw
         prompt, messages = self._words(model.suggested_prompt, templated=templated)
-        predicted = room_to_generate(
-            model,
-            question.context,
-            question.device,
-            force=question.force,
-            kv_bits=question.kv_bits,
-            gpus=question.gpus,
-            split=question.split,
-        )
+        predicted = question.room_on(model)
         send = begin_generate(
             self._store,
             model_path=folder,

@@ -10,7 +10,7 @@ from typing import Any
 from fqconsole import paths
 from fqconsole.cli.answering import Question
 from fqconsole.cli.ending import EndedBySignal, heeded, listen
-from fqconsole.cli.memory_check import predicted_gpu, room_to_generate
+from fqconsole.cli.memory_check import predicted_gpu
 from fqconsole.cli.model_choice import chosen
 from fqconsole.cli.output import Output
 from fqconsole.cli.prompt_file import PromptLine, answer_line
@@ -56,15 +56,7 @@ class Replicas:
         self._model: ModelDescription = describe(chosen(word, store))
         self._folder = Path(str(self._model.path))
         self._templated = has_chat_template(self._folder) and not question.raw
-        room_to_generate(
-            self._model,
-            question.context,
-            question.device,
-            force=question.force,
-            kv_bits=question.kv_bits,
-            gpus=question.gpus,
-            split=question.split,
-        )
+        question.room_on(self._model)
         first = predicted_gpu(question.device)
         self._devices = [
             question.device if first is None else f"cuda:{first + number * question.gpus}"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kernels import PackedMatrix, expert_linear, linear, path_name, prepare
 from kernels.cpu import INT4_OPERATOR_ROWS, Int4OpMatrix, Int8OpMatrix, has_vector_code
-from kernels.cpu_blocks import outputs_of_block
+from kernels.cpu_blocks import multiply_blocks, outputs_of_block
 from kernels.decode import decode_reference
 from kernels.epilogue import Epilogue
 from kernels.experts import expert_matmul_reference
@@ -122,9 +122,17 @@ def test_many_rows_meet_weights_that_were_dequantized_in_blocks(bits, group_size
         in_blocks = n % 64 == 0  # the blocks of AVX2 are half as large
     assert (matrix.block is not None) == in_blocks
     exact = x.double() @ w.dequantize(torch.float32).double().mT + bias.double()
+    taken = []
+
+    def noted(x, *others):
+        taken.append(len(x))
+        return multiply_blocks(x, *others)
+
+    monkeypatch.setattr("kernels.cpu.multiply_blocks", noted)
     for rows in (INT4_OPERATOR_ROWS, INT4_OPERATOR_ROWS + 1):
         error = relative_error(linear(x[:rows], matrix, bias), exact[:rows])
         assert error <= CPU_TOLERANCE[torch.bfloat16]
+    assert taken == ([INT4_OPERATOR_ROWS + 1] if in_blocks else [])
 
 
 def test_a_layout_that_is_not_known_is_left_to_the_operator():
