@@ -16,18 +16,29 @@ from fqconsole.models.description import ModelDescription
 from quantizer import base_plan
 from quantizer.plan import predicted_bytes
 
+WIDE = 16
 Point = tuple[int, int]  # bytes of all matrices, total of the fullest GPU
 
 
-def points_of(description: ModelDescription, found: FitPreview, gpus: int, whole_bytes: int) -> list[Point]:
-    """The plain widths in rising order; `whole_bytes` is what the matrices take in 16 bits.
+def points_of(
+    description: ModelDescription, found: FitPreview, gpus: int, whole_bytes: int, head: int = 16
+) -> list[Point]:
+    """The plain widths in rising order; `whole_bytes` is what the matrices take in 16 bits, with the head
+    where that is packed.
 
-    `found` holds an option of each of PRECISIONS on `gpus` GPUs. Raises UsageError where one is missing.
+    `found` holds an option of each of PRECISIONS on `gpus` GPUs, with the head in `head` bits. In 16 bits a
+    tied head is the embedding, which the option counts once, and `whole_bytes` beside it: each GPU is given
+    its share of that too. Raises UsageError where an option is missing.
     """
+    plans = {bits: base_plan(description, bits, head=head) for bits in PRECISIONS if bits != WIDE}
+    again = 0
+    if head != WIDE and description.tied_embeddings:
+        plan = plans[head]
+        again = 2 * sum(matrix.weights for matrix in plan.matrices if matrix.layer is None) // gpus
     return [
         (
-            whole_bytes if bits == 16 else predicted_bytes(base_plan(description, bits)),
-            found.option(bits, gpus).total_bytes_per_gpu,
+            predicted_bytes(plans[bits]) if bits in plans else whole_bytes,
+            found.option(bits, gpus).total_bytes_per_gpu + (0 if bits in plans else again),
         )
         for bits in sorted(PRECISIONS)
     ]
@@ -52,14 +63,17 @@ def total_of(points: Sequence[Point], size: int) -> int:
 
 
 class PlanMemory:
-    """What plans of one model take on `gpus` GPUs of a preview; `whole_bytes` are its matrices in 16 bits."""
+    """What plans of one model take on `gpus` GPUs of a preview; `whole_bytes` and `head` as `points_of` has
+    them. The sizes asked for count a packed head in.
+    """
 
-    def __init__(self, description: ModelDescription, found: FitPreview, gpus: int, whole_bytes: int) -> None:
+    def __init__(
+        self, description: ModelDescription, found: FitPreview, gpus: int, whole_bytes: int, head: int = 16
+    ) -> None:
         """Raises UsageError where `found` lacks one of PRECISIONS on so many GPUs."""
-        self.whole_bytes = whole_bytes
         self._found = found
         self._gpus = gpus
-        self._points = points_of(description, found, gpus, whole_bytes)
+        self._points = points_of(description, found, gpus, whole_bytes, head)
 
     @property
     def room(self) -> int:

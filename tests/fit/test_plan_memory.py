@@ -1,9 +1,13 @@
 """What a plan of mixed widths takes: between the plain widths, and at one of them exactly that."""
 
+import math
+
 import pytest
 
 from fqconsole.fit import Capacity, preview
 from fqconsole.fit.plan_memory import PlanMemory, bytes_within, points_of, total_of
+from quantizer import base_plan
+from quantizer.plan import predicted_bytes
 from tests.fit.synthetic import llama
 
 GIB = 1 << 30
@@ -51,3 +55,19 @@ def test_a_plan_that_leaves_too_little_is_tight_and_one_beyond_the_memory_does_n
         assert made.verdict == verdict
         assert bool(made.smallest_change) == (verdict != "fits")
         assert (size <= memory.most_bytes + 1) == (verdict == "fits")
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("head", [8, 4])
+def test_a_packed_head_is_counted_in_the_plan_and_in_its_memory(tied, head):
+    model = llama(tied_embeddings=tied)
+    found = preview(model, Capacity("a GPU", GIB, GIB, "gpu"), gpu_counts=(1, 2), head=head)
+    whole = sum(math.prod(m.shape) * 2 for m in base_plan(model, 4, head=head).matrices)
+    for gpus in (1, 2):
+        memory = PlanMemory(model, found, gpus, whole, head)
+        for bits in (3, 4, 8):
+            size = predicted_bytes(base_plan(model, bits, head=head))
+            assert memory.option(size, bits).total_bytes_per_gpu == found.option(bits, gpus).total_bytes_per_gpu
+        more = memory.option(whole, 16.0).total_bytes_per_gpu - found.option(16, gpus).total_bytes_per_gpu
+        # Untied it is the same head; tied, a copy of the embedding beside it.
+        assert more == pytest.approx(1000 * 256 * 2 / gpus if tied else 0, rel=0.15, abs=1)
