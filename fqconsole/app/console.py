@@ -375,6 +375,7 @@ class FqConsole(App[None], inherit_bindings=False):
     def _preview_ready(self, message: PreviewReady) -> None:
         self.workspace.preview = message.preview
         self.workspace.planned = message.planned
+        self.workspace.parts = message.parts
         self.tell_workspace_changed("preview")
 
     @on(SessionWanted)

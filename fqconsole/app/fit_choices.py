@@ -1,22 +1,30 @@
 """The ◂ ▸ choices of the Fit screen: which values there are, and the next one to the left or right."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fqconsole.app import formatting
+from fqconsole.app.model_parts import ModelParts
 from fqconsole.app.workspace import FitChoice, Goal
 from fqconsole.models.description import ModelDescription
+from quantizer.head import HEAD_BITS
 from quantizer.methods import MODES as METHODS
+from quantizer.plan import ExpertSets
 
-ChoiceName = Literal["goal", "precision", "target", "groups", "mode", "gpus", "context", "batch", "kv"]
-NAMES: tuple[ChoiceName, ...] = ("goal", "precision", "groups", "mode", "gpus", "context", "batch", "kv")
-PLANNED_NAMES: tuple[ChoiceName, ...] = ("goal", "target", "mode", "gpus", "context", "batch", "kv")
+ChoiceName = Literal[
+    "goal", "precision", "target", "groups", "mode", "head", "experts", "gpus", "context", "batch", "kv"
+]
+LAST_NAMES: tuple[ChoiceName, ...] = ("mode", "head", "experts", "gpus", "context", "batch", "kv")
+NAMES: tuple[ChoiceName, ...] = ("goal", "precision", "groups", *LAST_NAMES)
+PLANNED_NAMES: tuple[ChoiceName, ...] = ("goal", "target", *LAST_NAMES)
 TITLES = {
     "goal": "Goal",
     "precision": "Precision",
     "target": "Target",
     "groups": "Groups",
     "mode": "Mode",
+    "head": "Head",
+    "experts": "Experts",
     "gpus": "GPUs",
     "context": "Context",
     "batch": "Batch",
@@ -28,6 +36,8 @@ TARGET_BITS = (3.1, 3.2, 3.4, 3.6, 3.8, 4.0, 4.25, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0)
 MAX_LOSSES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 MODES = tuple(reversed(METHODS))  # best first
 MODE_WORDS = {"best": "searched", "fast": "one pass", "finequant": "the paper"}
+EXPERT_SETS: tuple[ExpertSets, ...] = get_args(ExpertSets)
+EXPERT_WORDS = {"model": "one scheme", "layer": "a scheme each"}
 PRECISIONS = (16, 8, 4, 3)
 GPU_COUNTS = (1, 2, 4, 8)
 KV_BITS = (16, 8)
@@ -68,9 +78,13 @@ def group_word(choice: FitChoice) -> str:
     return formatting.group(choice.group_size) if isinstance(choice.group_size, int) else "channel"
 
 
-def names_of(choice: FitChoice) -> tuple[ChoiceName, ...]:
-    """The rows that this choice has: with a plan a target takes the place of precision and groups."""
-    return NAMES if choice.goal == "rule" else PLANNED_NAMES
+def names_of(choice: FitChoice, parts: ModelParts) -> tuple[ChoiceName, ...]:
+    """The rows that this choice has: with a plan a target takes the place of precision and groups; head and
+    experts only where the model has them.
+    """
+    names = NAMES if choice.goal == "rule" else PLANNED_NAMES
+    missing = {name for name, there in (("head", parts.head), ("experts", parts.experts)) if not there}
+    return tuple(name for name in names if name not in missing)
 
 
 def stepped(
@@ -88,6 +102,11 @@ def stepped(
             return _other_groups(choice, step)
         case "mode":
             return choice if _wide(choice) else replace(choice, mode=_next(MODES, choice.mode, step))
+        case "head":
+            return choice if _wide(choice) else replace(choice, head=_next(HEAD_BITS, choice.head, step))
+        case "experts":
+            sets = _next(EXPERT_SETS, choice.experts, step)
+            return choice if _wide(choice) else replace(choice, experts=sets)
         case "gpus":
             return choice if host else replace(choice, gpus=_next(GPU_COUNTS, choice.gpus, step))
         case "context":
@@ -135,6 +154,12 @@ def goal_sentence(choice: FitChoice) -> str:
     return f"loss up to {choice.max_loss * 100:g} %"
 
 
+def part_words(head: int, experts: str) -> list[str]:
+    """`head int8`, `experts by layer`: what is not as usual."""
+    words = [f"head {formatting.precision(head)}"] if head != HEAD_BITS[0] else []
+    return words + ([f"experts by {experts}"] if experts != EXPERT_SETS[0] else [])
+
+
 def _next(values: Any, now: Any, step: int) -> Any:
     """The neighbour of `now`; a number that is not among them goes to the nearest in that direction."""
     values = list(values)
@@ -163,12 +188,8 @@ def shown(
             return target_word(choice), {"size": "bits", "loss": "predicted"}.get(choice.goal, "all there is")
         case "precision":
             return formatting.precision(choice.bits), ""
-        case "groups":
-            return (formatting.UNKNOWN, "") if choice.bits == 16 else (group_word(choice), "")
-        case "mode":
-            return (
-                (formatting.UNKNOWN, "") if _wide(choice) else (choice.mode, MODE_WORDS.get(choice.mode, ""))
-            )
+        case "groups" | "mode" | "head" | "experts":
+            return (formatting.UNKNOWN, "") if _wide(choice) else _how(choice, name, about)
         case "gpus":
             if host:
                 return formatting.UNKNOWN, "none: CPU"
@@ -182,6 +203,20 @@ def shown(
             return formatting.precision(choice.kv_bits), ""
         case _:
             return str(choice.batch), _most(option and option.largest_batch)
+
+
+def _how(choice: FitChoice, name: ChoiceName, about: ModelDescription) -> tuple[str, str]:
+    """The same of a choice that says how weights are quantized."""
+    match name:
+        case "groups":
+            return group_word(choice), ""
+        case "mode":
+            return choice.mode, MODE_WORDS.get(choice.mode, "")
+        case "head":
+            beside = choice.head != HEAD_BITS[0] and about.tied_embeddings
+            return formatting.precision(choice.head), "tied: a copy" if beside else ""
+        case _:
+            return choice.experts, EXPERT_WORDS[choice.experts]
 
 
 def _most(count: int | None) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 
+from fqconsole.app.model_parts import ModelParts
 from fqconsole.app.workspace import FitChoice, SessionChoice
 from fqconsole.jobs.messages import AnyEvent
 from fqconsole.models.description import ModelDescription, ModelEntry
@@ -35,12 +36,15 @@ class FitChanged(Message):
 
 
 class PreviewReady(Message):
-    """The memory preview of a choice is computed, and what became of its goal (None: FineQuant's rule)."""
+    """The memory preview of a choice is computed, and what became of its goal (None: FineQuant's rule);
+    `parts` are those of its model.
+    """
 
-    def __init__(self, preview: Any, planned: Any = None) -> None:
+    def __init__(self, preview: Any, planned: Any, parts: ModelParts) -> None:
         super().__init__()
         self.preview = preview
         self.planned = planned
+        self.parts = parts
 
 
 class SessionWanted(Message):

@@ -45,7 +45,7 @@ def planned(services: Services, about: ModelDescription, choice: FitChoice, prev
         return Planned("impossible", f"A goal needs the weights. {weights_from(about)}")
     planner = None
     try:
-        planner = services.planner(about, choice.mode)
+        planner = services.planner(about, choice)
         if planner is None:
             return Planned("unmeasured")
         return _answer(services, planner, about, choice, preview)
@@ -77,7 +77,7 @@ def _answer(
                 f"{formatting.memory(smallest)} at the least.",
                 "Choose more GPUs or a shorter context.",
             )
-        plan = planner.within_bytes(min(limit, memory.whole_bytes), f"fits {preview.capacity.name}")
+        plan = planner.within_bytes(min(limit, planner.frontier[-1].bytes), f"fits {preview.capacity.name}")
     size = planner.plan_bytes(plan)
     bits = size * 8 / max(1, planner.weights)
     return Planned(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fqconsole.app import formatting, job_pace
-from fqconsole.app.fit_choices import goal_sentence, group_word
+from fqconsole.app.fit_choices import goal_sentence, group_word, part_words
 from fqconsole.app.job_pace import Pace
 from fqconsole.app.model_rows import short_id
 from fqconsole.app.planned import Planned
@@ -50,12 +50,19 @@ def estimate(
     if made is not None and made.plan is not None:
         plan: Plan = made.plan
         path = services.save_plan(plan)
-        out = services.suggest_checkpoint_path(about.id, plan.bits, "planned", "default")
+        out = services.suggest_checkpoint_path(about.id, plan.bits, "planned", "default", plan.head)
     else:
         plan = services.base_plan(
-            about, bits=choice.bits, granularity=choice.granularity, group_size=choice.group_size
+            about,
+            bits=choice.bits,
+            granularity=choice.granularity,
+            group_size=choice.group_size,
+            experts=choice.experts,
+            head=choice.head,
         )
-        out = services.suggest_checkpoint_path(about.id, choice.bits, choice.granularity, choice.group_size)
+        out = services.suggest_checkpoint_path(
+            about.id, choice.bits, choice.granularity, choice.group_size, choice.head
+        )
     return QuantizeEstimate(
         plan=plan,
         plan_path=None if path is None else str(path),
@@ -69,14 +76,16 @@ def estimate(
 
 
 def title_of(entry: ModelEntry, choice: FitChoice) -> str:
-    """`demo → int4 adaptive`, `Qwen3-8B → int4 groups of 128`, `demo → 3.6 bits per weight`."""
+    """`demo → int4 adaptive`, `Qwen3-8B → int4 groups of 128, head int8`, `demo → 3.6 bits per weight`."""
     if choice.goal == "room":
-        return f"{short_id(entry)} → what fits"
-    if choice.goal != "rule":
-        return f"{short_id(entry)} → {goal_sentence(choice)}"
-    word = group_word(choice)
-    groups = word if word in ("adaptive", "channel") else f"groups of {word}"
-    return f"{short_id(entry)} → {formatting.precision(choice.bits)} {groups}"
+        what = "what fits"
+    elif choice.goal != "rule":
+        what = goal_sentence(choice)
+    else:
+        word = group_word(choice)
+        groups = f"groups of {word}" if word.isdigit() else word
+        what = f"{formatting.precision(choice.bits)} {groups}"
+    return f"{short_id(entry)} → {', '.join([what, *part_words(choice.head, choice.experts)])}"
 
 
 def home_word(path: Path, home: Path) -> str:

@@ -47,6 +47,8 @@ def asked_of(choice: FitChoice, guess: QuantizeEstimate) -> dict[str, Any]:
             "granularity": choice.granularity,
             "group_size": choice.group_size,
             "mode": choice.mode,
+            "experts": choice.experts,
+            "head": choice.head,
         }
     return {
         "bits": guess.plan.bits,
@@ -54,6 +56,8 @@ def asked_of(choice: FitChoice, guess: QuantizeEstimate) -> dict[str, Any]:
         "group_size": "default",
         "mode": choice.mode,
         "threshold": guess.plan.threshold,
+        "experts": guess.plan.experts,
+        "head": guess.plan.head,
         "plan_path": guess.plan_path,
     }
 
@@ -116,11 +120,8 @@ def made_from(
         return False
     if choice.goal != "rule":
         return guess is not None and request.plan_path == guess.plan_path
-    return (request.bits, request.granularity, request.group_size) == (
-        choice.bits,
-        choice.granularity,
-        choice.group_size,
-    )
+    names = ("bits", "granularity", "group_size", "experts", "head")
+    return all(getattr(request, name) == getattr(choice, name) for name in names)
 
 
 def draft_of(job: JobHandle | None, guess: QuantizeEstimate | None) -> Plan | None:

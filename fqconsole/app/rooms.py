@@ -7,6 +7,7 @@ from typing import Any
 
 from fqconsole import paths
 from fqconsole.app.services import EventRecorder, GpuSource, HostMemory, RunningJob
+from fqconsole.app.workspace import FitChoice
 from fqconsole.models.description import ModelDescription, ModelEntry
 
 
@@ -66,24 +67,27 @@ def base_plan(description: ModelDescription, **choice: Any) -> Any:
 
 
 class Planners:
-    """The planner of a model in a mode, kept for the next target; None where nothing was measured yet."""
+    """The planner of a model for a mode, a head and sets of experts, kept for the next target; None where
+    nothing was measured yet.
+    """
 
     def __init__(self) -> None:
         self._kept: tuple[Any, Any] | None = None
 
-    def __call__(self, description: ModelDescription, mode: str) -> Any:
+    def __call__(self, description: ModelDescription, choice: FitChoice) -> Any:
         from quantizer.measured import load_measured, measured_path
         from quantizer.methods import methods_of
         from quantizer.planner import Planner
 
-        path = measured_path(Path(str(description.path)), description, methods_of(mode))
-        if self._kept is not None and self._kept[0] == path:
+        path = measured_path(Path(str(description.path)), description, methods_of(choice.mode))
+        asked = (path, choice.head, choice.experts)
+        if self._kept is not None and self._kept[0] == asked:
             return self._kept[1]
         known = load_measured(path)
         if known is None:
             return None
-        planner = Planner(description, known)
-        self._kept = (path, planner)
+        planner = Planner(description, known, head=choice.head, experts=choice.experts)
+        self._kept = (asked, planner)
         return planner
 
 
@@ -92,7 +96,7 @@ def plan_memory(description: ModelDescription, found: Any, gpus: int, planner: A
     from quantizer.measured import KEPT
 
     whole = sum(planner.matrix_bytes(matrix, KEPT) for matrix in planner.draft.matrices)
-    return PlanMemory(description, found, gpus, whole)
+    return PlanMemory(description, found, gpus, whole, planner.draft.head)
 
 
 def save_plan(plan: Any) -> Path:
@@ -180,10 +184,10 @@ async def start_job(request: Any) -> RunningJob:
     return await Job.start(request, log_dir=paths.log_dir())
 
 
-def suggest_checkpoint_path(model_id: str, bits: int, granularity: Any, group_size: Any) -> Path:
+def suggest_checkpoint_path(model_id: str, bits: int, granularity: Any, group_size: Any, head: int) -> Path:
     from fqconsole.jobs import suggest_checkpoint_path as suggest
 
-    return suggest(model_id, bits, granularity, group_size)
+    return suggest(model_id, bits, granularity, group_size, head)
 
 
 class Beginnings:

@@ -36,7 +36,14 @@ def next_step(services: Services, run: Any, present: FitChoice) -> NextStep:
     if not made or row.bits is None:
         return NextStep(entry=entry, description=about)
     granularity = run.options.get("granularity", "adaptive")
-    choice = replace(present, bits=row.bits, goal="rule", mode=run.options.get("mode", present.mode))
+    choice = replace(
+        present,
+        bits=row.bits,
+        goal="rule",
+        mode=run.options.get("mode", present.mode),
+        head=run.options.get("head", 16),
+        experts=run.options.get("experts", "model"),
+    )
     if granularity == "planned":
         # Whatever the plan was made for, its size is what it came to.
         size = round(row.bits_per_weight or float(row.bits), 2)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fqconsole import paths
+from fqconsole.app.model_parts import ModelParts, PartsOf
 from fqconsole.app.remembered import Remembered
 from fqconsole.app.unfinished import Unfinished, unfinished_runs
+from fqconsole.app.workspace import FitChoice
 from fqconsole.jobs.messages import AnyEvent, Request
 from fqconsole.models.description import ModelDescription, ModelEntry
 
@@ -81,7 +83,8 @@ class Services:
         Any  # the module fqconsole.jobs.runs: begin_quantize, begin_generate, begin_evaluate, begin_download
     )
     suggest_checkpoint_path: Callable[..., Path]
-    planner: Callable[[ModelDescription, str], Any]  # by mode; None: nothing was measured of the model yet
+    parts: Callable[[ModelDescription], ModelParts]
+    planner: Callable[[ModelDescription, FitChoice], Any]  # None: the model was not measured yet in this mode
     plan_memory: Callable[..., Any]  # fit.plan_memory.PlanMemory
     save_plan: Callable[[Any], Path]
     unfinished: Callable[[Any], list[Unfinished]]  # quantize runs to go on with, in the store's thread
@@ -119,6 +122,7 @@ def real_services() -> Services:
         start_job=rooms.start_job,
         begin=rooms.Beginnings(),
         suggest_checkpoint_path=rooms.suggest_checkpoint_path,
+        parts=PartsOf(),
         planner=rooms.Planners(),
         plan_memory=rooms.plan_memory,
         save_plan=rooms.save_plan,

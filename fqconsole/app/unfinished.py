@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fqconsole.app.fit_choices import part_words
 from quantizer.methods import DEFAULT_MODE
 
 MOST = 20
@@ -27,9 +28,11 @@ class Unfinished:
 
     @property
     def title(self) -> str:
-        """`demo → int4 adaptive`."""
+        """`demo → int4 adaptive, head int8`."""
         bits, kind = self.options["bits"], self.options.get("granularity", "adaptive")
-        return f"{self.model_id.rstrip('/').rpartition('/')[2]} → int{bits} {kind}"
+        parts = part_words(self.options.get("head", 16), self.options.get("experts", "model"))
+        what = ", ".join([f"int{bits} {kind}", *parts])
+        return f"{self.model_id.rstrip('/').rpartition('/')[2]} → {what}"
 
     def line(self, now: float) -> str:
         """`r0012  demo → int4 adaptive · interrupted 12 min ago · 3 files kept`."""

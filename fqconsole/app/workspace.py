@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from fqconsole.app.model_parts import ModelParts
 from fqconsole.models.description import ModelDescription, ModelEntry
 from quantizer.methods import DEFAULT_MODE
+from quantizer.plan import ExpertSets
 
 Goal = Literal["rule", "size", "room", "loss"]
 
@@ -28,6 +30,8 @@ class FitChoice:
     target_bits: float = 4.0
     max_loss: float = 0.01  # 1 % of predicted loss
     mode: str = DEFAULT_MODE  # how scales are found: best, fast, finequant
+    head: int = 16  # bits of the output head
+    experts: ExpertSets = "model"  # which routed experts share bits and groups: of all layers, or of each
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Workspace:
     choice: FitChoice = field(default_factory=FitChoice)
     preview: Any = None  # the FitPreview of the choice, once it is computed
     planned: Any = None  # what became of its goal: a `planned.Planned`, None with FineQuant's rule
+    parts: ModelParts = field(default_factory=ModelParts)  # of the model; known with its first preview
     session: SessionChoice | None = None
     last_run: str | None = None
     choices: dict[str, FitChoice] = field(default_factory=dict)  # of models that were looked at before
@@ -76,7 +81,15 @@ class Workspace:
             self.choices[self.description.id] = self.choice
         self.entry = entry
         self.description = description
-        fresh = replace(self.choice, context=None, group_size="default", granularity="adaptive")
+        fresh = replace(
+            self.choice,
+            context=None,
+            group_size="default",
+            granularity="adaptive",
+            head=16,
+            experts="model",
+        )
         self.choice = self.choices.get(description.id, fresh)
         self.preview = self.planned = None
+        self.parts = ModelParts()
         return True

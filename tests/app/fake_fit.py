@@ -86,9 +86,12 @@ def preview(
     batch: int = 1,
     group_size: Any = "default",
     kv_bits: int = 16,
+    head: int = 16,
 ) -> FakePreview:
     length = context or min(8192, description.context_length)
-    options = tuple(_option(description, capacity, b, g, length, batch) for b in bits for g in gpu_counts)
+    options = tuple(
+        _option(description, capacity, b, g, length, batch, head) for b in bits for g in gpu_counts
+    )
     return FakePreview(
         description.id,
         length,
@@ -101,10 +104,13 @@ def preview(
 
 
 def _option(  # noqa: PLR0917
-    description: Any, capacity: FakeCapacity, bits: int, gpus: int, context: int, batch: int
+    description: Any, capacity: FakeCapacity, bits: int, gpus: int, context: int, batch: int, head: int
 ) -> FakeOption:
     kept = description.vocab_size * description.hidden_size * 2 * (1 if description.tied_embeddings else 2)
     matrices = description.bytes - kept
+    if bits != 16 and head != 16:  # a tied one is packed beside the embedding
+        wide = description.vocab_size * description.hidden_size * 2
+        kept += int(wide * head / 16) - (0 if description.tied_embeddings else wide)
     stored = matrices if bits == 16 else int(matrices * (bits + 0.25) / 16)
     per_token = sum(2 * layer.kv_heads * layer.head_dim * 2 for layer in description.attention)
     kv = per_token * context * batch
@@ -150,7 +156,6 @@ class FakePlanMemory:
     def __init__(self, description: Any, found: FakePreview, gpus: int, planner: Any) -> None:
         options = [option for option in found.options if option.bits == 16]
         self._wide = next((option for option in options if option.gpus == gpus), options[0])
-        self.whole_bytes = description.bytes
         self._rest = self._wide.total_bytes_per_gpu - self._wide.terms[0].bytes
 
     @property

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fqconsole.app.model_parts import ModelParts
 from fqconsole.app.remembered import Remembered
 from fqconsole.app.services import HostMemory, Services
 from fqconsole.errors import OperatorError
@@ -299,10 +300,12 @@ def fake_services(
         make_recorder=FakeRecorder,
         start_job=jobs or JobScripts(),
         begin=FakeBeginnings(),
-        suggest_checkpoint_path=lambda model_id, bits, granularity, group_size: Path(
+        suggest_checkpoint_path=lambda model_id, bits, granularity, group_size, head: Path(
             f"/data/checkpoints/{model_id.replace('/', '--')}-int{bits}-{granularity}"
+            f"{'' if head == 16 else f'-head{head}'}"
         ),
-        planner=lambda about, mode: None,
+        parts=lambda about: ModelParts(),
+        planner=lambda about, choice: None,
         plan_memory=fake_fit.FakePlanMemory,
         save_plan=lambda plan: Path(f"/cache/plans/{plan.target.replace(' ', '-')}.json"),
         unfinished=lambda _store: [],

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fqconsole.app import fit_choices
 from fqconsole.app.fit_choices import NAMES, contexts, group_word, shown, stepped
+from fqconsole.app.model_parts import ModelParts
 from fqconsole.app.workspace import FitChoice
 from tests.app import fake_fit
 from tests.app.fakes import DEMO, QWEN
@@ -71,7 +72,7 @@ def test_what_is_shown_of_the_context():
 @pytest.mark.parametrize(("goal", "value"), [("size", "4.00"), ("loss", "1 %"), ("room", "—")])
 def test_a_goal_has_a_target_in_place_of_precision_and_groups(goal, value):
     choice = FitChoice(goal=goal)
-    names = fit_choices.names_of(choice)
+    names = fit_choices.names_of(choice, ModelParts())
     assert "target" in names and not {"precision", "groups"} & set(names)
     assert shown(choice, "target", QWEN, host=False, devices=1)[0] == value
     there_and_back = stepped(stepped(choice, "target", 1, QWEN), "target", -1, QWEN)

@@ -164,13 +164,15 @@ class FitScreen(ModeScreen):
                 batch=choice.batch,
                 group_size=choice.group_size,
                 kv_bits=choice.kv_bits,
+                head=choice.head,
             )
+            parts = services.parts(about)
             made = planned(services, about, choice, preview)
         except Exception as error:  # noqa: BLE001 - becomes a sentence in the panel
             self.post_message(PreviewFailed(sentence(error)))
             return
         if not worker.is_cancelled:  # another choice was made meanwhile: its answer must not be overwritten
-            self.post_message(PreviewReady(preview, made))
+            self.post_message(PreviewReady(preview, made, parts))
 
     @on(PreviewFailed)
     def _failed(self, message: PreviewFailed) -> None:
@@ -200,7 +202,7 @@ class FitScreen(ModeScreen):
         devices = 0 if choice.gpu_name else len(self.console.gpus.latest)
         option = fit_view.present(preview, choice, self.console.workspace.planned)
         rows = []
-        for name in fit_choices.names_of(choice):
+        for name in fit_choices.names_of(choice, self.console.workspace.parts):
             value, hint = fit_choices.shown(choice, name, about, host=host, devices=devices, option=option)
             rows.append(ChoiceRow(name, TITLES[name], value, hint))
         return rows
@@ -217,7 +219,8 @@ class FitScreen(ModeScreen):
         self.query_one("#fit-limits", Static).update("\n".join(fit_view.limit_lines(preview, option)))
         context = f"context {formatting.tokens(preview.context)}, batch {preview.batch}"
         options = self.query_one("#fit-options", Panel)
-        options.border_title = f"Every option at {context}"
+        head = f", head {formatting.precision(choice.head)}" if choice.head != 16 else ""
+        options.border_title = f"Every option at {context}{head}"
         options.border_subtitle = fit_view.next_words(about, choice, option) if choice.goal == "rule" else ""
 
     def _show_plan(self, about: ModelDescription, made: Planned | None) -> None:
