@@ -1,4 +1,4 @@
-"""How long quantizing took on this machine, and so how long the next job takes."""
+"""How long quantizing took on this machine, and so how long the next job takes; before the first, a guess."""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fqconsole.app import formatting
+from fqconsole.app.quantize_progress import PHASES
+from fqconsole.jobs.ahead import FIRST_PRICES
+from quantizer.methods import methods_of
 
 MOST = 12
+START_SECONDS = 2.0  # until a worker has loaded what it computes with
 FARTHEST = 64.0  # a run of another size by more than this factor tells nothing
 
 
@@ -40,11 +44,22 @@ def nearest(known: Sequence[Pace], mode: str, size: int) -> Pace | None:
     return min(alike, key=lambda pace: abs(math.log(size / pace.source_bytes)), default=None)
 
 
-def time_line(known: Sequence[Pace], mode: str, size: int) -> str:
-    """`~00:12  as r0004 took here, by bytes`, or what is known instead."""
+def first_guess(size: int, mode: str, *, planned: bool) -> float:
+    """Seconds that the job on a model of `size` bytes would take on two CPU cores; a planned one only writes."""
+    writing = FIRST_PRICES["quantize"] * size
+    if planned:
+        return START_SECONDS + writing
+    reading = FIRST_PRICES["analyse"] * size
+    balancing = writing * PHASES["balance"] / PHASES["quantize"] if methods_of(mode).balance else 0.0
+    return START_SECONDS + balancing + reading + writing
+
+
+def time_line(known: Sequence[Pace], mode: str, size: int, guess: float) -> str:
+    """`~00:12  as r0004 took here, by bytes`; where no run tells, what was guessed, and that it was."""
     pace = nearest(known, mode, size)
     if pace is None:
-        return f"{formatting.UNKNOWN:>9}  not known before a first run in mode {mode} here"
+        words = f"a guess, as on two CPU cores: no run in mode {mode} here yet"
+        return f"{'~' + formatting.took(guess):>9}  {words}"
     # Starting the worker takes as long for a small model: less than the run took is not promised.
     seconds = pace.seconds * max(1.0, size / pace.source_bytes)
     return f"{'~' + formatting.took(seconds):>9}  as {pace.run_id} took here, mode {mode}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fqconsole.app import formatting, job_pace
+from fqconsole.app.command_line import quantize_command
 from fqconsole.app.fit_choices import goal_sentence, group_word, part_words
 from fqconsole.app.job_pace import Pace
 from fqconsole.app.model_rows import short_id
@@ -30,6 +31,7 @@ class QuantizeEstimate:
     disk_free: int
     mode: str
     loss: float | None = None  # predicted, of a planned plan
+    command: str = ""  # that does the same; empty where there is none
 
     @property
     def bits_per_weight(self) -> float:
@@ -72,6 +74,7 @@ def estimate(
         disk_free=services.disk_free(out),
         mode=choice.mode,
         loss=None if made is None else made.loss,
+        command=quantize_command(about, choice),
     )
 
 
@@ -99,19 +102,21 @@ def estimate_lines(guess: QuantizeEstimate, home: Path, known: Sequence[Pace], p
     bits = f"{'at least ' if plan.granularity == 'adaptive' else ''}{guess.bits_per_weight:.2f} bits a weight"
     enough = "✓" if guess.disk_ok else "✗ not enough"
     loss = "" if guess.loss is None else f", predicted loss {formatting.share(guess.loss)}"
+    first = job_pace.first_guess(guess.source_bytes, guess.mode, planned=guess.plan_path is not None)
     lines = [
         f"reads   {formatting.memory(guess.source_bytes):>9}  {len(plan.matrices)} matrices to quantize, "
         f"{len(plan.kept)} tensors stay in 16 bits",
         f"writes  {formatting.memory(guess.out_bytes):>9}  {bits}{loss}",
         f"disk    {formatting.memory(guess.disk_free):>9}  free there {enough}",
-        f"time    {job_pace.time_line(known, guess.mode, guess.source_bytes)}",
+        f"time    {job_pace.time_line(known, guess.mode, guess.source_bytes, first)}",
     ]
     if preview is not None:
         capacity = preview.capacity
         lines.append(
             f"memory  {formatting.memory(preview.quantize_peak):>9}  {_room_words(preview, capacity)}"
         )
-    return [*lines, f"into    {home_word(guess.out, home)}"]
+    lines.append(f"into    {home_word(guess.out, home)}")
+    return [*lines, f"command {guess.command}"] if guess.command else lines
 
 
 def short_of_memory(preview: Any) -> str:

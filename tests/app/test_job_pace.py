@@ -1,6 +1,8 @@
 """How long quantizing took here, and what that tells of the next job."""
 
-from fqconsole.app.job_pace import Pace, nearest, paces, time_line
+import pytest
+
+from fqconsole.app.job_pace import Pace, first_guess, nearest, paces, time_line
 from store import Store
 from tests.app.run_seeds import begin
 
@@ -9,18 +11,26 @@ KNOWN = [Pace("r0002", "best", 4 * GIB, 100.0), Pace("r0001", "fast", 4 * GIB, 2
 
 
 def test_the_next_job_takes_as_long_by_bytes_as_one_in_its_mode_took():
-    assert time_line(KNOWN, "best", 8 * GIB) == "   ~03:20  as r0002 took here, mode best"
-    assert time_line(KNOWN, "fast", 8 * GIB) == "    ~40 s  as r0001 took here, mode fast"
+    assert time_line(KNOWN, "best", 8 * GIB, 1.0) == "   ~03:20  as r0002 took here, mode best"
+    assert time_line(KNOWN, "fast", 8 * GIB, 1.0) == "    ~40 s  as r0001 took here, mode fast"
 
 
 def test_a_smaller_model_is_not_promised_to_take_less_than_the_run_did():
-    assert "~01:40" in time_line(KNOWN, "best", GIB)
+    assert "~01:40" in time_line(KNOWN, "best", GIB, 1.0)
 
 
 def test_another_mode_or_a_model_of_quite_another_size_tells_nothing():
     assert nearest(KNOWN, "finequant", GIB) is None
     assert nearest(KNOWN, "best", 4 * GIB * 100) is None
-    assert "not known before a first run in mode finequant" in time_line(KNOWN, "finequant", GIB)
+    line = time_line(KNOWN, "finequant", GIB, 83.0)
+    assert line == "   ~01:23  a guess, as on two CPU cores: no run in mode finequant here yet"
+
+
+def test_the_guess_grows_with_the_model_and_with_what_the_job_does_first():
+    best, fast = (first_guess(8 * GIB, mode, planned=False) for mode in ("best", "fast"))
+    assert best > fast > first_guess(8 * GIB, "best", planned=True) > 8
+    start = first_guess(0, "best", planned=False)
+    assert first_guess(16 * GIB, "best", planned=False) - best == pytest.approx(best - start)
 
 
 def test_of_several_runs_the_one_of_the_nearest_size_counts():

@@ -30,6 +30,7 @@ from fqconsole.app.planned import Planned, measuring_lines, planned, summary, we
 from fqconsole.app.screens.dialogs import Explanation, PickOne, Question
 from fqconsole.app.screens.mode_screen import ModeScreen
 from fqconsole.app.store_thread import sentence
+from fqconsole.app.visible_text import one_line
 from fqconsole.app.widgets.choice_list import ChoiceList, ChoiceRow
 from fqconsole.app.widgets.frontier_plot import FrontierPlot
 from fqconsole.app.widgets.memory_breakdown import MemoryBreakdown
@@ -86,7 +87,6 @@ class FitScreen(ModeScreen):
         )
         with Horizontal(id="fit-top"):
             with Panel(title="Plan", id="fit-plan"):
-                yield Static(id="fit-model", markup=False)
                 yield ChoiceList(start="precision", id="fit-choices")
                 yield Static(id="fit-limits", markup=False)
             with Panel(title="Memory", id="fit-memory"):
@@ -190,7 +190,7 @@ class FitScreen(ModeScreen):
         self.set_class(space.choice.goal != "rule", "-planning")
         if about is None or space.entry is None:
             return
-        self.query_one("#fit-model", Static).update(f"{'Model':<10}{short_id(space.entry)}")
+        self.query_one("#fit-plan", Panel).name_it(f"Plan · {one_line(short_id(space.entry))}")
         self.query_one(ChoiceList).show(self._choice_rows(about, space.choice, preview))
         if preview is not None:
             self._show_preview(about, preview, space.choice, space.planned)
