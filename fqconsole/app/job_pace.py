@@ -45,7 +45,7 @@ def nearest(known: Sequence[Pace], mode: str, size: int) -> Pace | None:
 
 
 def first_guess(size: int, mode: str, *, planned: bool) -> float:
-    """Seconds that the job on a model of `size` bytes would take on two CPU cores; a planned one only writes."""
+    """Seconds of a job on two CPU cores, for a model of `size` bytes; a planned one only writes."""
     writing = FIRST_PRICES["quantize"] * size
     if planned:
         return START_SECONDS + writing
@@ -58,7 +58,7 @@ def time_line(known: Sequence[Pace], mode: str, size: int, guess: float) -> str:
     """`~00:12  as r0004 took here, by bytes`; where no run tells, what was guessed, and that it was."""
     pace = nearest(known, mode, size)
     if pace is None:
-        words = f"a guess, as on two CPU cores: no run in mode {mode} here yet"
+        words = f"a guess, as on two CPU cores: no run in mode {mode} yet"
         return f"{'~' + formatting.took(guess):>9}  {words}"
     # Starting the worker takes as long for a small model: less than the run took is not promised.
     seconds = pace.seconds * max(1.0, size / pace.source_bytes)
