@@ -43,9 +43,11 @@ class ChoiceList(Widget, can_focus=True):
             self.name = name
             self.step = step
 
-    def __init__(self, *, start: str = "", id: str | None = None) -> None:
-        """`start` is the row that is chosen first."""
+    def __init__(self, *, start: str = "", help: str = "", id: str | None = None) -> None:
+        """`start` is the row that is chosen first; `help` what F1 says of these rows."""
         super().__init__(id=id)
+        if help:
+            self.HELP = help  # type: ignore[misc]  # of this list alone
         self._rows: tuple[ChoiceRow, ...] = ()
         self._at = 0
         self._start = start
