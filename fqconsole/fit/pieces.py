@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from fqconsole.fit.alike import Alike
-from fqconsole.fit.parts import Piece
+from fqconsole.fit.parts import ROUTED, Piece, family_of, role_of
 from fqconsole.models.description import ModelDescription, QuantizationInfo, TensorInfo
 from quantizer import Plan, base_plan
 from quantizer.matrices import plan_matrices
@@ -54,7 +54,10 @@ def planned(alike: Alike, bits: int, group_size: GroupSize, width: int, head: in
         return Precision(16, _wide_label(model, width), detail, (*matrices, *kept))
     granularity: Granularity = "adaptive" if group_size == "default" else "fixed"
     plan = base_plan(model, bits, granularity, group_size, head=head)
-    packed = [Piece(m.tensors[0], m.name, m.shape, m.bytes, scheme=m.scheme) for m in plan.matrices]
+    packed = [
+        Piece(m.tensors[0], m.name, m.shape, m.bytes, scheme=as_read(m.scheme, m.shape[-1]))
+        for m in plan.matrices
+    ]
     detail = _plan_detail(plan, lambda name: len(alike.layers(name)))
     return Precision(bits, f"int{bits} matrices", detail, (*packed, *_loaded(plan.kept, width)))
 
@@ -74,7 +77,7 @@ def stored(alike: Alike) -> Precision:
         if tensor.name.endswith("weight_packed") and quantization is not None and bits:
             matrices += len(alike.layers(tensor.name)) or 1
             scales = by_name.get(tensor.name.removesuffix("weight_packed") + "weight_scale")
-            piece = _packed(tensor, scales, quantization)
+            piece = _packed(tensor, scales, quantization, alike.model)
             if piece.scheme is not None and scales is not None:
                 taken.add(scales.name)
                 pieces = [other for other in pieces if other.tensor != scales.name]
@@ -89,33 +92,85 @@ def stored(alike: Alike) -> Precision:
     return Precision(bits, f"int{bits} matrices" if bits else f"{method} matrices", detail, tuple(pieces))
 
 
-def _packed(packed: TensorInfo, scales: TensorInfo | None, quantization: QuantizationInfo) -> Piece:
+def _packed(
+    packed: TensorInfo, scales: TensorInfo | None, quantization: QuantizationInfo, model: ModelDescription
+) -> Piece:
     """One stored matrix with its scales; its codes alone where the width is not ours."""
     name = packed.name.removesuffix(".weight_packed")
     alone = Piece(packed.name, name, packed.shape, packed.bytes)
     if scales is None or len(packed.shape) != 2 or len(scales.shape) != 2 or not scales.shape[1]:
         return alone
-    rows, words = packed.shape
-    k, scheme = _scheme_of(words, scales.shape[1], quantization)
-    if scheme.bits not in BITS:
+    groups = scales.shape[1]
+    reading = _as_loaded(packed, groups, quantization) or _likeliest(alone, groups, quantization, model)
+    if reading.scheme.bits not in BITS:
         return alone
-    return Piece(packed.name, name, (rows, k), packed.bytes + scales.bytes, scheme=scheme)
+    return Piece(
+        packed.name, name, (packed.shape[0], reading.k), packed.bytes + scales.bytes, scheme=reading.scheme
+    )
 
 
-def _scheme_of(words: int, groups: int, quantization: QuantizationInfo) -> tuple[int, Scheme]:
-    """K and the scheme of a matrix with so many words and scales a row. Widths may differ within a model:
-    the one that a known group size explains goes before the width that most matrices have.
+class _Reading(NamedTuple):
+    """What so many words and scales a row may be."""
+
+    k: int
+    scheme: Scheme
+
+
+def _reading(k: int, groups: int, bits: int) -> _Reading:
+    return _Reading(k, as_read(Scheme(bits, k // groups), k))
+
+
+def as_read(scheme: Scheme, k: int) -> Scheme:
+    """What a loader takes the scheme for: a group as long as the row is `channel`."""
+    return Scheme(scheme.bits, None) if scheme.group_size == k else scheme
+
+
+def _as_loaded(packed: TensorInfo, groups: int, quantization: QuantizationInfo) -> _Reading | None:
+    """As the loader reads it, by the shape that is stored with it; None where that is not known, or wrong."""
+    rows, words = packed.shape
+    if len(packed.unpacked) != 2 or packed.unpacked[0] != rows or packed.unpacked[1] % groups:
+        return None
+    k = packed.unpacked[1]
+    found = (bits for bits in (quantization.bits, *BITS) if words_per_row(k, bits) == words)
+    return next((_reading(k, groups, bits) for bits in found), None)
+
+
+def _likeliest(
+    packed: Piece, groups: int, quantization: QuantizationInfo, model: ModelDescription
+) -> _Reading:
+    """Without its shape, as on the hub: of what the words allow, the bits of most matrices first, what gives
+    it rows as long as a matrix in this place has in this model, or any.
     """
-    if groups > 1:
-        for bits in dict.fromkeys((quantization.bits, *BITS)):
-            for group in quantization.group_sizes:
-                if group is not None and words_per_row(groups * group, bits) == words:
-                    return groups * group, Scheme(bits, group)
-    k = words * WORD_BITS // quantization.bits
+    words = packed.shape[1]
+    expected, known = _lengths(model, packed)
     if groups == 1:
-        return k, Scheme(quantization.bits, None)
-    group = max(1, k // groups)
-    return groups * group, Scheme(quantization.bits, group)
+        lengths = sorted(known)
+    else:
+        lengths = [groups * group for group in quantization.group_sizes if group is not None]
+    allowed = [
+        _reading(k, groups, bits)
+        for bits in dict.fromkeys((quantization.bits, *BITS))
+        for k in lengths
+        if words_per_row(k, bits) == words
+    ]
+    if allowed:
+        return min(allowed, key=lambda reading: (reading.k not in expected, reading.k not in known))
+    k = max(groups, words * WORD_BITS // quantization.bits // groups * groups)
+    return _reading(k, groups, quantization.bits)
+
+
+def _lengths(model: ModelDescription, piece: Piece) -> tuple[set[int], set[int]]:
+    """How long rows are that read what the piece does, as far as its place tells, and those of any matrix."""
+    heads = {
+        model.heads * width for layer in model.attention for width in (layer.head_dim, layer.value_head_dim)
+    }
+    inner = {model.expert_intermediate_size if ROUTED.search(piece.name) else model.intermediate_size}
+    role = role_of(family_of(model), piece)
+    expected = {model.hidden_size} if role.along else set()
+    if role.columns:
+        expected = heads if role.along == "heads" else inner
+    known = heads | inner | {model.hidden_size, model.intermediate_size}
+    return expected - {0}, known - {0}
 
 
 def _loaded(kept: Sequence[KeptTensor], width: int) -> list[Piece]:

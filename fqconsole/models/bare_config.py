@@ -45,7 +45,6 @@ def describe_bare(config: Config, shapes: ClassShapes) -> ModelDescription:
     found = build(
         full,
         shapes.tensors,
-        {},
         entry=ModelEntry(id=name, source="config", path=None),
         manifest=None,
         license=None,

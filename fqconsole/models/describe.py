@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from fqconsole.models.architecture import notes, read_architecture
@@ -26,7 +26,7 @@ from fqconsole.models.errors import ModelError
 from fqconsole.models.families import known_family
 from fqconsole.models.parameters import EMBEDDING, count_parameters, has_own_head
 from fqconsole.models.quantization import MANIFEST, read_manifest, read_quantization
-from fqconsole.models.stored_shapes import read_shapes
+from fqconsole.models.stored_shapes import with_unpacked
 from fqconsole.models.weight_files import read_tensors
 
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -44,12 +44,11 @@ def describe_folder(
     """The model in `folder`. Raises ModelError: see read_config, read_tensors, read_attention."""
     config = read_config(folder / "config.json")
     read_architecture(config)  # a wrong kind of model is the better news than a missing shard
-    tensors = read_tensors(folder)
+    tensors = with_unpacked(folder, read_tensors(folder))
     head = read_manifest(folder / MANIFEST)
     return build(
         config,
         tensors,
-        read_shapes(folder, tensors),
         entry=ModelEntry(id=id, source=source, path=str(folder), revision=revision),
         manifest=folder / MANIFEST,
         license=read_license(folder / "README.md") or (head.license if head else None),
@@ -60,7 +59,6 @@ def describe_folder(
 def build(
     config: Config,
     tensors: Sequence[TensorInfo],
-    shapes: Mapping[str, tuple[int, ...]],
     *,
     entry: ModelEntry,
     manifest: Path | None,
@@ -80,7 +78,7 @@ def build(
         architecture=read_architecture(config),
         model_type=config.model_type,
         dtype=_dtype(config, tensors),
-        parameters=count_parameters(tensors, quantization, tied=tied, shapes=shapes),
+        parameters=count_parameters(tensors, quantization, tied=tied),
         bytes=sum(tensor.bytes for tensor in tensors),
         layers=layers,
         hidden_size=config.size(*HIDDEN),

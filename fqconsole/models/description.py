@@ -17,6 +17,7 @@ class TensorInfo(msgspec.Struct, frozen=True):
     file: str  # relative to the model's folder
     start: int
     end: int
+    unpacked: tuple[int, ...] = ()  # of a `weight_packed`: the shape of its weights, where it can be read
 
     @property
     def bytes(self) -> int:

@@ -44,7 +44,6 @@ def _describe(model_id: str, revision: str | None) -> ModelDescription:
     return build(
         config,
         collect(files, headers.__getitem__, index, model_id),
-        {},
         entry=ModelEntry(id=model_id, source="hub", path=None, revision=commit),
         manifest=None,
         license=said if isinstance(said, str) else None,

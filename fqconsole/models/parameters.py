@@ -31,19 +31,15 @@ def count_parameters(
     quantization: QuantizationInfo | None,
     *,
     tied: bool,
-    shapes: Mapping[str, tuple[int, ...]],
 ) -> int:
-    """Weights of the model that the checkpoint stands for.
-
-    `shapes`: the values of the `weight_shape` tensors by name, as far as they can be read (not on the hub).
-    """
+    """Weights of the model that the checkpoint stands for."""
     by_name = {tensor.name: tensor for tensor in tensors}
     embedded = any(EMBEDDING.search(tensor.name) for tensor in tensors)
     total = 0
     for tensor in tensors:
         if tied and embedded and HEAD.search(tensor.name):
             continue
-        total += _weights(tensor, by_name, quantization, shapes)
+        total += _weights(tensor, by_name, quantization)
     return total
 
 
@@ -51,7 +47,6 @@ def _weights(
     tensor: TensorInfo,
     by_name: Mapping[str, TensorInfo],
     quantization: QuantizationInfo | None,
-    shapes: Mapping[str, tuple[int, ...]],
 ) -> int:
     name = tensor.name
     if NOT_WEIGHTS.search(name) and (name.endswith("inv_freq") or len(tensor.shape) != 1):
@@ -61,7 +56,7 @@ def _weights(
     if SIDE_TENSORS.search(name):
         return 0
     if name.endswith(".weight_packed"):
-        return _unpacked(tensor, by_name, quantization, shapes)
+        return _unpacked(tensor, by_name, quantization)
     if name.endswith(".qweight") and quantization.bits:
         return tensor.elements * WORD_BITS // quantization.bits
     if tensor.dtype == "U8" and (name.endswith("_blocks") or quantization.method == "bitsandbytes"):
@@ -73,15 +68,12 @@ def _unpacked(
     packed: TensorInfo,
     by_name: Mapping[str, TensorInfo],
     quantization: QuantizationInfo,
-    shapes: Mapping[str, tuple[int, ...]],
 ) -> int:
-    stem = packed.name.removesuffix("_packed")
-    shape = shapes.get(f"{stem}_shape")
-    if shape is not None:
-        return math.prod(shape)
+    if packed.unpacked:
+        return math.prod(packed.unpacked)
     words = packed.shape[-1] if packed.shape else 0
     rows = packed.elements // words if words else 0
-    scale = by_name.get(f"{stem}_scale")
+    scale = by_name.get(packed.name.removesuffix("_packed") + "_scale")
     groups = scale.shape[-1] if scale is not None and scale.shape else 1
     # K from whole groups where a known group size explains the row's length; else the row filled up.
     for bits in dict.fromkeys((quantization.bits, 8, 4, 3)):

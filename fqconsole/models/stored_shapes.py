@@ -2,24 +2,25 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from fqconsole.models.description import TensorInfo
 
+PACKED, SHAPE = ".weight_packed", ".weight_shape"
 MAX_DIMENSIONS = 4
 WIDTHS = {"I64": 8, "I32": 4}  # bytes of one value
 
 
-def read_shapes(folder: Path, tensors: Sequence[TensorInfo]) -> Mapping[str, tuple[int, ...]]:
-    """Tensor name → the shape that a `weight_shape` tensor holds (int32 or int64), where it can be read."""
+def with_unpacked(folder: Path, tensors: Sequence[TensorInfo]) -> list[TensorInfo]:
+    """The tensors, packed ones with the shape that their `weight_shape` tensor (int32 or int64) holds, where
+    it can be read.
+    """
     wanted: dict[str, list[TensorInfo]] = defaultdict(list)
     for tensor in tensors:
-        if (
-            tensor.name.endswith(".weight_shape")
-            and tensor.dtype in WIDTHS
-            and tensor.elements <= MAX_DIMENSIONS
-        ):
+        if tensor.name.endswith(SHAPE) and tensor.dtype in WIDTHS and tensor.elements <= MAX_DIMENSIONS:
             wanted[tensor.file].append(tensor)
     shapes: dict[str, tuple[int, ...]] = {}
     for file, held in wanted.items():
@@ -30,10 +31,14 @@ def read_shapes(folder: Path, tensors: Sequence[TensorInfo]) -> Mapping[str, tup
                     if len(data) == tensor.bytes:
                         shapes[tensor.name] = _values(data, WIDTHS[tensor.dtype])
         except OSError:
-            continue  # the headers were just read; what vanished since is counted from the packed words
-    return {
-        name: shape for name, shape in shapes.items() if shape and all(0 < size < 1 << 40 for size in shape)
-    }
+            continue  # the headers were just read; what vanished since is taken from the packed words
+    return [_with_shape(tensor, shapes) if tensor.name.endswith(PACKED) else tensor for tensor in tensors]
+
+
+def _with_shape(packed: TensorInfo, shapes: dict[str, tuple[int, ...]]) -> TensorInfo:
+    shape = shapes.get(packed.name.removesuffix(PACKED) + SHAPE, ())
+    known = bool(shape) and all(0 < size < 1 << 40 for size in shape)
+    return msgspec.structs.replace(packed, unpacked=shape) if known else packed
 
 
 def _values(data: bytes, width: int) -> tuple[int, ...]:

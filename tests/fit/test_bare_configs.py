@@ -90,7 +90,6 @@ def test_any_config_gives_a_preview_or_a_sentence(changes):
         model = build(
             Config(fields),
             SHAPES.tensors,
-            {},
             entry=ModelEntry("x", "config", None),
             manifest=None,
             license=None,

@@ -4,6 +4,7 @@ several too; and a pass through it takes no more than the preview allows.
 
 from functools import cache
 
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ from fqconsole.generation.static_cache import StaticCache
 from fqconsole.models import describe_folder
 from quantizer import base_plan
 from quantizer.engine import quantize
+from quantizer.scheme import Scheme
 from tests.generation.architectures import save_architecture
 from tests.generation.live_bytes import LiveBytes
 from tests.generation.tiny_models import save_llama
@@ -116,8 +118,6 @@ def held_bytes(loaded):
 @pytest.mark.parametrize("bits", [16, 8, 4, 3])
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_one_device_holds_what_is_previewed(folder_of, model_type, bits):
-    if (model_type, bits) == ("deepseek_v3", 3):
-        pytest.skip("two words of 3-bit codes do not tell that 16 of them count")
     folder = folder_of(model_type, bits)
     (load,) = estimate_of(folder).loads_as("one", [ROOM], CONTEXT, 3)
     loaded = load_model(folder, CPU)
@@ -142,6 +142,36 @@ def test_uneven_parts_are_previewed_too(tmp_path, bits):
         loaded = load_model(folder, CPU, shard=TensorShard(rank, 2, Silent()))
         assert held_bytes(loaded) == load.weights
         assert StaticCache(loaded.decoder, 1, CONTEXT).bytes == load.kv
+
+
+MIXED = {
+    "qkv": Scheme(8, None),
+    "o_proj": Scheme(4, 8),
+    "gate_up": Scheme(3, None),
+    "down_proj": Scheme(8, None),
+}
+
+
+@pytest.mark.parametrize("schemes", [{}, MIXED], ids=["int3 throughout", "mixed"])
+def test_rows_of_any_length_and_width_are_previewed_too(tmp_path, schemes):
+    """Rows of 104 and 200 end within a word of int3; a row of int8 is as long as one of int4 twice that."""
+    source = save_llama(tmp_path / "whole", hidden_size=104, intermediate_size=200)
+    description = describe_folder(source, id="llama", source="folder")
+    plan = base_plan(description, 3, "fixed", None)
+    matrices = tuple(
+        msgspec.structs.replace(
+            matrix, scheme=schemes.get(matrix.fused_set.rpartition(".")[2], matrix.scheme)
+        )
+        for matrix in plan.matrices
+    )
+    folder = tmp_path / "packed"
+    quantize(description, msgspec.structs.replace(plan, matrices=matrices), folder, device="cpu")
+    estimate = estimate_of(folder)
+    (load,) = estimate.loads_as("one", [ROOM], CONTEXT, 1)
+    assert held_bytes(load_model(folder, CPU)) == load.weights
+    assert {load.shard.dense} == {200}
+    for count in (2, 4):
+        assert (cuts_of(folder, count, "auto", None) is None) == (estimate.splits(count)[0] == "tensor")
 
 
 @pytest.mark.parametrize("head", [8, 4])

@@ -22,7 +22,7 @@ TENSORS = (
 
 def described(**changes):
     fields = {key: value for key, value in {**LLAMA, **changes}.items() if value != "left out"}
-    return build(Config(fields, "config.json"), TENSORS, {}, entry=ENTRY, manifest=None, license=None)
+    return build(Config(fields, "config.json"), TENSORS, entry=ENTRY, manifest=None, license=None)
 
 
 def test_the_same_field_under_the_names_of_other_families():
