@@ -67,7 +67,9 @@ def test_a_packed_head_is_counted_in_the_plan_and_in_its_memory(tied, head):
         memory = PlanMemory(model, found, gpus, whole, head)
         for bits in (3, 4, 8):
             size = predicted_bytes(base_plan(model, bits, head=head))
-            assert memory.option(size, bits).total_bytes_per_gpu == found.option(bits, gpus).total_bytes_per_gpu
+            assert (
+                memory.option(size, bits).total_bytes_per_gpu == found.option(bits, gpus).total_bytes_per_gpu
+            )
         more = memory.option(whole, 16.0).total_bytes_per_gpu - found.option(16, gpus).total_bytes_per_gpu
         # Untied it is the same head; tied, a copy of the embedding beside it.
         assert more == pytest.approx(1000 * 256 * 2 / gpus if tied else 0, rel=0.15, abs=1)
