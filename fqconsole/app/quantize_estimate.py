@@ -103,9 +103,11 @@ def estimate_lines(guess: QuantizeEstimate, home: Path, known: Sequence[Pace], p
     enough = "✓" if guess.disk_ok else "✗ not enough"
     loss = "" if guess.loss is None else f", predicted loss {formatting.share(guess.loss)}"
     first = job_pace.first_guess(guess.source_bytes, guess.mode, planned=guess.plan_path is not None)
+    count, kept = len(plan.matrices), len(plan.kept)
     lines = [
-        f"reads   {formatting.memory(guess.source_bytes):>9}  {len(plan.matrices)} matrices to quantize, "
-        f"{len(plan.kept)} tensors stay in 16 bits",
+        f"reads   {formatting.memory(guess.source_bytes):>9}  {count} "
+        f"{'matrix' if count == 1 else 'matrices'} to quantize, "
+        f"{kept} {'tensor stays' if kept == 1 else 'tensors stay'} in 16 bits",
         f"writes  {formatting.memory(guess.out_bytes):>9}  {bits}{loss}",
         f"disk    {formatting.memory(guess.disk_free):>9}  free there {enough}",
         f"time    {job_pace.time_line(known, guess.mode, guess.source_bytes, first)}",

@@ -5,9 +5,12 @@ from dataclasses import replace
 import msgspec
 from textual.widgets import Static
 
+from fqconsole.app import fit_view
 from fqconsole.app.console import FqConsole
 from fqconsole.app.messages import FitChanged
+from fqconsole.app.model_parts import ModelParts
 from fqconsole.app.screens.dialogs import Explanation, PickOne, Question
+from fqconsole.app.widgets.choice_list import ChoiceList
 from fqconsole.app.widgets.frontier_plot import FrontierPlot
 from fqconsole.app.widgets.memory_breakdown import MemoryBreakdown
 from fqconsole.app.widgets.option_table import OptionTable
@@ -231,6 +234,61 @@ async def test_going_back_to_a_model_finds_the_choices_it_had():
         assert app.workspace.description.id == QWEN.id
         await press(pilot, "escape", "k", "enter")
         assert app.workspace.choice == mine
+
+
+# Head and experts
+
+
+def rows(app):
+    return str(app.screen.query_one(ChoiceList).render())
+
+
+def option(app):
+    return fit_view.chosen(app.workspace.preview, 4, 1)
+
+
+async def test_head_and_experts_stand_only_where_the_model_has_them_and_go_into_the_preview():
+    asked = []
+
+    def preview(*arguments, **choice):
+        asked.append(choice)
+        return fake_fit.preview(*arguments, **choice)
+
+    def parts(about):
+        return ModelParts(head=about.id == "demo")
+
+    app = FqConsole(fake_services(preview=preview, parts=parts))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "enter")
+        assert "Head      ◂ 16-bit ▸" in rows(app) and "Experts" not in rows(app)
+        before = option(app).total_bytes_per_gpu
+        await press(pilot, "down", "down", "down", "right")
+        assert "Head      ◂ int8 ▸ tied: a copy" in rows(app)
+        assert asked[-1]["head"] == 8
+        copy = DEMO.vocab_size * DEMO.hidden_size
+        assert option(app).total_bytes_per_gpu == before + copy
+        assert "head int8" in str(app.screen.query_one("#fit-options").border_title)
+        await press(pilot, "escape", "j", "enter")  # another model begins as usual
+        assert asked[-1]["head"] == 16
+        assert "Head" not in rows(app)
+        await press(pilot, "escape", "k", "enter")
+        assert asked[-1]["head"] == 8
+
+
+async def test_a_goal_is_planned_with_the_head_and_the_experts_that_were_chosen():
+    asked = []
+
+    def planner(about, choice):
+        asked.append((choice.goal, choice.head, choice.experts))
+        return FakePlanner(about)
+
+    app = FqConsole(fake_services(planner=planner, parts=lambda _about: ModelParts(True, True)))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "enter", "up", "right", "down", "down", "down", "right", "right", "down", "right")
+        assert asked[-1] == ("size", 4, "layer")
+        assert "Experts   ◂ layer ▸ one each" in rows(app)
 
 
 # What is measured

@@ -1,5 +1,6 @@
 """What becomes of a goal: a plan, a measurement that is missing, or a sentence."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import msgspec
@@ -96,9 +97,12 @@ def test_rows_of_a_plan_begin_with_what_loses_most():
 def test_a_planned_run_is_planned_again_by_the_size_it_came_to():
     row = SimpleNamespace(kind="quantize", status="failed", model="demo", path=None, revision=None, bits=4,
                           bits_per_weight=3.801)  # fmt: skip
-    run = SimpleNamespace(row=row, options={"granularity": "planned", "mode": "fast"})
+    parts = {"head": 8, "experts": "layer"}
+    run = SimpleNamespace(row=row, options={"granularity": "planned", "mode": "fast", **parts})
     step = next_step(fake_services(), run, FitChoice())
     assert (step.choice.goal, step.choice.target_bits, step.choice.mode) == ("size", 3.8, "fast")
+    assert (step.choice.head, step.choice.experts) == (8, "layer")
     run.options = {"granularity": "fixed", "group_size": 64, "mode": "best"}
-    step = next_step(fake_services(), run, SIZE)
+    step = next_step(fake_services(), run, replace(SIZE, head=4, experts="layer"))
     assert (step.choice.goal, step.choice.granularity, step.choice.group_size) == ("rule", "fixed", 64)
+    assert (step.choice.head, step.choice.experts) == (16, "model")  # of a run from before there was a choice

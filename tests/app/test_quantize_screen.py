@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from textual.widgets import Static
 
+from fqconsole.app.model_parts import ModelParts
 from fqconsole.app.screens.dialogs import PickOne, Question
 from fqconsole.app.unfinished import Unfinished
 from fqconsole.app.widgets.matrix_map import MatrixMap
@@ -52,6 +53,22 @@ async def test_the_choice_of_the_fit_screen_is_what_is_started():
         await press(pilot, "enter", "left", "down", "right", "right", "right", "enter", "enter")
     request = scripts.started[0][0]
     assert (request.bits, request.granularity, request.group_size) == (8, "fixed", 128)
+
+
+async def test_head_and_experts_are_told_started_and_shown_as_a_command():
+    scripts, app = console(FakeJob(quantize_events(DEMO)), parts=lambda _about: ModelParts(True, True))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "enter", "down", "down", "down", "right", "down", "right", "enter")
+        assert "head int8, experts by layer" in str(app.screen.query_one("#quantize-head").border_title)
+        command = "fqconsole quantize demo --bits 4 --mode best --experts layer --head 8"
+        assert f"command {command}" in head(app)
+        await press(pilot, "enter")
+        request = scripts.started[0][0]
+        assert (request.head, request.experts) == (8, "layer")
+        assert request.out.endswith("-head8")
+        await press(pilot, "escape", "left", "enter")
+        assert "Press ⏎ to start" in head(app)  # the finished job was made by other choices
 
 
 async def test_a_full_disk_is_said_before_the_start():

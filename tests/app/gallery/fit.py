@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from fqconsole.app.console import FqConsole
+from fqconsole.app.model_parts import ModelParts
 from fqconsole.errors import OperatorError
 from fqconsole.jobs.messages import JobDone, JobFailed, Progress
 from tests.app.fake_plan import FakePlanner
@@ -47,6 +48,12 @@ def preview_later(make: Any, *steps: str) -> Build:
     return build
 
 
+def both_parts(_about: Any) -> ModelParts:
+    return ModelParts(head=True, experts=True)
+
+
+MOE_PARTS = ("j", "j", "j", "enter", "down", "down", "down", "right", "down", "right")  # head int8, by layer
+
 STATES = (
     State("fit-empty", console("2")),
     State("fit-loading", preview_later(never, "j", "enter"), held=True),
@@ -59,6 +66,7 @@ STATES = (
     State("fit-goal-running", console(*GOAL, "enter", jobs=measured(MEASURING, MEASURING, hold=1))),
     State("fit-goal-failed", console(*GOAL, "enter", jobs=measured(MEASURING, LOST))),
     State("fit-goal-done", console("j", *GOAL, planner=In(planners), gpus=TWO)),
+    State("fit-head-and-experts", console(*MOE_PARTS, parts=both_parts, gpus=TWO)),
     State("fit-probe-running", console("enter", "p", jobs=probing)),
     State("fit-failed", preview_later(lambda _place: no_preview, "j", "enter")),
 )

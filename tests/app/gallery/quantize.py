@@ -7,7 +7,7 @@ from fqconsole.jobs.messages import EvaluationDone, JobDone, Paused, PhaseStarte
 from tests.app import fake_fit
 from tests.app.fake_plan import failed_events, quantize_events
 from tests.app.fakes import DEMO, LLAMA, NOW, FakeJob
-from tests.app.gallery.fit import planners
+from tests.app.gallery.fit import MOE_PARTS, both_parts, planners
 from tests.app.gallery.models import TWO
 from tests.app.gallery.state import In, State, console
 from tests.app.test_quantize_screen import cut_short
@@ -51,6 +51,7 @@ def two_cut_short(_store: Any) -> Any:
 STATES = (
     State("quantize-empty", console("3")),
     State("quantize-ready", console("enter", "enter")),
+    State("quantize-head-and-experts", console(*MOE_PARTS, "enter", parts=both_parts, gpus=TWO)),
     State("quantize-plan-of-a-goal", console("enter", "up", "right", "enter", planner=In(planners))),
     State("quantize-disk-too-small", console("enter", "enter", disk_free=lambda _path: 1 << 20)),
     State("quantize-memory-asked", console(*START, capacity_here=lambda _readings: TINY)),
