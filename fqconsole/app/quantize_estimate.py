@@ -121,6 +121,11 @@ def estimate_lines(guess: QuantizeEstimate, home: Path, known: Sequence[Pace], p
     return [*lines, f"command {guess.command}"] if guess.command else lines
 
 
+def go_words(guess: QuantizeEstimate) -> str:
+    """What to do now."""
+    return "Press ⏎ to start." if guess.disk_ok else "Free some space there first."
+
+
 def short_of_memory(preview: Any) -> str:
     """A sentence where the job is predicted to need more memory than is free here; else empty."""
     if preview is None or preview.capacity.kind == "named gpu":

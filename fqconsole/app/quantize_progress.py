@@ -20,6 +20,7 @@ from fqconsole.jobs.messages import (
     Request,
     StartQuantize,
 )
+from quantizer.base import base_of
 from quantizer.methods import methods_of
 from quantizer.plan import Plan
 
@@ -98,7 +99,7 @@ class QuantizeProgress:
                 self.plan = event
             case MatrixDone():
                 self.matrices.append(event)
-                finer = self.plan is not None and is_finer(event.group_size, self.plan.plan.group_size)
+                finer = self.plan is not None and went_finer(self.plan.plan, event.bits, event.group_size)
                 self.log.append((event.t, "info", matrix_sentence(event, why=finer)))
             case CheckpointWritten():
                 self.written = event
@@ -150,12 +151,12 @@ class QuantizeProgress:
 
     def errors_by_layer(self) -> list[tuple[int, float, bool]]:
         """(layer, worst relative error, whether a matrix of it went finer than the plan's base group)."""
-        base = self.plan.plan.group_size if self.plan else None
+        plan = self.plan.plan if self.plan else None
         layers: dict[int, tuple[float, bool]] = {}
         for event in self.matrices:
             if event.layer is not None:
                 error, finer = layers.get(event.layer, (0.0, False))
-                went = self.plan is not None and is_finer(event.group_size, base)
+                went = went_finer(plan, event.bits, event.group_size)
                 layers[event.layer] = max(error, event.relative_error), finer or went
         return [(layer, *layers[layer]) for layer in sorted(layers)]
 
@@ -175,7 +176,6 @@ def map_cells(plan: Plan | None, done: Sequence[MatrixDone], planned: bool = Tru
     Matrices outside the numbered layers have no place on the map.
     """
     finished = {event.name: event for event in done}
-    base = plan.group_size if plan is not None else None
     cells = []
     for matrix in plan.matrices if plan is not None else ():
         event = finished.pop(matrix.name, None)
@@ -191,7 +191,7 @@ def map_cells(plan: Plan | None, done: Sequence[MatrixDone], planned: bool = Tru
                 bits=scheme.bits if known else None,
                 group=scheme.group_size if known else None,
                 error=event.relative_error if event is not None else None,
-                finer=known and is_finer(scheme.group_size, base),
+                finer=known and went_finer(plan, scheme.bits, scheme.group_size),
             )
         )
     for event in finished.values():
@@ -206,6 +206,13 @@ def map_cells(plan: Plan | None, done: Sequence[MatrixDone], planned: bool = Tru
 def place_in_layer(name: str, layer: int) -> str:
     """What stands behind the layer's number: `self_attn.q_proj` of `model.layers.3.self_attn.q_proj`."""
     return name.partition(f".{layer}.")[2] or name
+
+
+def went_finer(plan: Plan | None, bits: int, group: int | None) -> bool:
+    """Whether a matrix has smaller groups than the rule began with; a planned one began with none."""
+    if plan is None or plan.granularity == "planned":
+        return False
+    return is_finer(group, base_of(bits, plan.bits, plan.group_size))
 
 
 def is_finer(group: int | None, base: int | None) -> bool:

@@ -7,11 +7,12 @@ from fqconsole.app import formatting
 from fqconsole.app.balance_view import PHASES
 from fqconsole.app.job_runner import JobHandle
 from fqconsole.app.planned import Planned, weights_from
-from fqconsole.app.quantize_progress import PHASE_WORDS, QuantizeProgress, is_finer, shape_word
+from fqconsole.app.quantize_progress import PHASE_WORDS, QuantizeProgress, shape_word, went_finer
 from fqconsole.app.widgets.record_table import Cell, Value
 from fqconsole.app.workspace import FitChoice
 from fqconsole.jobs.messages import EvaluationDone, JobFailed, MatrixDone, StartQuantize
 from fqconsole.models.description import ModelDescription
+from quantizer.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -162,12 +163,12 @@ def scheme_words(bits: int, group: int | None, finer: bool) -> Value:
     return Cell(f"{bits}/{formatting.group(group)}{mark}", "tight" if finer else "")
 
 
-def worst_cells(event: MatrixDone, base: int | None, known_base: bool) -> list[Value]:
+def worst_cells(event: MatrixDone, plan: Plan | None) -> list[Value]:
     """Layer, matrix, bits and group, error."""
     return [
         formatting.UNKNOWN if event.layer is None else str(event.layer),
         f" {event.kind}",
-        scheme_words(event.bits, event.group_size, known_base and is_finer(event.group_size, base)),
+        scheme_words(event.bits, event.group_size, went_finer(plan, event.bits, event.group_size)),
         formatting.error(event.relative_error),
     ]
 

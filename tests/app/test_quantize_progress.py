@@ -13,6 +13,7 @@ from fqconsole.app.quantize_progress import (
     map_cells,
     overall_fraction,
     phases_of,
+    went_finer,
 )
 from fqconsole.app.quantize_view import Promised
 from fqconsole.jobs.messages import MatrixDone, PhaseStarted, Progress, StartQuantize
@@ -166,3 +167,12 @@ def test_a_job_that_has_told_nothing_yet_has_words_too():
     state = QuantizeProgress()
     assert quantize_view.bar_word(state, paused=False) == "starting the worker  0%"
     assert quantize_view.running_lines(state, 3.0, None)[0] == "00:03 elapsed   time left: unknown yet"
+
+
+def test_a_packed_head_begins_with_the_groups_of_its_own_width_and_a_planned_matrix_with_none():
+    plan = msgspec.structs.replace(base_plan(DEMO, 8), group_size=None)
+    assert went_finer(plan, 8, 128)
+    assert not went_finer(plan, 4, 64)  # the head in int4 beside matrices in int8
+    assert went_finer(plan, 4, 32)
+    assert not went_finer(msgspec.structs.replace(plan, granularity="planned"), 8, 128)
+    assert not went_finer(None, 8, 16)

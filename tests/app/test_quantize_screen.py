@@ -76,6 +76,7 @@ async def test_a_full_disk_is_said_before_the_start():
     async with app.run_test() as pilot:
         await to_plan(pilot)
         assert "✗ not enough" in head(app)
+        assert "Free some space there first." in head(app) and "Press ⏎" not in head(app)
         await press(pilot, "enter")
     assert scripts.started == []
 

@@ -254,7 +254,7 @@ class QuantizeScreen(ModeScreen):
             return title, ["Computing what it will do …"]
         preview = self.console.workspace.preview
         lines = quantize_estimate.estimate_lines(self._guess, Path.home(), self._paces, preview)
-        return title, [*lines, f"Press ⏎ to start. {again}".strip()]
+        return title, [*lines, f"{quantize_estimate.go_words(self._guess)} {again}".strip()]
 
     # what the operator does
 

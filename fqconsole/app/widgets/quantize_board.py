@@ -121,9 +121,8 @@ class QuantizeBoard(Vertical):
         self._arrange()
         self._show_plot(state.errors_by_layer(), layers, None)
         self._show_map()
-        base = plan.group_size if plan else None
         rows = [
-            (event.name, quantize_view.worst_cells(event, base, plan is not None))
+            (event.name, quantize_view.worst_cells(event, plan))
             for event in state.worst(self._order, MOST_ROWS)
         ]
         by = "" if self._order == "error" else f" · by {self._order}"
