@@ -1,6 +1,7 @@
 """The plan before the weights are read: what the fit preview shows and the analysis starts from."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Literal
 
 from fqconsole.errors import UsageError
@@ -18,7 +19,7 @@ from quantizer.ladder import (
 from quantizer.matrices import EXPERTS_SET, Candidate, experts_place, plan_matrices
 from quantizer.methods import DEFAULT_MODE, MODES, Methods
 from quantizer.plan import ExpertSets, Granularity, MatrixPlan, Plan
-from quantizer.scheme import BITS, Scheme, group_word
+from quantizer.scheme import BITS, WIDTHS, Scheme, group_word
 
 GroupSize = int | None | Literal["default"]
 GRANULARITIES: tuple[Granularity, ...] = ("adaptive", "fixed", "matrix")
@@ -95,6 +96,19 @@ def require_head_bits(head: int) -> None:
         raise UsageError(
             f"The output head can't have {head} bits.", f"Choose {', '.join(map(str, HEAD_BITS))}."
         )
+
+
+def require_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    """The widths that a planner may use, sorted, each once. Raises UsageError for one that it has not, and
+    where none is left to quantize to.
+    """
+    known = ", ".join(map(str, WIDTHS))
+    unknown = [width for width in widths if width not in WIDTHS]
+    if unknown:
+        raise UsageError(f"No plan has matrices of {unknown[0]} bits.", f"Choose among the widths {known}.")
+    if not set(widths).intersection(BITS):
+        raise UsageError("The widths of a plan leave nothing to quantize to.", f"Choose among {known}.")
+    return tuple(sorted(set(widths)))
 
 
 def set_word(candidate: Candidate, granularity: Granularity, experts: ExpertSets) -> str:

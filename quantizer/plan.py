@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from quantizer.methods import Methods
-from quantizer.scheme import Scheme, stored_bytes
+from quantizer.scheme import WIDTHS, Scheme, stored_bytes
 
 # matrix: adaptive without fused sets, for study; planned: bits and groups by what the operator wants
 Granularity = Literal["adaptive", "fixed", "matrix", "planned"]
@@ -90,6 +90,7 @@ class Plan(msgspec.Struct, frozen=True):
     target: str = ""  # what a planned plan was made for
     experts: ExpertSets = "model"
     head: int = 16  # bits of the output head
+    widths: tuple[int, ...] = WIDTHS  # of a planned plan: what its matrices but the head may have
 
 
 def predicted_bytes(plan: Plan) -> int:

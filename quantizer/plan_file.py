@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from fqconsole.errors import MALFORMED, UsageError
-from quantizer.base import require_expert_sets
+from quantizer.base import require_expert_sets, require_widths
 from quantizer.head import HEAD_BITS
 from quantizer.ladder import RUNGS
 from quantizer.matrices import is_head, is_routed, layer_of
@@ -29,10 +29,10 @@ from quantizer.measured import KEPT
 from quantizer.methods import DEFAULT_MODE, methods_of
 from quantizer.plan import ExpertSets, MatrixPlan, Plan
 from quantizer.planner import Planner
-from quantizer.scheme import BITS, Scheme, group_word
+from quantizer.scheme import BITS, WIDTHS, Scheme, group_word
 
 FORMAT = 1
-KEYS = ("format", "model", "mode", "experts", "target", "matrices")
+KEYS = ("format", "model", "mode", "experts", "widths", "target", "matrices")
 EXPERTS_REMARK = '# "model": experts of all layers agree, as transformers alone reads them; "layer": of each'
 FIX = "Mend that line, or make the file anew with fqconsole plan --save."
 
@@ -44,6 +44,7 @@ class PlanFile(msgspec.Struct, frozen=True):
     mode: str
     experts: ExpertSets
     head: int  # bits of the output head; 16: it has no line
+    widths: tuple[int, ...]  # what all other matrices may have
     matrices: dict[str, dict[str, Any]]
     lines: dict[str, int]  # of each matrix
 
@@ -68,6 +69,7 @@ def plan_text(planner: Planner, plan: Plan, mode: str) -> str:
         f"mode = {_string(mode)}",
         f"target = {_string(plan.target or f'--bits {plan.bits}')}",
         *_experts_lines(planner, plan),
+        *([] if plan.widths == WIDTHS else [f"widths = {list(plan.widths)}"]),
         "",
         "[matrices]",
     ]
@@ -110,15 +112,22 @@ def read_plan_file(path: Path) -> PlanFile:
     mode = content.get("mode", DEFAULT_MODE)
     methods_of(str(mode))
     experts = require_expert_sets(str(content.get("experts", "model")))
+    widths = _widths(path, content.get("widths", list(WIDTHS)))
     lines = _lines(text, matrices)
     head = _head_bits(matrices)
     if head == HEAD_BITS[0]:
         matrices = {name: entry for name, entry in matrices.items() if not is_head(name)}
-    found = PlanFile(str(path), str(mode), experts, head, matrices, lines)
+    found = PlanFile(str(path), str(mode), experts, head, widths, matrices, lines)
     for name, entry in matrices.items():
         if not isinstance(entry, dict):
             raise UsageError(f"{found.place(name)}: {name} is not {{ bits = …, group = … }}.", FIX)
     return found
+
+
+def _widths(path: Path, said: Any) -> tuple[int, ...]:
+    if not isinstance(said, list) or not all(type(width) is int for width in said):
+        raise UsageError(f"{path} has widths {said!r}, which are no list.", "Write [4, 8, 16], say.")
+    return require_widths(said)
 
 
 def _head_bits(matrices: Mapping[str, Any]) -> int:
@@ -160,6 +169,11 @@ def _scheme(found: PlanFile, matrix: MatrixPlan) -> Scheme:
     bits, group = entry.get("bits"), entry.get("group", "channel")
     if type(bits) is not int or bits not in (*BITS, KEPT.bits):
         raise UsageError(f"{where} has bits {bits!r}.", f"Choose {', '.join(map(str, BITS))} or 16.")
+    if bits not in found.widths and matrix.layer is not None:
+        raise UsageError(
+            f"{where} has bits {bits}, which the widths {list(found.widths)} of the file leave out.",
+            "Choose one of them, or add it to widths.",
+        )
     if bits == KEPT.bits:
         return KEPT
     if "group" not in entry:

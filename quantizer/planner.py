@@ -1,7 +1,8 @@
 """From what the operator wants to a scheme for every matrix: the planner.
 
 Candidates of a set that engines fuse are bits {3, 4, 8} × groups {channel, 128, 64, 32} as far as they
-divide every K of the set, and 16 bits: kept as it is. Their cost is in bytes, their loss predicted as the sum
+divide every K of the set, and 16 bits: kept as it is; only some of these widths where the operator says so,
+because an engine has no other (docs/serve.md). Their cost is in bytes, their loss predicted as the sum
 over the members of sensitivity (quantizer/sensitivity.py) times relative squared error
 (quantizer/candidate_errors.py).
 
@@ -20,11 +21,11 @@ import msgspec
 from fqconsole.errors import UsageError
 from fqconsole.models.description import ModelDescription
 from quantizer.allocation import Allocation, Problem
-from quantizer.base import base_plan
+from quantizer.base import base_plan, require_widths
 from quantizer.measured import KEPT, Measured, candidate_schemes, scheme_word
 from quantizer.methods import methods_of
 from quantizer.plan import ChannelSet, ExpertSets, KeptTensor, MatrixPlan, Plan
-from quantizer.scheme import Scheme, stored_bytes
+from quantizer.scheme import WIDTHS, Scheme, stored_bytes, widths_word
 from quantizer.sensitivity import HEAD_PART, felt, sensitivities
 
 PLANNED = "planned in 16 bits"  # the reason of a matrix that the planner keeps
@@ -49,11 +50,16 @@ class Planner:
         *,
         experts: ExpertSets = "model",
         head: int = 16,
+        widths: Sequence[int] = WIDTHS,
     ) -> None:
         """`experts` and `head` as `base_plan` has them: a head has its bits whatever the target, and the
-        groups that pay. Raises UsageError when another model was measured.
+        groups that pay; all other matrices have `widths` to choose from. Raises UsageError when another model
+        was measured, and for widths that no plan has.
         """
-        self.draft = base_plan(description, 4, methods=methods_of(measured.mode), experts=experts, head=head)
+        self.draft = msgspec.structs.replace(
+            base_plan(description, 4, methods=methods_of(measured.mode), experts=experts, head=head),
+            widths=require_widths(widths),
+        )
         self._measured = measured
         self._tensors = {tensor.name: tensor for tensor in description.tensors}
         missing = [matrix.name for matrix in self.draft.matrices if matrix.name not in measured.matrices]
@@ -86,8 +92,8 @@ class Planner:
             least = self._bits(self._problem.frontier()[0].cost)
             raise UsageError(
                 f"{self.draft.model} can't be made that small: {self._bits(limit):.2f} bits per weight are "
-                f"wanted, and 3 bits in whole rows come to {least:.2f}.",
-                f"Ask for {math.ceil(least * 100) / 100:.2f} or more.",
+                f"wanted, and {min(self.draft.widths)} bits in whole rows come to {least:.2f}.",
+                f"Ask for {math.ceil(least * 100) / 100:.2f} or more{self._or_wider(WIDTHS[0])}.",
             )
         return self._plan(found, target)
 
@@ -104,8 +110,13 @@ class Planner:
         if not 0 <= limit < math.inf:
             raise UsageError(f"A loss of {limit:g} can't be kept to.", "Ask for 1%, say.")
         found = Problem(self._losses, self._costs, self._uniform).least(limit)
-        if found is None:  # never: 16 bits lose nothing
-            raise UsageError(f"No plan loses as little as {limit:g}.", "Ask for more.")
+        if found is None:  # with 16 bits among the widths only a packed head loses anything
+            least = math.ceil(self._problem.frontier()[-1].value * 1e5) / 1e3
+            raise UsageError(
+                f"No plan of {self.draft.model} in {widths_word(self.draft.widths)} bits loses as little as "
+                f"{limit:.3%} by prediction.",
+                f"Ask for {least:g}% or more{self._or_wider(KEPT.bits)}.",
+            )
         return self._plan(found, target)
 
     def with_schemes(self, schemes: Mapping[str, Scheme], target: str) -> Plan:
@@ -207,7 +218,7 @@ class Planner:
         ]
         if members[0].layer is None:
             return [scheme for scheme in found if scheme.bits == members[0].scheme.bits]
-        return [*found, KEPT]
+        return [scheme for scheme in (*found, KEPT) if scheme.bits in self.draft.widths]
 
     def _plan(self, found: Allocation, target: str) -> Plan:
         schemes = {
@@ -216,6 +227,10 @@ class Planner:
             for matrix in self.sets[word]
         }
         return self.with_schemes(schemes, target)
+
+    def _or_wider(self, width: int) -> str:
+        """What else helps where `width` was left out."""
+        return "" if width in self.draft.widths else f", or add {width} to --widths"
 
     def _bits(self, count: float) -> float:
         return count * 8 / self.weights

@@ -1,10 +1,12 @@
 """A scheme: how one matrix is stored. Pure arithmetic on shapes, for the preview, the plan and the writer."""
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
 BITS = (8, 4, 3)
+WIDTHS = (3, 4, 8, 16)  # what the planner may give a matrix; 16: it stays as it is
 WORD_BITS = 32
 SCALE_BYTES = 2  # scales are stored in the checkpoint's 16-bit dtype
 
@@ -34,6 +36,11 @@ class Scheme(msgspec.Struct, frozen=True):
 def group_word(group_size: int | None) -> str:
     """`channel` or the number, as the operator reads it."""
     return "channel" if group_size is None else str(group_size)
+
+
+def widths_word(widths: Sequence[int]) -> str:
+    """ "4,8,16", as it is typed."""
+    return ",".join(map(str, widths))
 
 
 def words_per_row(k: int, bits: int) -> int:

@@ -6,7 +6,7 @@ from fqconsole.app.fit_choices import EXPERT_SETS
 from fqconsole.app.workspace import FitChoice
 from fqconsole.models.description import ModelDescription
 from quantizer.head import HEAD_BITS
-from quantizer.scheme import group_word
+from quantizer.scheme import WIDTHS, group_word, widths_word
 
 
 def quantize_command(about: ModelDescription, choice: FitChoice) -> str:
@@ -20,6 +20,8 @@ def quantize_command(about: ModelDescription, choice: FitChoice) -> str:
         words += ["--experts", choice.experts]
     if choice.head != HEAD_BITS[0]:
         words += ["--head", str(choice.head)]
+    if choice.goal != "rule" and choice.widths != WIDTHS:
+        words += ["--widths", widths_word(choice.widths)]
     return shlex.join(words)
 
 

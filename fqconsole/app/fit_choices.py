@@ -10,6 +10,7 @@ from fqconsole.models.description import ModelDescription
 from quantizer.head import HEAD_BITS
 from quantizer.methods import MODES as METHODS
 from quantizer.plan import ExpertSets
+from quantizer.scheme import WIDTHS, widths_word
 
 ChoiceName = Literal[
     "goal", "precision", "target", "groups", "mode", "head", "experts", "gpus", "context", "batch", "kv"
@@ -147,6 +148,12 @@ def target_word(choice: FitChoice) -> str:
     return f"{choice.max_loss * 100:g} %" if choice.goal == "loss" else formatting.UNKNOWN
 
 
+def _of_target(choice: FitChoice) -> str:
+    if choice.widths != WIDTHS:
+        return f"in {widths_word(choice.widths)}"
+    return {"size": "bits", "loss": "predicted"}.get(choice.goal, "all there is")
+
+
 def goal_sentence(choice: FitChoice) -> str:
     """What a plan is asked for, in words that stand in its reasons: `3.6 bits per weight`."""
     if choice.goal == "size":
@@ -185,7 +192,7 @@ def shown(
         case "goal":
             return GOAL_WORDS[choice.goal], ""
         case "target":
-            return target_word(choice), {"size": "bits", "loss": "predicted"}.get(choice.goal, "all there is")
+            return target_word(choice), _of_target(choice)
         case "precision":
             return formatting.precision(choice.bits), ""
         case "groups" | "mode" | "head" | "experts":

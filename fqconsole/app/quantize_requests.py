@@ -58,6 +58,7 @@ def asked_of(choice: FitChoice, guess: QuantizeEstimate) -> dict[str, Any]:
         "threshold": guess.plan.threshold,
         "experts": guess.plan.experts,
         "head": guess.plan.head,
+        "widths": guess.plan.widths,
         "plan_path": guess.plan_path,
     }
 

@@ -67,8 +67,8 @@ def base_plan(description: ModelDescription, **choice: Any) -> Any:
 
 
 class Planners:
-    """The planner of a model for a mode, a head and sets of experts, kept for the next target; None where
-    nothing was measured yet.
+    """The planner of a model for a mode, a head, sets of experts and widths, kept for the next target; None
+    where nothing was measured yet.
     """
 
     def __init__(self) -> None:
@@ -80,13 +80,13 @@ class Planners:
         from quantizer.planner import Planner
 
         path = measured_path(Path(str(description.path)), description, methods_of(choice.mode))
-        asked = (path, choice.head, choice.experts)
+        asked = (path, choice.head, choice.experts, choice.widths)
         if self._kept is not None and self._kept[0] == asked:
             return self._kept[1]
         known = load_measured(path)
         if known is None:
             return None
-        planner = Planner(description, known, head=choice.head, experts=choice.experts)
+        planner = Planner(description, known, head=choice.head, experts=choice.experts, widths=choice.widths)
         self._kept = (asked, planner)
         return planner
 

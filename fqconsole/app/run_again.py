@@ -10,6 +10,7 @@ from fqconsole.app.workspace import FitChoice, SessionChoice
 from fqconsole.endpoints.address import is_address
 from fqconsole.errors import OperatorError
 from fqconsole.models.description import ModelDescription, ModelEntry
+from quantizer.scheme import WIDTHS
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def next_step(services: Services, run: Any, present: FitChoice) -> NextStep:
         mode=run.options.get("mode", present.mode),
         head=run.options.get("head", 16),
         experts=run.options.get("experts", "model"),
+        widths=tuple(run.options.get("widths", WIDTHS)),
     )
     if granularity == "planned":
         # Whatever the plan was made for, its size is what it came to.

@@ -7,6 +7,7 @@ from fqconsole.app.model_parts import ModelParts
 from fqconsole.models.description import ModelDescription, ModelEntry
 from quantizer.methods import DEFAULT_MODE
 from quantizer.plan import ExpertSets
+from quantizer.scheme import WIDTHS
 
 Goal = Literal["rule", "size", "room", "loss"]
 
@@ -32,6 +33,7 @@ class FitChoice:
     mode: str = DEFAULT_MODE  # how scales are found: best, fast, finequant
     head: int = 16  # bits of the output head
     experts: ExpertSets = "model"  # which routed experts share bits and groups: of all layers, or of each
+    widths: tuple[int, ...] = WIDTHS  # of a goal: what is shared out; a run that kept to some brings them
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Workspace:
             granularity="adaptive",
             head=16,
             experts="model",
+            widths=WIDTHS,
         )
         self.choice = self.choices.get(description.id, fresh)
         self.preview = self.planned = None

@@ -88,6 +88,14 @@ MaxLoss = Annotated[
     str | None,
     typer.Option(metavar="SHARE", help="The smallest whose predicted loss stays within this: 1%, say."),
 ]
+Widths = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BITS",
+        help="Of a goal: the widths to share out, 16 for what stays as it is. Engines run 4,8,16. "
+        "[default: 3,4,8,16]",
+    ),
+]
 PlanFile = Annotated[
     Path | None,
     typer.Option("--plan", metavar="FILE", help="The schemes of a plan file (fqconsole plan --save)."),

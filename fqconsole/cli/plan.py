@@ -20,6 +20,7 @@ from fqconsole.cli.options import (
     Model,
     Quiet,
     TargetBits,
+    Widths,
 )
 from fqconsole.cli.options import PlanFile as PlanOption
 from fqconsole.cli.output import Output
@@ -43,6 +44,7 @@ def plan(
     target_bits: TargetBits = None,
     fit: Fit = None,
     max_loss: MaxLoss = None,
+    widths: Widths = None,
     plan_file: PlanOption = None,
     gpus: Gpus = 1,
     context: Context = None,
@@ -63,14 +65,14 @@ def plan(
     The first time the candidates of the model are measured, in a worker; after that every target is answered
     at once.
     """
-    from fqconsole.cli.planning import Wish, experts_of, head_of, measured, mode_of, wished
+    from fqconsole.cli.planning import Wish, experts_of, head_of, measured, mode_of, widths_of, wished
     from fqconsole.cli.quantize import chosen_options, source_model, usual_bits
     from fqconsole.cli.run_store import open_store
     from quantizer.methods import methods_of, mode_word
     from quantizer.plan_file import plan_text
 
     output = Output(json=json, quiet=quiet)
-    wish = Wish(target_bits, fit, max_loss, plan_file, gpus, context, batch)
+    wish = Wish(target_bits, fit, max_loss, plan_file, gpus, context, batch, widths)
     wish.check(bits=bits, group_size=group_size)
     sets = experts_of(wish, experts)
     head_bits = head_of(wish, head)
@@ -83,7 +85,15 @@ def plan(
     description = source_model(model)
     with open_store() as store:
         planner, ruled = measured(
-            store, output, description, mode=word, experts=sets, head=head_bits, device=device, rule=rule
+            store,
+            output,
+            description,
+            mode=word,
+            experts=sets,
+            head=head_bits,
+            widths=widths_of(wish),
+            device=device,
+            rule=rule,
         )
     made = wished(planner, description, wish) if wish.named else ruled
     if made is None:
@@ -110,6 +120,7 @@ def document(planner: "Planner", made: "Plan", mode: str) -> dict[str, Any]:
     return {
         "model": made.model,
         "mode": mode,
+        "widths": made.widths,
         "target": made.target or f"FineQuant's rule, {made.bits} bits",
         "bytes": planner.plan_bytes(made),
         "bits_per_weight": planner.plan_bytes(made) * 8 / max(1, planner.weights),
@@ -159,13 +170,20 @@ def page(planner: "Planner", made: "Plan") -> str:
             table(head, rows, right="bits group size loss"),
             "",
             f"{made.model}: {made.target or f'the rule at {made.bits} bits'}",
-            f"  weights         {bits:.3f} bits each, {size(total)}",
+            f"  weights         {bits:.3f} bits each, {size(total)}{_of_widths(made)}",
             f"  predicted loss  {'not known' if loss is None else f'{loss:.3%}'}"
             " (noise in what the matrices make, weighted by how much each matters; docs/method.md)",
             "",
             plot(planner, bits, loss),
         )
     )
+
+
+def _of_widths(made: "Plan") -> str:
+    """What a plan was kept to, where that is not everything."""
+    from quantizer.scheme import WIDTHS, widths_word
+
+    return "" if made.widths == WIDTHS else f", of the widths {widths_word(made.widths)}"
 
 
 def plot(planner: "Planner", bits: float, loss: float | None) -> str:

@@ -1,5 +1,6 @@
 """What the operator wants of a plan, typed as options, and the plan that follows from it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ HERE = "here"
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """At most one of the first four; the rest goes with `fit`."""
+    """At most one of the first four; the next three go with `fit`, the last with any but a plan."""
 
     target_bits: float | None = None
     fit: str | None = None
@@ -27,6 +28,7 @@ class Wish(msgspec.Struct, frozen=True):
     gpus: int = 1
     context: int | None = None
     batch: int = 1
+    widths: str | None = None  # "4,8,16"
 
     @property
     def named(self) -> bool:
@@ -47,6 +49,15 @@ class Wish(msgspec.Struct, frozen=True):
             raise UsageError(f"{named[0]} and {named[1]} say different things.", "Give one of them.")
         if self.max_loss is not None:
             share_of(self.max_loss)
+        if self.widths is not None:
+            if self.plan is not None:
+                raise UsageError("--widths and --plan say different things.", "Edit the widths in the plan.")
+            if not self.named:
+                raise UsageError(
+                    "--widths needs a goal to share bits out for.",
+                    "Give --target-bits, --fit or --max-loss too.",
+                )
+            widths_of(self)
 
 
 def measured(
@@ -56,6 +67,7 @@ def measured(
     *,
     mode: str,
     device: str,
+    widths: Sequence[int],
     experts: "ExpertSets" = "model",
     head: int = 16,
     rule: dict[str, Any] | None = None,
@@ -87,7 +99,7 @@ def measured(
         known = load_measured(path)
     if known is None:
         raise OperatorError("The measurement ended without a result.", "Run it again.")
-    return Planner(description, known, experts=experts, head=head), ruled[0]
+    return Planner(description, known, experts=experts, head=head, widths=widths), ruled[0]
 
 
 def mode_of(wish: Wish, mode: str) -> str:
@@ -122,6 +134,20 @@ def head_of(wish: Wish, head: int | None) -> int:
         return read_plan_file(wish.plan).head
     require_head_bits(16 if head is None else head)
     return 16 if head is None else head
+
+
+def widths_of(wish: Wish) -> tuple[int, ...]:
+    """What a plan shares out: what the plan file says where one is given. Raises UsageError for widths that
+    no plan has.
+    """
+    from fqconsole.cli.number_lists import numbers
+    from quantizer.base import require_widths
+    from quantizer.plan_file import read_plan_file
+    from quantizer.scheme import WIDTHS
+
+    if wish.plan is not None:
+        return read_plan_file(wish.plan).widths
+    return WIDTHS if wish.widths is None else require_widths(numbers(wish.widths, "--widths", allowed=WIDTHS))
 
 
 def wished(planner: "Planner", description: "ModelDescription", wish: Wish) -> "Plan":

@@ -23,6 +23,7 @@ from fqconsole.cli.options import (
     PlanFile,
     Quiet,
     TargetBits,
+    Widths,
 )
 from fqconsole.cli.output import Output
 from fqconsole.errors import UsageError
@@ -52,6 +53,7 @@ def quantize(
     target_bits: TargetBits = None,
     fit: Fit = None,
     max_loss: MaxLoss = None,
+    widths: Widths = None,
     plan_file: PlanFile = None,
     gpus: Gpus = 1,
     context: Context = None,
@@ -109,7 +111,7 @@ def quantize(
     from fqconsole.cli.run_store import open_store
 
     output = Output(json=json, quiet=quiet, events=events)
-    wish = Wish(target_bits, fit, max_loss, plan_file, gpus, context, batch)
+    wish = Wish(target_bits, fit, max_loss, plan_file, gpus, context, batch, widths)
     wish.check(bits=bits, granularity=granularity, group_size=group_size)
     with open_store() as store:
         if resume is not None:
@@ -185,7 +187,7 @@ def planned_options(
     device: str,
 ) -> dict[str, Any]:
     """The request's options of a wish: the plan is made now, and the run follows it."""
-    from fqconsole.cli.planning import experts_of, head_of, measured, mode_of, wished
+    from fqconsole.cli.planning import experts_of, head_of, measured, mode_of, widths_of, wished
     from quantizer.measured import save_plan
     from quantizer.methods import methods_of, mode_word
 
@@ -193,7 +195,9 @@ def planned_options(
     description = source_model(model)
     word = mode_word(methods_of(mode_of(wish, mode)))
     bits = head_of(wish, head)
-    planner, _ = measured(store, output, description, mode=word, experts=sets, head=bits, device=device)
+    planner, _ = measured(
+        store, output, description, mode=word, experts=sets, head=bits, widths=widths_of(wish), device=device
+    )
     made = wished(planner, description, wish)
     require_matrices_left(made)
     return options_of_plan(made, str(save_plan(made)))
@@ -211,6 +215,7 @@ def options_of_plan(plan: "Plan", path: str) -> dict[str, Any]:
         "mode": mode_word(plan.methods),
         "experts": plan.experts,
         "head": plan.head,
+        "widths": plan.widths,
         "plan_path": path,
     }
 
@@ -237,11 +242,12 @@ def quantized(
     mode: str,
     device: str,
     force: bool,
-    experts: Any = "model",
     head: int = 16,
-    plan_path: str | None = None,
+    **others: Any,
 ) -> dict[str, Any]:
-    """Run the job and return its document. What can be known before raises before a worker starts."""
+    """Run the job and return its document; `others` as `begin_quantize` has them. What can be known before
+    raises before a worker starts.
+    """
     from fqconsole.cli.ending import EndedBySignal
     from fqconsole.cli.job_driver import JobDriver
     from fqconsole.cli.memory_check import predicted_gpu, room_to_quantize
@@ -262,12 +268,11 @@ def quantized(
         threshold=threshold,
         mode=mode,
         device=device,
-        experts=experts,
         head=head,
-        plan_path=plan_path,
         revision=description.revision,
         predicted={"total": peak},
         predicted_gpu=predicted_gpu(device),
+        **others,
     )
     gathered = _Gathered()
     output.say(f"{request.run_id}: {description.id} → int{bits} in {request.out}")

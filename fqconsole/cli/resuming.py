@@ -11,7 +11,7 @@ from quantizer.methods import DEFAULT_MODE, mode_word
 if TYPE_CHECKING:
     from store import Store
 
-OPTIONS = ("bits", "granularity", "group_size", "threshold", "mode", "experts", "head")
+OPTIONS = ("bits", "granularity", "group_size", "threshold", "mode", "experts", "head", "widths")
 PLAN = "plan_path"
 
 

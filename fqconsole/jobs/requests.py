@@ -7,6 +7,7 @@ import msgspec
 from fqconsole.generation.options import Sampling
 from quantizer.methods import DEFAULT_MODE
 from quantizer.plan import ExpertSets, Granularity
+from quantizer.scheme import WIDTHS
 
 PROTOCOL = 1
 
@@ -35,6 +36,7 @@ class StartQuantize(Request, frozen=True):
     plan_path: str | None = None  # granularity "planned": the plan, as JSON
     experts: ExpertSets = "model"  # what shares a scheme: the routed experts of all layers, or of each
     head: int = 16  # bits of the output head
+    widths: tuple[int, ...] = WIDTHS  # granularity "planned": what the plan's matrices but the head may have
 
 
 class StartPlan(Request, frozen=True):

@@ -18,7 +18,7 @@ from fqconsole.jobs.checkpoint_identity import identify
 from fqconsole.jobs.messages import Send, StartDownload, StartEvaluate, StartQuantize, StartTasks
 from quantizer.methods import DEFAULT_MODE
 from quantizer.plan import ExpertSets, Granularity
-from quantizer.scheme import group_word
+from quantizer.scheme import WIDTHS, group_word
 from store import Store
 
 START_TOLERANCE = 2.0  # seconds: start times of processes are known to a clock tick, and clocks are set
@@ -42,6 +42,7 @@ def begin_quantize(
     plan_path: str | Path | None = None,
     experts: ExpertSets = "model",
     head: int = 16,
+    widths: Sequence[int] = WIDTHS,
     revision: str | None = None,
     predicted: Predicted | None = None,
     predicted_gpu: int | None = None,
@@ -60,6 +61,7 @@ def begin_quantize(
         "device": device,
         "experts": experts,
         "head": head,
+        "widths": tuple(widths),
     }
     if plan_path is not None:
         options["plan_path"] = place(plan_path)

@@ -8,7 +8,7 @@ Source = Literal["builtin", "folder", "cache", "hub", "config"]
 AttentionKind = Literal["full", "sliding", "chunked", "mla", "linear"]
 
 
-class TensorInfo(msgspec.Struct, frozen=True):
+class TensorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """One tensor as its safetensors header describes it; `start`, `end` count from the file's first byte."""
 
     name: str

@@ -17,6 +17,7 @@ Engine = Literal["vllm", "sglang"]
 ENGINES: dict[str, str] = {"vllm": "vLLM 0.33.0", "sglang": "SGLang 0.5.23"}  # whose rules these are
 SGLANG_TILE = (64, 128)  # rows and columns of a GPU's piece that its Marlin asks for
 SIXTEEN_BIT_BYTES = 2
+INSTEAD_OF_INT3 = {True: "--widths 4,8,16 beside the goal", False: "--bits 4"}  # of a plan, of the rule
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,14 @@ def _refusals(model: Servable, kernels: tuple[KernelUse, ...], engine: Engine) -
     """What the engine's own code would refuse, or do wrongly."""
     reasons = []
     if any(scheme.bits == 3 for scheme in model.schemes):
-        reasons.append(
+        why = (
             "SGLang takes 4 and 8 bits only, not int3"
             if engine == "sglang"
             else "int3 is stored densely, as compressed-tensors has it since 0.18, and vLLM 0.33.0 pins "
             "0.17.0; engines of that time expect 10 codes a word and fail on the shapes (that its own loader "
             "takes int3 to Humming is read in its code, and not tried)"
         )
+        reasons.append(f"{why}: quantize with {INSTEAD_OF_INT3[model.planned]}")
     head = next((part.name for part in model.joined if is_head(part.name)), None)
     if head is not None and engine == "sglang":
         reasons.append(

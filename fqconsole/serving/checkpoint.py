@@ -44,6 +44,7 @@ class Servable:
     description: ModelDescription
     joined: tuple[Joined, ...]
     reasons: tuple[str, ...] = ()
+    planned: bool = False  # its bits were shared out by what the operator wanted
 
     @property
     def schemes(self) -> tuple[Scheme, ...]:
@@ -74,7 +75,8 @@ def read_servable(description: ModelDescription) -> Servable:
             f"{folder} was not quantized by fqconsole.",
             "The documentation of whoever made it says how it is served.",
         )
-    return Servable(name, str(folder), description, _joined(manifest), _reasons(manifest))
+    planned = manifest.plan.granularity == "planned"
+    return Servable(name, str(folder), description, _joined(manifest), _reasons(manifest), planned)
 
 
 def _joined(manifest: Manifest) -> tuple[Joined, ...]:

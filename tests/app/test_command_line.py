@@ -46,7 +46,9 @@ def test_a_goal_is_one_option():
     assert quantize_command(DEMO, FitChoice(goal="size", target_bits=3.61, head=8)) == (
         "fqconsole quantize demo --target-bits 3.61 --mode best --head 8"
     )
-    assert typed(quantize_command(DEMO, FitChoice(goal="loss", max_loss=0.002)))["max_loss"] == "0.2%"
+    narrow = typed(quantize_command(DEMO, FitChoice(goal="loss", max_loss=0.002, widths=(4, 8, 16))))
+    assert (narrow["max_loss"], narrow["widths"]) == ("0.2%", "4,8,16")
+    assert typed(quantize_command(DEMO, FitChoice(widths=(4, 8, 16))))["widths"] is None  # the rule has one
 
 
 def test_what_fits_is_asked_for_with_all_that_the_memory_depends_on():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import msgspec
 
 from fqconsole.app import fit_view, planned, quantize_view
-from fqconsole.app.fit_choices import goal_sentence
+from fqconsole.app.fit_choices import goal_sentence, shown
 from fqconsole.app.run_again import next_step
 from fqconsole.app.workspace import FitChoice
 from fqconsole.errors import OperatorError
@@ -97,12 +97,14 @@ def test_rows_of_a_plan_begin_with_what_loses_most():
 def test_a_planned_run_is_planned_again_by_the_size_it_came_to():
     row = SimpleNamespace(kind="quantize", status="failed", model="demo", path=None, revision=None, bits=4,
                           bits_per_weight=3.801)  # fmt: skip
-    parts = {"head": 8, "experts": "layer"}
+    parts = {"head": 8, "experts": "layer", "widths": [4, 8, 16]}
     run = SimpleNamespace(row=row, options={"granularity": "planned", "mode": "fast", **parts})
     step = next_step(fake_services(), run, FitChoice())
     assert (step.choice.goal, step.choice.target_bits, step.choice.mode) == ("size", 3.8, "fast")
-    assert (step.choice.head, step.choice.experts) == (8, "layer")
+    assert (step.choice.head, step.choice.experts, step.choice.widths) == (8, "layer", (4, 8, 16))
+    assert shown(step.choice, "target", DEMO, host=True, devices=0) == ("3.80", "in 4,8,16")
     run.options = {"granularity": "fixed", "group_size": 64, "mode": "best"}
-    step = next_step(fake_services(), run, replace(SIZE, head=4, experts="layer"))
+    step = next_step(fake_services(), run, replace(SIZE, head=4, experts="layer", widths=(4,)))
     assert (step.choice.goal, step.choice.granularity, step.choice.group_size) == ("rule", "fixed", 64)
+    assert step.choice.widths == (3, 4, 8, 16)
     assert (step.choice.head, step.choice.experts) == (16, "model")  # of a run from before there was a choice

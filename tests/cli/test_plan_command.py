@@ -9,7 +9,9 @@ from fqconsole.cli.planning import share_of
 from fqconsole.errors import UsageError
 from store import Store
 
-KEYS = {"model", "mode", "target", "bytes", "bits_per_weight", "predicted_loss", "matrices", "frontier"}
+KEYS = {
+    "model", "mode", "target", "widths", "bytes", "bits_per_weight", "predicted_loss", "matrices", "frontier",
+}  # fmt: skip
 MATRIX_KEYS = {"name", "shape", "fused_set", "bits", "group_size", "bytes", "predicted_loss"}
 
 
@@ -77,6 +79,11 @@ def test_the_rule_is_planned_as_it_is_quantized(fq):
         (("--group-size", "64", "--max-loss", "1%"), "--max-loss and --group-size"),
         (("--max-loss", "much"), "is no share"),
         (("--plan", "/nowhere.toml"), "can't be read"),
+        (("--widths", "4,8"), "--widths needs a goal"),
+        (("--widths", "4,8", "--bits", "4"), "--widths needs a goal"),
+        (("--widths", "4,8", "--plan", "a.toml"), "--widths and --plan"),
+        (("--widths", "4,5", "--max-loss", "1%"), "one or more of 3, 4, 8, 16"),
+        (("--widths", "16", "--max-loss", "1%"), "nothing to quantize to"),
     ],
 )
 @pytest.mark.parametrize("command", ["plan", "quantize"])
@@ -162,3 +169,22 @@ def test_a_head_is_packed_where_that_is_asked_for(fq, tmp_path):
     wrong = fq("plan", "demo", "--head", "5")
     assert wrong.code == 2
     assert "Choose 16, 8, 4." in wrong.err
+
+
+def test_a_plan_for_engines_has_no_int3_and_is_served(fq, tmp_path):
+    file, out = tmp_path / "plan.toml", tmp_path / "out"
+    options = ("demo", "--mode", "fast", "--target-bits", "4.5")
+    free = fq("plan", *options, "--json").json
+    assert 3 in {matrix["bits"] for matrix in free["matrices"]}
+    written = fq("quantize", *options, "--out", tmp_path / "free", "--json")
+    refused = fq("serve-command", tmp_path / "free")
+    assert refused.code == 2
+    assert "quantize with --widths 4,8,16" in refused.err
+
+    made = fq("plan", *options, "--widths", "4,8,16", "--save", file)
+    assert "of the widths 4,8,16" in made.out
+    written = fq("quantize", "demo", "--plan", file, "--out", out, "--json")
+    assert written.code == 0, written.err
+    assert {matrix["bits"] for matrix in written.json["matrices"]} <= {4, 8}
+    assert "widths=[4, 8, 16]" in fq("runs", "show", written.json["run_id"]).out
+    assert fq("serve-command", out).code == 0

@@ -146,3 +146,27 @@ def test_a_head_has_a_line_only_where_it_was_asked_for(planner, saved, tmp_path)
     found = read_plan_file(path)
     assert found.head == 16
     assert "lm_head" not in schemes_of(found, planner.draft.matrices)
+
+
+def test_the_widths_of_a_plan_are_kept_to(planner, saved, tmp_path):
+    assert "widths" not in saved.read_text()
+    narrow = Planner(describe(resolve_model("demo")), planner._measured, widths=(4, 8))
+    plan = narrow.within_bits(5, "5 bits")
+    path = tmp_path / "narrow.toml"
+    path.write_text(plan_text(narrow, plan, "fast"))
+    found = read_plan_file(path)
+    assert found.widths == (4, 8)
+    assert narrow.with_schemes(schemes_of(found, narrow.draft.matrices), plan.target) == plan
+    for line in ("{ bits = 3, group = 64 }", "{ bits = 16 }"):
+        number = edited(path, DOWN, f'"{DOWN}" = {line}')
+        with pytest.raises(UsageError, match=rf"line {number}: {DOWN} has bits .* the widths \[4, 8\]"):
+            schemes_of(read_plan_file(path), planner.draft.matrices)
+
+
+@pytest.mark.parametrize(
+    ("said", "word"), [("8", "no list"), ('["4"]', "no list"), ("[4, 5]", "5 bits"), ("[16]", "nothing to")]
+)
+def test_widths_that_no_plan_has_are_refused(saved, said, word):
+    saved.write_text(saved.read_text().replace("[matrices]", f"widths = {said}\n[matrices]"))
+    with pytest.raises(UsageError, match=word):
+        read_plan_file(saved)

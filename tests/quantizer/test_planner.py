@@ -133,6 +133,44 @@ def test_more_bits_never_lose_more(planner):
     assert frontier[-1].predicted_loss == pytest.approx(0, abs=1e-12)
 
 
+def test_a_planner_keeps_to_the_widths_it_may_use(planner):
+    """Whatever is asked for; and of these it shares out as well as when it may use all."""
+    narrow = Planner(demo(), planner._measured, widths=(8, 4, 16, 4))
+    for plan in (narrow.within_bits(4.6, ""), narrow.within_loss(0.004, ""), narrow.within_bits(9, "")):
+        assert plan.widths == (4, 8, 16)
+        assert {matrix.scheme.bits for matrix in plan.matrices} <= {4, 8}
+        free = planner.within_bytes(narrow.plan_bytes(plan), "")
+        assert planner.plan_loss(free) <= narrow.plan_loss(plan)
+    assert {matrix.scheme.bits for matrix in planner.within_bits(4.6, "").matrices} > {4, 8}
+    assert narrow.frontier[0].bits_per_weight > 4 > planner.frontier[0].bits_per_weight
+    assert narrow.frontier[-1].bits_per_weight == 16
+    assert Planner(demo(), planner._measured, widths=(4,)).frontier[-1].bits_per_weight == 4.5
+
+
+def test_what_the_widths_do_not_allow_is_refused_with_what_would(planner):
+    narrow = Planner(demo(), planner._measured, widths=(4, 8))
+    with pytest.raises(UsageError, match="4 bits in whole rows") as refused:
+        narrow.within_bits(3.6, "")
+    assert refused.value.next_step == "Ask for 4.06 or more, or add 3 to --widths."
+    with pytest.raises(UsageError, match=r"in 4,8 bits loses as little as 0\.000%") as refused:
+        narrow.within_loss(0, "")
+    asked = float(refused.value.next_step.removeprefix("Ask for ").partition("%")[0]) / 100
+    assert refused.value.next_step.endswith(", or add 16 to --widths.")
+    assert {matrix.scheme.bits for matrix in narrow.within_loss(asked, "").matrices} == {8}
+    for widths, word in (((4, 5), "matrices of 5 bits"), ((16,), "nothing to quantize"), ((), "nothing")):
+        with pytest.raises(UsageError, match=word):
+            Planner(demo(), planner._measured, widths=widths)
+
+
+def test_a_head_has_its_own_bits_among_other_widths(planner):
+    headed = Planner(demo(), planner._measured, head=8, widths=(4,))
+    bits = {matrix.name: matrix.scheme.bits for matrix in headed.within_bits(4.7, "").matrices}
+    assert bits.pop("lm_head") == 8
+    assert set(bits.values()) == {4}
+    with pytest.raises(UsageError, match="loses as little"):  # a packed head loses something
+        Planner(demo(), planner._measured, head=8).within_loss(0, "")
+
+
 @pytest.mark.parametrize(("ask", "word"), [((2.5,), "3.05"), ((0,), "no size"), ((float("nan"),), "no size")])
 def test_sizes_that_cannot_be_are_refused_with_what_can(planner, ask, word):
     with pytest.raises(UsageError, match=word):

@@ -97,6 +97,7 @@ def test_experts_are_spread_whole(checkpoint):
 def test_int3_is_refused_with_the_reason(checkpoint, engine):
     (reason,) = advise(checkpoint("demo", 3), engine, 1, 1, WISH).refusals
     assert "int3" in reason
+    assert reason.endswith("quantize with --bits 4")
     assert advise(checkpoint("demo", 4), engine, 1, 1, WISH).refusals == ()
 
 
