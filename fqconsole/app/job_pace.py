@@ -58,7 +58,7 @@ def time_line(known: Sequence[Pace], mode: str, size: int, guess: float) -> str:
     """`~00:12  as r0004 took here, by bytes`; where no run tells, what was guessed, and that it was."""
     pace = nearest(known, mode, size)
     if pace is None:
-        words = f"a guess, as on two CPU cores: no run in mode {mode} yet"
+        words = f"a guess (two CPU cores): no such run in mode {mode} yet"
         return f"{'~' + formatting.took(guess):>9}  {words}"
     # Starting the worker takes as long for a small model: less than the run took is not promised.
     seconds = pace.seconds * max(1.0, size / pace.source_bytes)

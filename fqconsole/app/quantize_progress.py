@@ -32,6 +32,7 @@ PHASE_WORDS = {
     "hash": "checking what is finished",
     "quantize": "quantizing",
 }
+BYTES = "B"
 WorstOrder = Literal["error", "layer", "bytes"]
 WORST_ORDERS: tuple[WorstOrder, ...] = ("error", "layer", "bytes")
 
@@ -74,6 +75,7 @@ class QuantizeProgress:
 
     phases: Mapping[str, float] = field(default_factory=lambda: dict(PHASES))
     phase: str = ""
+    unit: str = ""  # of the phase
     progress: Progress | None = None
     plan: PlanReady | None = None
     matrices: list[MatrixDone] = field(default_factory=list)
@@ -87,7 +89,7 @@ class QuantizeProgress:
     def take(self, event: AnyEvent) -> None:
         match event:
             case PhaseStarted():
-                self.phase = event.phase
+                self.phase, self.unit = event.phase, event.unit
                 self.log.append((event.t, "info", PHASE_WORDS.get(event.phase, event.phase)))
             case Progress():
                 self.progress = event
@@ -128,8 +130,8 @@ class QuantizeProgress:
 
     @property
     def rate(self) -> float | None:
-        """Bytes of source weights per second."""
-        return self.progress.rate if self.progress else None
+        """Bytes of source weights per second; None in a phase that counts something else."""
+        return self.progress.rate if self.progress and self.unit == BYTES else None
 
     @property
     def bits_per_weight(self) -> float | None:

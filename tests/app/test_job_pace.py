@@ -23,7 +23,7 @@ def test_another_mode_or_a_model_of_quite_another_size_tells_nothing():
     assert nearest(KNOWN, "finequant", GIB) is None
     assert nearest(KNOWN, "best", 4 * GIB * 100) is None
     line = time_line(KNOWN, "finequant", GIB, 83.0)
-    assert line == "   ~01:23  a guess, as on two CPU cores: no run in mode finequant yet"
+    assert line == "   ~01:23  a guess (two CPU cores): no such run in mode finequant yet"
 
 
 def test_the_guess_grows_with_the_model_and_with_what_the_job_does_first():

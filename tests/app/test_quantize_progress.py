@@ -176,3 +176,10 @@ def test_a_packed_head_begins_with_the_groups_of_its_own_width_and_a_planned_mat
     assert went_finer(plan, 4, 32)
     assert not went_finer(msgspec.structs.replace(plan, granularity="planned"), 8, 128)
     assert not went_finer(None, 8, 16)
+
+
+@pytest.mark.parametrize(("unit", "rate"), [("B", 4e8), ("weights", None)])
+def test_only_bytes_are_told_as_bytes_a_second(unit, rate):
+    state = after([PhaseStarted(0.0, "balance", 1e9, unit), Progress(1.0, "balance", 1e8, 1e9, 4e8, 2.0)])
+    assert state.rate == rate
+    assert ("MiB/s" in quantize_view.running_lines(state, 1.0, None)[0]) == (unit == "B")
