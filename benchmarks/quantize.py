@@ -29,7 +29,7 @@ from benchmarks._checkpoint import write_checkpoint
 from benchmarks._quantize_peers import PEERS, prepare
 from benchmarks._synthetic import STD
 from benchmarks._table import hardware, table
-from fqconsole.jobs.memory_peak import host_peak
+from fqconsole.host_peak import host_peak
 from fqconsole.models.describe import describe_folder
 from quantizer.blocks import quantize_rows
 from quantizer.device import resolve_devices, unit_weights, workers_of, working_on

@@ -1,15 +1,14 @@
 """Which device a session runs on, in which dtype it computes, and how memory and time are read there."""
 
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+
+from fqconsole.host_peak import host_peak, reset_host_peak
 
 ONE_THREAD_BYTES = 64 << 20
 _DTYPE_WORDS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
@@ -53,10 +52,7 @@ def reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the resident peak starts again from now
-    except OSError:
-        return
+    reset_host_peak()
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -65,14 +61,7 @@ def peak_bytes(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return host_peak()
 
 
 def free_bytes(device: torch.device) -> int | None:

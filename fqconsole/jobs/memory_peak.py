@@ -1,11 +1,10 @@
 """The memory that a job really took, told at its end as a measured term of the fit."""
 
-import resource
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from fqconsole.host_peak import host_peak
 from fqconsole.jobs.messages import Event, MemoryMeasured
 
 
@@ -19,18 +18,6 @@ def tell_peak(put: Callable[[Event], None], run_id: str) -> None:
         peak = int(torch.cuda.max_memory_allocated(index))
         if peak:
             put(MemoryMeasured(t=time.time(), run_id=run_id, gpu=index, term="total", bytes=peak))
-
-
-def host_peak() -> int:
-    """Most bytes that this process ever had resident."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def device_index(device: str) -> int | None:
