@@ -1,5 +1,6 @@
 """The ◂ ▸ choices of the Fit screen: which values there are, and the next one to the left or right."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -13,15 +14,27 @@ from quantizer.plan import ExpertSets
 from quantizer.scheme import WIDTHS, widths_word
 
 ChoiceName = Literal[
-    "goal", "precision", "target", "groups", "mode", "head", "experts", "gpus", "context", "batch", "kv"
+    "goal",
+    "precision",
+    "target",
+    "widths",
+    "groups",
+    "mode",
+    "head",
+    "experts",
+    "gpus",
+    "context",
+    "batch",
+    "kv",
 ]
 LAST_NAMES: tuple[ChoiceName, ...] = ("mode", "head", "experts", "gpus", "context", "batch", "kv")
 NAMES: tuple[ChoiceName, ...] = ("goal", "precision", "groups", *LAST_NAMES)
-PLANNED_NAMES: tuple[ChoiceName, ...] = ("goal", "target", *LAST_NAMES)
+PLANNED_NAMES: tuple[ChoiceName, ...] = ("goal", "target", "widths", *LAST_NAMES)
 TITLES = {
     "goal": "Goal",
     "precision": "Precision",
     "target": "Target",
+    "widths": "Widths",
     "groups": "Groups",
     "mode": "Mode",
     "head": "Head",
@@ -37,6 +50,8 @@ TARGET_BITS = (3.1, 3.2, 3.4, 3.6, 3.8, 4.0, 4.25, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0)
 MAX_LOSSES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 MODES = tuple(reversed(METHODS))  # best first
 MODE_WORDS = {"best": "searched", "fast": "one pass", "finequant": "the paper"}
+SHARED_WIDTHS = (WIDTHS, (4, 8, 16))
+WIDTHS_WORDS = {WIDTHS: "all", (4, 8, 16): "for engines"}  # docs/serve.md
 EXPERT_SETS: tuple[ExpertSets, ...] = get_args(ExpertSets)
 EXPERT_WORDS = {"model": "one scheme", "layer": "one each"}
 PRECISIONS = (16, 8, 4, 3)
@@ -80,8 +95,8 @@ def group_word(choice: FitChoice) -> str:
 
 
 def names_of(choice: FitChoice, parts: ModelParts) -> tuple[ChoiceName, ...]:
-    """The rows that this choice has: with a plan a target takes the place of precision and groups; head and
-    experts only where the model has them.
+    """The rows that this choice has: with a plan a target and widths take the place of precision and groups;
+    head and experts only where the model has them.
     """
     names = NAMES if choice.goal == "rule" else PLANNED_NAMES
     missing = {name for name, there in (("head", parts.head), ("experts", parts.experts)) if not there}
@@ -97,6 +112,8 @@ def stepped(
             return replace(choice, goal=_next(GOALS, choice.goal, step))
         case "target":
             return _other_target(choice, step)
+        case "widths":
+            return replace(choice, widths=_next(SHARED_WIDTHS, choice.widths, step))
         case "precision":
             return replace(choice, bits=_next(PRECISIONS, choice.bits, step))
         case "groups":
@@ -148,12 +165,6 @@ def target_word(choice: FitChoice) -> str:
     return f"{choice.max_loss * 100:g} %" if choice.goal == "loss" else formatting.UNKNOWN
 
 
-def _of_target(choice: FitChoice) -> str:
-    if choice.widths != WIDTHS:
-        return f"in {widths_word(choice.widths)}"
-    return {"size": "bits", "loss": "predicted"}.get(choice.goal, "all there is")
-
-
 def goal_sentence(choice: FitChoice) -> str:
     """What a plan is asked for, in words that stand in its reasons: `3.6 bits per weight`."""
     if choice.goal == "size":
@@ -161,10 +172,16 @@ def goal_sentence(choice: FitChoice) -> str:
     return f"loss up to {choice.max_loss * 100:g} %"
 
 
-def part_words(head: int, experts: str) -> list[str]:
-    """`head int8`, `experts by layer`: what is not as usual."""
-    words = [f"head {formatting.precision(head)}"] if head != HEAD_BITS[0] else []
+def unusual(head: int, experts: str, widths: Sequence[int]) -> list[str]:
+    """`widths 4,8,16`, `head int8`, `experts by layer`: what is not as usual."""
+    words = [f"widths {widths_word(widths)}"] if tuple(widths) != WIDTHS else []
+    words += [f"head {formatting.precision(head)}"] if head != HEAD_BITS[0] else []
     return words + ([f"experts by {experts}"] if experts != EXPERT_SETS[0] else [])
+
+
+def unusual_of(options: Mapping[str, Any]) -> list[str]:
+    """The same of what a run was begun with; older runs had no such options."""
+    return unusual(options.get("head", 16), options.get("experts", "model"), options.get("widths", WIDTHS))
 
 
 def _next(values: Any, now: Any, step: int) -> Any:
@@ -192,10 +209,10 @@ def shown(
         case "goal":
             return GOAL_WORDS[choice.goal], ""
         case "target":
-            return target_word(choice), _of_target(choice)
+            return target_word(choice), {"size": "bits", "loss": "predicted"}.get(choice.goal, "all there is")
         case "precision":
             return formatting.precision(choice.bits), ""
-        case "groups" | "mode" | "head" | "experts":
+        case "widths" | "groups" | "mode" | "head" | "experts":
             return (formatting.UNKNOWN, "") if _wide(choice) else _how(choice, name, about)
         case "gpus":
             if host:
@@ -215,6 +232,8 @@ def shown(
 def _how(choice: FitChoice, name: ChoiceName, about: ModelDescription) -> tuple[str, str]:
     """The same of a choice that says how weights are quantized."""
     match name:
+        case "widths":
+            return widths_word(choice.widths), WIDTHS_WORDS.get(choice.widths, "")
         case "groups":
             return group_word(choice), ""
         case "mode":

@@ -7,7 +7,7 @@ from typing import Any
 
 from fqconsole.app import formatting, job_pace
 from fqconsole.app.command_line import quantize_command
-from fqconsole.app.fit_choices import goal_sentence, group_word, part_words
+from fqconsole.app.fit_choices import goal_sentence, group_word, unusual
 from fqconsole.app.job_pace import Pace
 from fqconsole.app.model_rows import short_id
 from fqconsole.app.planned import Planned
@@ -15,6 +15,7 @@ from fqconsole.app.services import Services
 from fqconsole.app.workspace import FitChoice
 from fqconsole.models.description import ModelDescription, ModelEntry
 from quantizer.plan import Plan, plan_bits_per_weight, predicted_bytes
+from quantizer.scheme import WIDTHS
 
 SPARE = 1.05  # config, tokenizer and manifest beside the weights, and a little air
 
@@ -88,7 +89,8 @@ def title_of(entry: ModelEntry, choice: FitChoice) -> str:
         word = group_word(choice)
         groups = f"groups of {word}" if word.isdigit() else word
         what = f"{formatting.precision(choice.bits)} {groups}"
-    return f"{short_id(entry)} → {', '.join([what, *part_words(choice.head, choice.experts)])}"
+    widths = choice.widths if choice.goal != "rule" else WIDTHS
+    return f"{short_id(entry)} → {', '.join([what, *unusual(choice.head, choice.experts, widths)])}"
 
 
 def home_word(path: Path, home: Path) -> str:

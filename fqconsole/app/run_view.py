@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from textual.content import Content
 
 from fqconsole.app import formatting
-from fqconsole.app.fit_choices import part_words
+from fqconsole.app.fit_choices import unusual_of
 from fqconsole.app.run_rows import short_model
 from fqconsole.app.session_view import ENDS, milliseconds, speed
 from fqconsole.app.visible_text import one_line, visible
@@ -54,8 +54,7 @@ def _made(run: "Run") -> Phrases:
     precision = formatting.precision(row.bits) if row.bits else ""
     group = f"groups of {row.group}" if row.group and row.group != "channel" else (row.group or "")
     counts = f"{len(run.matrices)} matrices" if run.matrices else ""
-    parts = part_words(run.options.get("head", 16), run.options.get("experts", "model"))
-    return (precision, row.granularity or "", group, *parts, width, sizes, counts)
+    return (precision, row.granularity or "", group, *unusual_of(run.options), width, sizes, counts)
 
 
 def _said(run: "Run") -> list[Phrases]:

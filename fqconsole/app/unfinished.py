@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fqconsole.app.fit_choices import part_words
+from fqconsole.app.fit_choices import unusual_of
 from quantizer.methods import DEFAULT_MODE
 
 MOST = 20
@@ -30,8 +30,7 @@ class Unfinished:
     def title(self) -> str:
         """`demo → int4 adaptive, head int8`."""
         bits, kind = self.options["bits"], self.options.get("granularity", "adaptive")
-        parts = part_words(self.options.get("head", 16), self.options.get("experts", "model"))
-        what = ", ".join([f"int{bits} {kind}", *parts])
+        what = ", ".join([f"int{bits} {kind}", *unusual_of(self.options)])
         return f"{self.model_id.rstrip('/').rpartition('/')[2]} → {what}"
 
     def line(self, now: float) -> str:

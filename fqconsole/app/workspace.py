@@ -33,7 +33,7 @@ class FitChoice:
     mode: str = DEFAULT_MODE  # how scales are found: best, fast, finequant
     head: int = 16  # bits of the output head
     experts: ExpertSets = "model"  # which routed experts share bits and groups: of all layers, or of each
-    widths: tuple[int, ...] = WIDTHS  # of a goal: what is shared out; a run that kept to some brings them
+    widths: tuple[int, ...] = WIDTHS  # of a goal: what is shared out
 
 
 @dataclass(frozen=True)

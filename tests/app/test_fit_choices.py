@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fqconsole.app import fit_choices
-from fqconsole.app.fit_choices import NAMES, contexts, group_word, shown, stepped
+from fqconsole.app.fit_choices import NAMES, contexts, group_word, shown, stepped, unusual_of
 from fqconsole.app.model_parts import ModelParts
 from fqconsole.app.workspace import FitChoice
 from tests.app import fake_fit
@@ -73,7 +73,7 @@ def test_what_is_shown_of_the_context():
 def test_a_goal_has_a_target_in_place_of_precision_and_groups(goal, value):
     choice = FitChoice(goal=goal)
     names = fit_choices.names_of(choice, ModelParts())
-    assert "target" in names and not {"precision", "groups"} & set(names)
+    assert {"target", "widths"} <= set(names) and not {"precision", "groups"} & set(names)
     assert shown(choice, "target", QWEN, host=False, devices=1)[0] == value
     there_and_back = stepped(stepped(choice, "target", 1, QWEN), "target", -1, QWEN)
     assert there_and_back == choice
@@ -93,3 +93,18 @@ def test_a_target_between_two_stops_goes_to_the_next_one_in_its_direction():
     assert stepped(between, "target", -1, QWEN).target_bits == 3.8
     beyond = FitChoice(goal="size", target_bits=9.5)
     assert stepped(beyond, "target", 1, QWEN) == beyond
+
+
+def test_a_plan_keeps_to_the_widths_of_engines_or_takes_all():
+    choice = stepped(FitChoice(goal="size"), "widths", 1, QWEN)
+    assert shown(choice, "widths", QWEN, host=False, devices=1) == ("4,8,16", "for engines")
+    assert stepped(choice, "widths", -1, QWEN).widths == (3, 4, 8, 16)
+    brought = replace(choice, widths=(4, 8))  # by a run of the command line
+    assert shown(brought, "widths", QWEN, host=False, devices=1) == ("4,8", "")
+    assert stepped(brought, "widths", 1, QWEN).widths == (3, 4, 8, 16)
+
+
+def test_what_is_not_as_usual_is_told_of_a_choice_and_of_a_run():
+    assert unusual_of({"bits": 4}) == []
+    options = {"head": 8, "experts": "layer", "widths": [4, 8, 16]}
+    assert unusual_of(options) == ["widths 4,8,16", "head int8", "experts by layer"]
