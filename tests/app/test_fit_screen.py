@@ -280,14 +280,15 @@ async def test_a_goal_is_planned_with_the_head_and_the_experts_that_were_chosen(
     asked = []
 
     def planner(about, choice):
-        asked.append((choice.goal, choice.head, choice.experts))
+        asked.append((choice.goal, choice.widths, choice.head, choice.experts))
         return FakePlanner(about)
 
     app = FqConsole(fake_services(planner=planner, parts=lambda _about: ModelParts(True, True)))
     async with app.run_test() as pilot:
         await settled(pilot)
-        await press(pilot, "enter", "up", "right", "down", "down", "down", "right", "right", "down", "right")
-        assert asked[-1] == ("size", 4, "layer")
+        await press(pilot, "enter", "up", "right", "down", "down", "right", "down", "down", "right", "right")
+        await press(pilot, "down", "right")
+        assert asked[-1] == ("size", (4, 8, 16), 4, "layer")
         assert "Experts   ◂ layer ▸ one each" in rows(app)
 
 

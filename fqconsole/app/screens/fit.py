@@ -70,12 +70,13 @@ class FitScreen(ModeScreen):
     )
     HELP = (
         "What the model needs in memory, per GPU, against what is free. ✓ fits · ! tight: fits, but under "
-        "the safety margin · ✗ does not fit. Up and down choose a row of the plan, left and right change it. "
-        "Goal: one width for all matrices, or a plan by bits per weight, by what fits, or by the loss. "
-        "Widths: what a plan may give a matrix; engines run 4, 8 and 16. Head: the output head in 8 or 4 bits; one that is tied to the embedding is packed as a copy: a "
-        "token reads less, and the model gets larger. Experts: the routed experts of the whole model share "
-        "one scheme, or those of each layer have their own, which transformers alone can't read. "
-        "p measures in ten seconds what can't be computed: the worker's own memory, the bandwidth."
+        "the safety margin · ✗ does not fit. Up and down choose a row of the plan, left and right change "
+        "it. Goal: one width for all matrices, or a plan by bits per weight, by what fits, or by the loss. "
+        "Widths: what a plan may give a matrix; engines run 4, 8 and 16. Head: the output head in 8 or 4 "
+        "bits; one that is tied to the embedding is packed as a copy: a token reads less, and the model "
+        "gets larger. Experts: the routed experts of the whole model share one scheme, or those of each "
+        "layer have their own, which transformers alone can't read. p measures in ten seconds what can't be "
+        "computed: the worker's own memory, the bandwidth."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("fit")]
 
