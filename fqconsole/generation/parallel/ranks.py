@@ -179,7 +179,8 @@ class Ranks:
             if self.lost is None:
                 said = str(error).partition("\n")[0].rstrip(".")
                 self.lost = RankLostError(
-                    f"The GPUs of this model can't go on together: {said}.", "Load the model again."
+                    f"The GPUs of this model can't go on together: {said}.",
+                    "Load the model again with a shorter --context or fewer bits.",
                 )
             raise self.lost from error
         finally:
