@@ -230,7 +230,7 @@ class Planner:
 
     def _or_wider(self, width: int) -> str:
         """What else helps where `width` was left out."""
-        return "" if width in self.draft.widths else f", or add {width} to --widths"
+        return "" if width in self.draft.widths else f", or add {width} to the widths"
 
     def _bits(self, count: float) -> float:
         return count * 8 / self.weights

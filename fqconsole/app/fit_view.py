@@ -33,13 +33,15 @@ def present(preview: Any, choice: FitChoice, made: Planned | None) -> Any:
 
 
 def go_word(about: ModelDescription | None, choice: FitChoice, made: Planned | None) -> str:
-    """What Enter does, for the footer; nothing where there are no weights."""
+    """What Enter does, for the footer; nothing where there are no weights, or no plan can be."""
     if about is not None and about.path is None:
         return ""
     if choice.goal == "rule":
         return "talk" if choice.bits == 16 else "quantize"
     if made is not None and made.state == "unmeasured":
         return "measure"
+    if made is not None and made.state == "impossible":
+        return ""
     return "quantize" if made is None or made.plan is None or made.quantizes else "talk"
 
 

@@ -66,6 +66,7 @@ def test_a_size_that_no_plan_has_is_a_sentence_beside_the_frontier():
     made = answer(FitChoice(goal="size", target_bits=2.0))
     assert (made.state, made.plan) == ("impossible", None)
     assert "can't be made that small" in made.problem
+    assert fit_view.go_word(DEMO, SIZE, made) == ""
     assert len(made.frontier) == 3
     assert quantize_view.nothing_to_do(DEMO, SIZE, made) == made.problem
 

@@ -151,11 +151,11 @@ def test_what_the_widths_do_not_allow_is_refused_with_what_would(planner):
     narrow = Planner(demo(), planner._measured, widths=(4, 8))
     with pytest.raises(UsageError, match="4 bits in whole rows") as refused:
         narrow.within_bits(3.6, "")
-    assert refused.value.next_step == "Ask for 4.06 or more, or add 3 to --widths."
+    assert refused.value.next_step == "Ask for 4.06 or more, or add 3 to the widths."
     with pytest.raises(UsageError, match=r"in 4,8 bits loses as little as 0\.000%") as refused:
         narrow.within_loss(0, "")
     asked = float(refused.value.next_step.removeprefix("Ask for ").partition("%")[0]) / 100
-    assert refused.value.next_step.endswith(", or add 16 to --widths.")
+    assert refused.value.next_step.endswith(", or add 16 to the widths.")
     assert {matrix.scheme.bits for matrix in narrow.within_loss(asked, "").matrices} == {8}
     for widths, word in (((4, 5), "matrices of 5 bits"), ((16,), "nothing to quantize"), ((), "nothing")):
         with pytest.raises(UsageError, match=word):
