@@ -41,6 +41,7 @@ PARTS = (
     Part("fit", "-m benchmarks.fit --out {out}/fit.json", 240),
     Part("quantize", "-m benchmarks.quantize --gigabytes 20 --place /dev/shm", 240),
     Part("quality", "-m benchmarks.quality --tokens 32768 --device cuda", 240),
+    Part("designs", "-m benchmarks.kernels.designs --seconds 240 --json {out}/designs.json", 300),
     Part("kernels", f"{KERNELS} --json {{out}}/kernels.json --markdown {{out}}/kernels.md", 560),
 )
 

@@ -58,7 +58,7 @@ class Report:
 
     `stack` bytes a thread; `from_shared` matrix instructions whose left operand is not in registers; `loops`
     that are innermost and hold a matrix instruction. In these, where the weights are unpacked: `trips` of
-    registers to shared memory, `spills` to local memory or back, `barriers`.
+    registers to shared memory, `spills` to local memory or back, `barriers`, `fences` that wait for memory.
     """
 
     tile: dict[str, int]
@@ -71,6 +71,7 @@ class Report:
     trips: int
     spills: int
     barriers: int
+    fences: int
     dependent_launches: int
 
 
@@ -154,6 +155,7 @@ def report_of(case: Case) -> Report:
         trips=count(loops, ("STS",)),  # STSM too; asynchronous copies are LDGSTS
         spills=count(loops, LOCAL),
         barriers=count(loops, ("BAR",)),
+        fences=count(loops, ("MEMBAR",)),
         dependent_launches=ptx.count("griddepcontrol.wait"),
     )
 

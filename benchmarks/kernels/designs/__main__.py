@@ -1,0 +1,217 @@
+"""A design beside the kernels that are used: the tiles of `ring_kernel` on the linears of three models.
+
+    python -m benchmarks.kernels.designs --seconds 240 --json designs.json
+    python -m benchmarks.kernels.designs --load designs.json
+
+Every product is checked before it is timed, as in `benchmarks.kernels`. The table names the fastest tile; the
+JSON file holds all.
+"""
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from benchmarks._table import hardware, table
+from benchmarks.kernels.layers import CLASSES, SCHEMES, Layer, Scheme
+from benchmarks.kernels.measure import matmul_of, multiply_of, prepared_copies
+from benchmarks.kernels.timing import Budget, calls_in_graph, copies_of, microseconds_of
+from benchmarks.kernels.warm import usual_workers
+from benchmarks.kernels.weights import checked_error, random_rows, random_weights
+from benchmarks.kernels.work import TOLERANCES, sentence_of
+from kernels.gpu import TritonMatrix
+from kernels.tiles import row_bucket
+
+if TYPE_CHECKING:
+    from benchmarks.kernels.designs.ring_plan import RingTile
+
+ROWS = (1, 8, 16, 32, 64, 128, 256)
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+CUBLAS, OURS = "cublas", "ours"
+SMALL_LAYER = Layer("small", "square", 1024, 1024)  # what compiles for it serves every layer
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Microseconds of one product; `design` is cuBLAS, ours or a tile, `problem` why there is no time."""
+
+    layer: str
+    scheme: str
+    rows: int
+    design: str
+    microseconds: float | None
+    problem: str = ""
+
+
+def ring_tiles(rows: int) -> "tuple[RingTile, ...]":
+    """Tiles to try for so many rows of x: filled by them, or half as many."""
+    from benchmarks.kernels.designs.ring_plan import RingTile
+
+    tiles = (
+        RingTile(16, 4, 1, 3, 4, 3, 4, sums=True),
+        RingTile(16, 4, 1, 4, 4, 4, 3, sums=True),
+        RingTile(16, 4, 2, 4, 4, 4, 2, sums=True),
+        RingTile(16, 8, 1, 4, 4, 4, 2, sums=True),
+        RingTile(16, 8, 2, 4, 4, 4, 1, sums=True),
+        RingTile(16, 4, 2, 4, 4, 4, 2),
+        RingTile(32, 4, 1, 3, 4, 3, 3, sums=True),
+        RingTile(32, 4, 2, 3, 4, 3, 2, sums=True),
+        RingTile(32, 8, 1, 4, 4, 4, 1, sums=True),
+        RingTile(32, 4, 2, 4, 2, 3, 2),
+        RingTile(64, 4, 1, 4, 2, 3, 2),
+        RingTile(64, 4, 2, 4, 2, 2, 2),
+        RingTile(64, 4, 2, 6, 1, 3, 2),
+        RingTile(64, 8, 1, 3, 2, 2, 2),
+        RingTile(64, 8, 2, 4, 2, 3, 1),
+        RingTile(128, 4, 1, 5, 1, 2, 2),
+        RingTile(128, 8, 1, 3, 2, 3, 1),
+        RingTile(128, 8, 1, 6, 1, 3, 1),
+        RingTile(256, 8, 1, 4, 1, 2, 1),
+        RingTile(256, 8, 1, 5, 1, 2, 1),
+    )
+    largest = min(256, max(16, row_bucket(rows)))
+    return tuple(tile for tile in tiles if largest // 2 <= tile.rows <= largest)
+
+
+def name_of(tile: Any) -> str:
+    """A tile in one word: 64x4x2/4x2/2 p2, rows x warps x row tiles / stages / slots, programs."""
+    name = f"{tile.rows}x{tile.warps}x{tile.row_tiles}/{tile.stages}x{tile.stage_blocks}/{tile.slots}"
+    return f"{name} p{tile.programs}{' sums' if tile.sums else ''}"
+
+
+def time_of(copies: Sequence[Callable[[Tensor], Tensor]], x: Tensor) -> float:
+    """Microseconds of one product of x with one of `copies`, which take turns."""
+    calls = [partial(multiply, x) for multiply in copies]
+    return microseconds_of(calls * (calls_in_graph(len(copies), x.shape[0]) // len(copies)))
+
+
+def designs_of(
+    matrices: Sequence[TritonMatrix], rows: int
+) -> Iterator[tuple[str, Callable[[], list[Callable[[Tensor], Tensor]]]]]:
+    """(name, what makes its products) of the kernels that are used and of each tile."""
+    from benchmarks.kernels.designs.ring_plan import RingPlan
+
+    yield OURS, lambda: [multiply_of(matrix) for matrix in matrices]
+    for tile in ring_tiles(rows):
+
+        def products(tile: "RingTile" = tile) -> list[Callable[[Tensor], Tensor]]:
+            plans = [RingPlan(matrix.lanes, tile, matrix.gpu.multiprocessors) for matrix in matrices]
+            return [partial(plan.multiply, bias=None) for plan in plans]
+
+        yield name_of(tile), products
+
+
+def measure(
+    layer: Layer, scheme: Scheme, dtype: torch.dtype, rows: Iterable[int], budget: Budget
+) -> Iterator[Timed]:
+    """cuBLAS, ours and every tile on one layer; what fails or is wrong says so in place of its time."""
+    weights = random_weights(layer.n, layer.k, scheme, dtype, "cuda")
+    matrices = [matrix for matrix in prepared_copies(weights) if isinstance(matrix, TritonMatrix)]
+    reference = weights.dequantize(torch.float32)
+    plain = [matmul_of(reference.to(dtype)) for _ in range(copies_of(2 * layer.n * layer.k))]
+    for m in rows:
+        x = random_rows(m, layer.k, dtype, "cuda")
+        yield Timed(layer.label, scheme.label, m, CUBLAS, time_of(plain, x))
+        for name, products in designs_of(matrices, m):
+            if not budget.allows(f"{layer.label} M={m} {name}"):
+                return
+            timed = partial(Timed, layer.label, scheme.label, m, name)
+            try:
+                copies = products()
+                error = checked_error(copies[0], x, reference)
+                if not error <= TOLERANCES[dtype]:
+                    yield timed(None, f"WRONG: relative error {error:.1e}")
+                    continue
+                yield timed(time_of(copies, x))
+            except ValueError:
+                continue  # the tile does not suit this matrix
+            except Exception as problem:  # noqa: BLE001 — one tile that fails must not hide the others
+                yield timed(None, sentence_of(problem))
+
+
+def compile_tile(place: tuple[int, int, str, str]) -> None:
+    """Call every tile of so many rows once, every `shares`-th of them. A failure shows where it is timed."""
+    share, shares, scheme, dtype = place
+    from benchmarks.kernels.designs.ring_plan import RingPlan
+
+    weights = random_weights(SMALL_LAYER.n, SMALL_LAYER.k, SCHEMES[scheme], DTYPES[dtype], "cuda")
+    matrix = prepared_copies(weights)[0]
+    tiles = dict.fromkeys(tile for rows in ROWS for tile in ring_tiles(rows))
+    for tile in list(tiles)[share::shares]:
+        try:
+            if isinstance(matrix, TritonMatrix):
+                plan = RingPlan(matrix.lanes, tile, matrix.gpu.multiprocessors)
+                plan.multiply(random_rows(tile.rows, SMALL_LAYER.k, DTYPES[dtype], "cuda"), None)
+        except Exception as problem:  # noqa: BLE001
+            print(f"{name_of(tile)}: {sentence_of(problem)}", flush=True)
+    torch.cuda.synchronize()
+
+
+def report(found: Sequence[Timed]) -> str:
+    """For every product cuBLAS, ours and the fastest tile; then what failed."""
+    lines = []
+    for layer, scheme, m in dict.fromkeys((timed.layer, timed.scheme, timed.rows) for timed in found):
+        times = {
+            timed.design: timed.microseconds
+            for timed in found
+            if (timed.layer, timed.scheme, timed.rows) == (layer, scheme, m) and timed.microseconds
+        }
+        cublas, ours = times.pop(CUBLAS), times.pop(OURS, float("nan"))
+        best = min(times, key=times.__getitem__, default="")
+        fastest = times.get(best, float("nan"))
+        lines.append(
+            (
+                f"{layer} {scheme}", str(m), f"{cublas:.1f}", f"{ours:.1f}", f"{fastest:.1f}",
+                f"{cublas / ours:.2f}", f"{cublas / fastest:.2f}", best,
+            )
+        )  # fmt: skip
+    header = ("layer", "M", "cuBLAS µs", "ours", "design", "x ours", "x design", "tile")
+    failed = dict.fromkeys(f"{timed.design}: {timed.problem}" for timed in found if timed.problem)
+    return "\n".join([table(header, lines), *(("", "Failed:", *failed) if failed else ())])
+
+
+def main() -> int:
+    """0; 1 where a tile was wrong or could not be compiled."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
+    parser.add_argument("--classes", nargs="+", choices=list(CLASSES), default=list(CLASSES))
+    parser.add_argument("--schemes", nargs="+", choices=list(SCHEMES), default=["int4-128"])
+    parser.add_argument("--dtype", choices=list(DTYPES), default="fp16")
+    parser.add_argument("--seconds", type=float, default=240.0)
+    parser.add_argument("--json", type=Path, help="write every time")
+    parser.add_argument("--load", type=Path, help="no measuring: the table of this file")
+    parser.add_argument("--workers", type=int, default=usual_workers(), help="processes that compile ahead")
+    asked = parser.parse_args()
+    if asked.load:
+        print(report([Timed(**timed) for timed in json.loads(asked.load.read_text())]))
+        return 0
+    if not torch.cuda.is_available() or torch.cuda.get_device_capability() != (9, 0):
+        print("The design is for GPUs of compute capability 9.0 (H100, H200), and there is none here.")
+        return 0
+    budget = Budget(asked.seconds)
+    shares = [(i, asked.workers, s, asked.dtype) for s in asked.schemes for i in range(asked.workers)]
+    if shares:
+        with multiprocessing.get_context("spawn").Pool(asked.workers) as pool:
+            pool.map(compile_tile, shares, chunksize=1)
+    found: list[Timed] = []
+    for scheme in asked.schemes:
+        for layer in (layer for name in asked.classes for layer in CLASSES[name]):
+            found += measure(layer, SCHEMES[scheme], DTYPES[asked.dtype], asked.rows, budget)
+            if asked.json:
+                asked.json.write_text(json.dumps([dataclasses.asdict(timed) for timed in found]))
+    print(hardware(torch.device("cuda")))
+    print(report(found))
+    print(*(f"no time was left for {what}" for what in budget.left_out), sep="\n")
+    return int(any(timed.problem for timed in found))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
