@@ -6,6 +6,7 @@ from fqconsole.app.fit_choices import EXPERT_SETS
 from fqconsole.app.workspace import FitChoice
 from fqconsole.models.description import ModelDescription
 from quantizer.head import HEAD_BITS
+from quantizer.ladder import DEFAULT_THRESHOLD
 from quantizer.scheme import WIDTHS, group_word, widths_word
 
 
@@ -41,7 +42,11 @@ def _groups(choice: FitChoice) -> list[str]:
     """A group alone means fixed ones, and none adaptive ones."""
     words = [] if choice.group_size == "default" else ["--group-size", group_word(choice.group_size)]
     usual = "fixed" if words else "adaptive"
-    return words if choice.granularity == usual else ["--granularity", choice.granularity, *words]
+    if choice.granularity != usual:
+        words = ["--granularity", choice.granularity, *words]
+    if choice.granularity != "fixed" and choice.threshold != DEFAULT_THRESHOLD:
+        words += ["--threshold", f"{choice.threshold:g}"]
+    return words
 
 
 def _room(choice: FitChoice) -> list[str]:

@@ -9,6 +9,7 @@ from fqconsole.app.model_parts import ModelParts
 from fqconsole.app.workspace import FitChoice, Goal
 from fqconsole.models.description import ModelDescription
 from quantizer.head import HEAD_BITS
+from quantizer.ladder import DEFAULT_THRESHOLD
 from quantizer.methods import MODES as METHODS
 from quantizer.plan import ExpertSets
 from quantizer.scheme import WIDTHS, widths_word
@@ -88,10 +89,12 @@ def usual_context(longest: int) -> int:
 
 
 def group_word(choice: FitChoice) -> str:
+    """`adaptive`, `64`; of a run of the command line also `adaptive 128`, `matrix`."""
     for word, granularity, group_size in GROUPS:
         if (granularity, group_size) == (choice.granularity, choice.group_size):
             return word
-    return formatting.group(choice.group_size) if isinstance(choice.group_size, int) else "channel"
+    base = "" if choice.group_size == "default" else formatting.group(choice.group_size)
+    return base if choice.granularity == "fixed" else f"{choice.granularity} {base}".strip()
 
 
 def names_of(choice: FitChoice, parts: ModelParts) -> tuple[ChoiceName, ...]:
@@ -235,7 +238,8 @@ def _how(choice: FitChoice, name: ChoiceName, about: ModelDescription) -> tuple[
         case "widths":
             return widths_word(choice.widths), WIDTHS_WORDS.get(choice.widths, "")
         case "groups":
-            return group_word(choice), ""
+            own = choice.threshold != DEFAULT_THRESHOLD and choice.granularity != "fixed"
+            return group_word(choice), f"R {choice.threshold:g}" if own else ""
         case "mode":
             return choice.mode, MODE_WORDS.get(choice.mode, "")
         case "head":

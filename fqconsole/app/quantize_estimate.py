@@ -60,6 +60,7 @@ def estimate(
             bits=choice.bits,
             granularity=choice.granularity,
             group_size=choice.group_size,
+            threshold=choice.threshold,
             experts=choice.experts,
             head=choice.head,
         )

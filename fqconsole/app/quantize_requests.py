@@ -46,6 +46,7 @@ def asked_of(choice: FitChoice, guess: QuantizeEstimate) -> dict[str, Any]:
             "bits": choice.bits,
             "granularity": choice.granularity,
             "group_size": choice.group_size,
+            "threshold": choice.threshold,
             "mode": choice.mode,
             "experts": choice.experts,
             "head": choice.head,
@@ -121,7 +122,7 @@ def made_from(
         return False
     if choice.goal != "rule":
         return guess is not None and request.plan_path == guess.plan_path
-    names = ("bits", "granularity", "group_size", "experts", "head")
+    names = ("bits", "granularity", "group_size", "threshold", "experts", "head")
     return all(getattr(request, name) == getattr(choice, name) for name in names)
 
 

@@ -10,6 +10,7 @@ from fqconsole.app.workspace import FitChoice, SessionChoice
 from fqconsole.endpoints.address import is_address
 from fqconsole.errors import OperatorError
 from fqconsole.models.description import ModelDescription, ModelEntry
+from quantizer.ladder import DEFAULT_THRESHOLD
 from quantizer.scheme import WIDTHS
 
 
@@ -51,8 +52,12 @@ def next_step(services: Services, run: Any, present: FitChoice) -> NextStep:
         size = round(row.bits_per_weight or float(row.bits), 2)
         choice = replace(choice, goal="size", target_bits=size)
     else:
-        group_size = run.options.get("group_size", "default")
-        choice = replace(choice, granularity=granularity, group_size=group_size)
+        choice = replace(
+            choice,
+            granularity=granularity,
+            group_size=run.options.get("group_size", "default"),
+            threshold=run.options.get("threshold", DEFAULT_THRESHOLD),
+        )
     return NextStep(entry=entry, description=about, choice=choice)
 
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from fqconsole.app.model_parts import ModelParts
 from fqconsole.models.description import ModelDescription, ModelEntry
+from quantizer.ladder import DEFAULT_THRESHOLD
 from quantizer.methods import DEFAULT_MODE
 from quantizer.plan import ExpertSets
 from quantizer.scheme import WIDTHS
@@ -24,8 +25,9 @@ class FitChoice:
     context: int | None = None
     batch: int = 1
     kv_bits: int = 16  # of keys and values
-    granularity: Literal["adaptive", "fixed"] = "adaptive"
+    granularity: Literal["adaptive", "fixed", "matrix"] = "adaptive"
     group_size: int | Literal["default"] | None = "default"
+    threshold: float = DEFAULT_THRESHOLD  # of adaptive groups; a run that had another brings it
     gpu_name: str | None = None
     goal: Goal = "rule"
     target_bits: float = 4.0
@@ -88,6 +90,7 @@ class Workspace:
             context=None,
             group_size="default",
             granularity="adaptive",
+            threshold=DEFAULT_THRESHOLD,
             head=16,
             experts="model",
             widths=WIDTHS,

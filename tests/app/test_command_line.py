@@ -22,6 +22,7 @@ CHOICES = [
     *(FitChoice(bits=3, head=bits) for bits in HEAD_BITS),
     *(FitChoice(experts=sets) for sets in EXPERT_SETS),
     FitChoice(granularity="adaptive", group_size=128),
+    FitChoice(threshold=0.5),
     FitChoice(granularity="matrix"),  # of a run that is planned again
 ]
 

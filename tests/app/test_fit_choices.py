@@ -47,6 +47,12 @@ def test_groups_turn_from_adaptive_to_fixed():
     assert group_word(stepped(choice, "groups", 1, QWEN)) == "256"
 
 
+def test_groups_that_only_the_command_line_chooses_are_told_as_they_are():
+    assert group_word(FitChoice(granularity="matrix")) == "matrix"
+    assert group_word(FitChoice(group_size=None)) == "adaptive channel"
+    assert stepped(FitChoice(granularity="matrix"), "groups", 1, QWEN).granularity == "adaptive"
+
+
 def test_sixteen_bits_have_no_groups_and_the_host_has_one_place():
     sixteen = FitChoice(bits=16)
     assert stepped(sixteen, "groups", 1, QWEN) == sixteen

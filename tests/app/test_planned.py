@@ -104,6 +104,10 @@ def test_a_planned_run_is_planned_again_by_the_size_it_came_to():
     assert (step.choice.goal, step.choice.target_bits, step.choice.mode) == ("size", 3.8, "fast")
     assert (step.choice.head, step.choice.experts, step.choice.widths) == (8, "layer", (4, 8, 16))
     assert shown(step.choice, "widths", DEMO, host=True, devices=0) == ("4,8,16", "for engines")
+    run.options = {"granularity": "adaptive", "group_size": 128, "mode": "best", "threshold": 0.5}
+    choice = next_step(fake_services(), run, SIZE).choice
+    assert (choice.group_size, choice.threshold) == (128, 0.5)
+    assert shown(choice, "groups", DEMO, host=True, devices=0) == ("adaptive 128", "R 0.5")
     run.options = {"granularity": "fixed", "group_size": 64, "mode": "best"}
     step = next_step(fake_services(), run, replace(SIZE, head=4, experts="layer", widths=(4,)))
     assert (step.choice.goal, step.choice.granularity, step.choice.group_size) == ("rule", "fixed", 64)
