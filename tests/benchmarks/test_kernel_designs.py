@@ -43,7 +43,7 @@ def test_products_through_an_emulator():
 @needs_triton
 @pytest.mark.slow
 def test_tiles_compile_for_hopper():
-    """For each number of rows: it fits, nothing spills, the matrix unit's instructions don't wait for each other."""
+    """For each number of rows: it fits, nothing spills, matrix instructions don't wait for each other."""
     tiles = [ring_tiles(rows)[-1] for rows in (16, 64, 128, 256)] + [ring_tiles(16)[0], ring_tiles(32)[-2]]
     schemes = ((4, 128, "float16"), (4, 64, "bfloat16"), (8, None, "float16"))
     cases = [
