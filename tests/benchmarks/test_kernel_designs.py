@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from benchmarks.kernels.designs import __main__ as designs
-from benchmarks.kernels.designs.__main__ import CUBLAS, OURS, Timed, name_of, report, ring_tiles
+from benchmarks.kernels.designs.__main__ import CUBLAS, OURS, Timed, decode_tiles, name_of, report, ring_tiles
+from kernels.gpu import TritonMatrix
+from kernels.tiles import Gpu, choose_tile
+from tests.kernels.cases import lanes_without_memory
 from tests.kernels.test_compile import compile_all
 from tests.kernels.test_interpreter import why_no_interpreter
 
@@ -73,6 +76,16 @@ def test_every_number_of_rows_has_tiles(rows):
         assert tile.rows >= min(rows, 256) / 2
         assert tile.programs * (tile.shared + RESERVED) <= SHARED_OF_ALL
         assert tile.programs * tile.warps * 32 * tile.registers <= REGISTERS
+
+
+@needs_triton
+def test_other_tiles_of_the_decode_kernel():
+    matrix = TritonMatrix(lanes_without_memory(4, 128, 4096, 4096, torch.float16), Gpu())
+    tiles = decode_tiles(matrix, 16)
+    chosen = choose_tile(4, 128, 16, 4096, 4096, gpu=Gpu())
+    assert chosen not in tiles
+    assert len(tiles) >= 4
+    assert {tile.n_tiles for tile in tiles} == {chosen.n_tiles}
 
 
 def test_the_fastest_tile_is_named():

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,9 @@ from benchmarks.kernels.timing import Budget, calls_in_graph, copies_of, microse
 from benchmarks.kernels.warm import usual_workers
 from benchmarks.kernels.weights import checked_error, random_rows, random_weights
 from benchmarks.kernels.work import TOLERANCES, sentence_of
-from kernels.gpu import TritonMatrix
-from kernels.tiles import row_bucket
+from kernels.gpu import LARGEST_DECODE, TritonMatrix
+from kernels.tiles import Tile, choose_tile, row_bucket
+from kernels.tuning import candidates
 
 if TYPE_CHECKING:
     from benchmarks.kernels.designs.ring_plan import RingTile
@@ -87,6 +88,13 @@ def name_of(tile: Any) -> str:
     return f"{name} p{tile.programs}{' sums' if tile.sums else ''}"
 
 
+def decode_tiles(matrix: TritonMatrix, rows: int) -> tuple[Tile, ...]:
+    """What the tuner would try for this matrix, without the tile that is used."""
+    w = matrix.lanes
+    chosen = choose_tile(w.bits, w.group_size, rows, w.n, w.k, gpu=matrix.gpu)
+    return candidates(chosen, w.steps, paired=False)[1:]
+
+
 def time_of(copies: Sequence[Callable[[Tensor], Tensor]], x: Tensor) -> float:
     """Microseconds of one product of x with one of `copies`, which take turns."""
     calls = [partial(multiply, x) for multiply in copies]
@@ -94,10 +102,14 @@ def time_of(copies: Sequence[Callable[[Tensor], Tensor]], x: Tensor) -> float:
 
 
 def designs_of(
-    matrices: Sequence[TritonMatrix], rows: int
+    matrices: Sequence[TritonMatrix], rows: int, *, decode: bool
 ) -> Iterator[tuple[str, Callable[[], list[Callable[[Tensor], Tensor]]]]]:
-    """(name, what makes its products) of the kernels that are used and of each tile."""
+    """(name, what makes its products) of the kernels that are used and of each tile.
+
+    `decode`: of the decode kernel's tiles too, for as many rows as it takes.
+    """
     from benchmarks.kernels.designs.ring_plan import RingPlan
+    from kernels.decode import DecodePlan
 
     yield OURS, lambda: [multiply_of(matrix) for matrix in matrices]
     for tile in ring_tiles(rows):
@@ -107,10 +119,18 @@ def designs_of(
             return [partial(plan.multiply, bias=None) for plan in plans]
 
         yield name_of(tile), products
+    if decode and rows <= LARGEST_DECODE:
+        for other in decode_tiles(matrices[0], rows):
+
+            def decoded(other: Tile = other) -> list[Callable[[Tensor], Tensor]]:
+                plans = [DecodePlan(matrix.lanes, other, matrix.gpu) for matrix in matrices]
+                return [plan.multiply for plan in plans]
+
+            yield f"decode {'x'.join(str(part) for part in astuple(other))}", decoded
 
 
 def measure(
-    layer: Layer, scheme: Scheme, dtype: torch.dtype, rows: Iterable[int], budget: Budget
+    layer: Layer, scheme: Scheme, dtype: torch.dtype, rows: Iterable[int], budget: Budget, *, decode: bool
 ) -> Iterator[Timed]:
     """cuBLAS, ours and every tile on one layer; what fails or is wrong says so in place of its time."""
     weights = random_weights(layer.n, layer.k, scheme, dtype, "cuda")
@@ -120,7 +140,7 @@ def measure(
     for m in rows:
         x = random_rows(m, layer.k, dtype, "cuda")
         yield Timed(layer.label, scheme.label, m, CUBLAS, time_of(plain, x))
-        for name, products in designs_of(matrices, m):
+        for name, products in designs_of(matrices, m, decode=decode):
             if not budget.allows(f"{layer.label} M={m} {name}"):
                 return
             timed = partial(Timed, layer.label, scheme.label, m, name)
@@ -185,6 +205,7 @@ def main() -> int:
     parser.add_argument("--classes", nargs="+", choices=list(CLASSES), default=list(CLASSES))
     parser.add_argument("--schemes", nargs="+", choices=list(SCHEMES), default=["int4-128"])
     parser.add_argument("--dtype", choices=list(DTYPES), default="fp16")
+    parser.add_argument("--decode", action="store_true", help="the decode kernel's other tiles too")
     parser.add_argument("--seconds", type=float, default=240.0)
     parser.add_argument("--json", type=Path, help="write every time")
     parser.add_argument("--load", type=Path, help="no measuring: the table of this file")
@@ -204,7 +225,9 @@ def main() -> int:
     found: list[Timed] = []
     for scheme in asked.schemes:
         for layer in (layer for name in asked.classes for layer in CLASSES[name]):
-            found += measure(layer, SCHEMES[scheme], DTYPES[asked.dtype], asked.rows, budget)
+            found += measure(
+                layer, SCHEMES[scheme], DTYPES[asked.dtype], asked.rows, budget, decode=asked.decode
+            )
             if asked.json:
                 asked.json.write_text(json.dumps([dataclasses.asdict(timed) for timed in found]))
     print(hardware(torch.device("cuda")))
