@@ -39,6 +39,11 @@ class QuantizeEstimate:
         return plan_bits_per_weight(self.plan)
 
     @property
+    def decided(self) -> bool:
+        """Whether the plan is as it will be: adaptive groups may come out finer."""
+        return self.plan.granularity in {"fixed", "planned"}
+
+    @property
     def disk_ok(self) -> bool:
         return self.out_bytes * SPARE < self.disk_free
 
@@ -102,7 +107,7 @@ def home_word(path: Path, home: Path) -> str:
 def estimate_lines(guess: QuantizeEstimate, home: Path, known: Sequence[Pace], preview: Any) -> list[str]:
     """What the operator reads before pressing Enter: what it reads, writes, takes, and where it goes."""
     plan = guess.plan
-    bits = f"{'at least ' if plan.granularity == 'adaptive' else ''}{guess.bits_per_weight:.2f} bits a weight"
+    bits = f"{'' if guess.decided else 'at least '}{guess.bits_per_weight:.2f} bits a weight"
     enough = "✓" if guess.disk_ok else "✗ not enough"
     loss = "" if guess.loss is None else f", predicted loss {formatting.share(guess.loss)}"
     first = job_pace.first_guess(guess.source_bytes, guess.mode, planned=guess.plan_path is not None)

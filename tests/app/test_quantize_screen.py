@@ -1,9 +1,12 @@
 """The Quantize screen by keys: the plan, the job live, its end, and going on with one cut short."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from textual.widgets import Static
 
+from fqconsole.app.messages import FitChanged
 from fqconsole.app.model_parts import ModelParts
 from fqconsole.app.screens.dialogs import PickOne, Question
 from fqconsole.app.unfinished import Unfinished
@@ -349,3 +352,16 @@ async def test_too_little_memory_is_asked_about_before_the_start():
         assert scripts.started == []
         await press(pilot, "enter", "tab", "enter")
         assert len(scripts.started) == 1
+
+
+@pytest.mark.parametrize(("granularity", "word"), [("matrix", "at least "), ("fixed", "")])
+async def test_groups_that_may_come_out_finer_are_not_told_as_decided(granularity, word):
+    _scripts, app = console(FakeJob(()))
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "enter")
+        app.post_message(FitChanged(replace(app.workspace.choice, granularity=granularity)))
+        await settled(pilot)
+        await press(pilot, "enter")
+        assert f"MiB  {word}4." in head(app)
+        assert ("·" in app.screen.query_one(MatrixMap).render_line(1).text) == bool(word)

@@ -133,7 +133,7 @@ class QuantizeBoard(Vertical):
         """What would be done; `made` where it follows a goal."""
         self._state = QuantizeProgress()
         ready = made if made is not None and made.plan is not None else None
-        self._cells = map_cells(guess.plan, (), planned=guess.plan.granularity != "adaptive") if guess else []
+        self._cells = map_cells(guess.plan, (), planned=guess.decided) if guess else []
         self._reasons = {matrix.name: matrix.reason for matrix in guess.plan.matrices} if guess else {}
         self._planning = True
         self._arrange()
