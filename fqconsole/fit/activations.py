@@ -15,6 +15,7 @@ R = batch · min(context, PREFILL_CHUNK) rows and B bytes a value the most is on
 cache (kv.growth_bytes), plus, for a quantized model, the slice of 16-bit rows that a long prompt meets.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from fqconsole.fit.kv import growth_bytes, kept_tokens
@@ -65,9 +66,11 @@ def activations(
     )
 
 
-def slice_bytes(model: ModelDescription, width: int, *, on_host: bool) -> int:
-    """Bytes of the slice of 16-bit rows that a quantized matrix is unpacked into for a long prompt."""
-    shapes = [tensor.shape[-2:] for tensor in model.tensors if len(tensor.shape) > 1]
+def slice_bytes(shapes: Iterable[tuple[int, ...]], width: int, *, on_host: bool) -> int:
+    """Bytes of the slice of 16-bit rows that the largest of these quantized matrices is unpacked into for a
+    long prompt.
+    """
+    shapes = [shape[-2:] for shape in shapes if len(shape) > 1]
     if on_host:
         return min(HOST_SLICE_BYTES, max((n * k for n, k in shapes), default=0) * width)
     return max((min(GPU_SLICE_ROWS, n) * k for n, k in shapes), default=0) * width

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from fqconsole.fit.activations import Activations, activations
+from fqconsole.fit.activations import Activations, activations, slice_bytes
 from fqconsole.fit.alike import Alike
 from fqconsole.fit.kv import KV_BITS, SCALE_BYTES, layer_bytes, summary
 from fqconsole.fit.parts import Part, inner_widths, part_of, widths_of
@@ -97,6 +97,8 @@ class Estimate:
         self._told = split
         self._widths = widths_of(alike.model, precision.pieces)
         self._kinds = tuple(dict.fromkeys(model.attention))
+        shapes = [piece.shape for piece in precision.pieces] if precision.quantized else []
+        self._unpacked = slice_bytes(shapes, place.width, on_host=place.on_host)
         self._shards: dict[Part | None, Shard] = {}
         self._of_count: dict[int, list[Shard]] = {}
         self._worked: dict[tuple[Part | None, Split, int, int], tuple[int, int]] = {}
@@ -325,16 +327,15 @@ class Estimate:
         work = self._work(shard, asked.split)
         if work is not None:
             return scratch(work, asked.context, asked.batch, self.place)
-        unpacked = self.place.unpacked if self.precision.quantized else 0
-        return activations(shard.model, asked.context, asked.batch, self.width, unpacked)
+        return activations(shard.model, asked.context, asked.batch, self.width, self._unpacked)
 
     def _work(self, shard: Shard, split: Split) -> Work | None:
         """None where transformers' forward runs."""
         family = self._widths.family
         if family is None:
             return None
-        quantized = self.precision.quantized
-        return Work(shard.model, family, quantized, shard.dense, shard.routed, split == "tensor")
+        quantized, shared_out = self.precision.quantized, split == "tensor"
+        return Work(shard.model, family, quantized, shard.dense, shard.routed, shared_out, self._unpacked)
 
     def _exchange(self, asked: Asked) -> int:
         return 0 if asked.split == "one" or self.place.on_host else self.place.exchange.bytes

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fqconsole.fit.activations import slice_bytes
 from fqconsole.fit.capacity import Capacity
 from fqconsole.fit.cpu_layout import layout_bytes, preparing_bytes, rearranges
 from fqconsole.fit.gpu_layout import lane_bytes
@@ -25,7 +24,6 @@ class Place(NamedTuple):
     exchange: Term  # what it takes to exchange something with other GPUs' processes
     layout: Form  # bytes that a quantized matrix takes there
     preparing: Form  # bytes beside that and the stored ones, while it is brought into that form
-    unpacked: int  # bytes of the slice that a quantized matrix is unpacked into
 
 
 def place_of(model: ModelDescription, capacity: Capacity) -> Place:
@@ -45,7 +43,6 @@ def place_of(model: ModelDescription, capacity: Capacity) -> Place:
         exchange=exchange(capacity),
         layout=layout,
         preparing=preparing,
-        unpacked=slice_bytes(model, width, on_host=on_host),
     )
 
 

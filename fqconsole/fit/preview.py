@@ -262,9 +262,9 @@ class _Grid:
     def _smallest_change(self, estimate: Estimate, gpus: int, largest_context: int) -> str:
         """`int4, or 2 GPUs, or context ≤ 21,504`: each alone would make it fit; else two that do together."""
         bits = estimate.precision.bits
-        narrower = [e for e in self.estimates if e.precision.bits < bits]
+        narrower = sorted((e for e in self.estimates if e.precision.bits < bits), key=_bits, reverse=True)
         more = [count for count in sorted(self.counts) if count > gpus]
-        words = [f"int{e.precision.bits}" for e in narrower if self._goes(e, gpus)][:1]
+        words = [f"int{_bits(e)}" for e in narrower if self._goes(e, gpus)][:1]
         words += [f"{count} GPUs" for count in more if self._goes(estimate, count)][:1]
         if 0 < largest_context < self.context:
             words.append(f"context ≤ {largest_context:,}")
@@ -274,9 +274,13 @@ class _Grid:
             return ", or ".join(words)
         beyond = () if self.capacity.kind == "host" else [n for n in MORE_GPUS if n > max(self.counts)]
         for count in (*more, *beyond):
-            for other in narrower:
-                if self._goes(other, count):
-                    return f"int{other.precision.bits} on {count} GPUs"
             if self._goes(estimate, count):
                 return f"{count} GPUs"
+            for other in narrower:
+                if self._goes(other, count):
+                    return f"int{_bits(other)} on {count} GPUs"
         return "a smaller model or more memory: nothing offered here is enough"
+
+
+def _bits(estimate: Estimate) -> int:
+    return estimate.precision.bits

@@ -49,6 +49,7 @@ class Work(NamedTuple):
     dense: int  # the widest MLP's inner features
     routed: int  # an expert's
     shared_out: bool  # matrices are on several GPUs
+    unpacked: int  # bytes of the slice that a quantized matrix is unpacked into; 0 in 16 bits
 
 
 def scratch(work: Work, context: int, batch: int, place: Place) -> Activations:
@@ -139,10 +140,9 @@ def _attention(work: Work, layer: LayerAttention, context: int, batch: int, plac
 
 def _slice(work: Work, columns: int, place: Place) -> int:
     """What many rows meet of a packed matrix: rows of its own in 16 bits, or theirs in the kernels' order."""
-    if not work.quantized:
-        return 0
-    most = place.unpacked if place.on_host else GPU_SLICE_ROWS * columns * place.width
-    return min(most, place.unpacked)
+    if place.on_host:
+        return work.unpacked
+    return min(GPU_SLICE_ROWS * columns * place.width, work.unpacked)
 
 
 def _on_host(work: Work, layer: LayerAttention, context: int, batch: int, place: Place) -> int:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fqconsole.fit import preview
 from fqconsole.fit.alike import one_of_each
 from fqconsole.fit.cpu_layout import layout_bytes, rearranges
 from fqconsole.fit.gpu_layout import lane_bytes
@@ -14,8 +15,9 @@ from fqconsole.fit.host import value_bytes
 from fqconsole.fit.pieces import planned, stored
 from fqconsole.models.description import QuantizationInfo, TensorInfo
 from quantizer.scheme import BITS, Scheme, words_per_row
-from tests.fit.synthetic import llama
+from tests.fit.synthetic import GIB, gpu, host, llama
 
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LEAST_K = 25  # so that one width alone explains the words of a row
 
 
@@ -137,6 +139,24 @@ def test_a_shape_that_its_words_deny_is_not_believed():
             for tensor in model.tensors
         )
         assert pieces_of(msgspec.structs.replace(model, tensors=tensors))["o_proj"] == truth
+
+
+@pytest.mark.parametrize("shapes", [True, False], ids=["folder", "hub"])
+def test_a_checkpoint_takes_what_was_planned(shapes):
+    """Cache and scratch too: the rows that a prompt unpacks are as long as they are, not as their words."""
+    shape = {"hidden": 1024, "inner": 8192, "heads": 16, "kv_heads": 4, "vocab": 9000}
+    schemes = dict.fromkeys(PROJECTIONS, Scheme(4, 64))
+    packed = packed_llama(schemes, main=4, groups=(64,), shapes=shapes, **shape)
+    plain = llama(layers=1, **shape)
+    for place in (gpu(GIB), host()):
+        for context in (64, 512, 4096):
+            made = [
+                preview(model, place, bits=(4,), gpu_counts=(1, 2), context=context).options
+                for model in (packed, plain)
+            ]
+            for stored_one, planned_one in zip(*made, strict=True):
+                assert stored_one.activation_bytes == planned_one.activation_bytes
+                assert stored_one.total_bytes_per_gpu == planned_one.total_bytes_per_gpu
 
 
 def test_a_group_as_long_as_the_row_is_the_row():

@@ -178,6 +178,9 @@ def test_what_fits_needs_no_change_and_what_does_not_names_the_smallest():
     words = found.option(8, 1).smallest_change.split(", or ")
     assert words[:2] == ["int4", "2 GPUs"]
     assert words[2].startswith("context ≤ ")
+    for order in ((3, 4, 8, 16), (16, 3, 4, 8)):
+        asked = preview(model, gpu(room), bits=order, context=8192).option(16, 1)
+        assert asked.smallest_change.startswith("int4, or ")
     context = int(words[2].removeprefix("context ≤ ").replace(",", ""))
     assert context % 256 == 0
     assert preview(model, gpu(room), context=context).option(8, 1).verdict == "fits"
@@ -190,6 +193,18 @@ def test_a_batch_can_be_the_smallest_change():
     assert found.verdict == "does not fit"
     assert f"batch {found.largest_batch}" in found.smallest_change
     assert found.largest_batch >= 1
+
+
+def test_more_gpus_alone_go_before_more_gpus_with_fewer_bits():
+    model = llama(layers=32, hidden=4096, inner=14336, heads=32, kv_heads=8, vocab=128256)
+    large = preview(model, gpu(80 * GIB), bits=(16, 8), gpu_counts=(1, 2, 4), context=512)
+    need = {(option.bits, option.gpus): option.total_bytes_per_gpu for option in large.options}
+    assert need[16, 4] < need[8, 2] < need[8, 1]
+    for total, words in ((need[8, 2] + need[16, 4]) // 2, "4 GPUs"), (need[8, 2], "int8 on 2 GPUs"):
+        room = gpu(int(total / (1 - MARGIN)) + 1)
+        (wide, narrow) = preview(model, room, bits=(16, 8), gpu_counts=(1,), context=512).options
+        assert (wide.verdict, narrow.verdict) == ("does not fit", "does not fit")
+        assert wide.smallest_change == words
 
 
 def test_where_no_single_change_is_enough_two_are_named():
