@@ -132,7 +132,7 @@ class Planner:
             for matrix in self.draft.matrices
             if matrix.name not in kept
         )
-        source = {name: m for m in self.draft.matrices if m.name in kept for name in m.tensors}
+        source = dict.fromkeys(name for m in self.draft.matrices if m.name in kept for name in m.tensors)
         tensors = tuple(
             KeptTensor(name, self._tensors[name].shape, self._tensors[name].bytes, PLANNED) for name in source
         )

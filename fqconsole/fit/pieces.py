@@ -63,33 +63,35 @@ def planned(alike: Alike, bits: int, group_size: GroupSize, width: int, head: in
 
 
 def stored(alike: Alike) -> Precision:
-    """An already quantized model, as it is stored."""
+    """An already quantized model, as it is stored. Raises ValueError for one that is not quantized."""
     quantization = alike.model.quantization
-    bits = quantization.bits if quantization is not None else 0
-    method = quantization.method if quantization is not None else "16-bit"
+    if quantization is None:
+        raise ValueError(f"{alike.model.id} is in 16 bits")
+    bits, method = quantization.bits, quantization.method
     by_name = {tensor.name: tensor for tensor in alike.model.tensors}
-    pieces: list[Piece] = []
-    taken: set[str] = set()
-    matrices = 0
-    for tensor in alike.model.tensors:
-        if tensor.name.endswith("weight_shape") or tensor.name in taken:  # the first is never held
-            continue
-        if tensor.name.endswith("weight_packed") and quantization is not None and bits:
-            matrices += len(alike.layers(tensor.name)) or 1
+    packed: dict[str, Piece] = {}
+    taken: set[str] = set()  # scales that are counted with their codes
+    for tensor in alike.model.tensors if bits else ():
+        if tensor.name.endswith("weight_packed"):
             scales = by_name.get(tensor.name.removesuffix("weight_packed") + "weight_scale")
-            piece = _packed(tensor, scales, quantization, alike.model)
+            piece = packed[tensor.name] = _packed(tensor, scales, quantization, alike.model)
             if piece.scheme is not None and scales is not None:
                 taken.add(scales.name)
-                pieces = [other for other in pieces if other.tensor != scales.name]
-            pieces.append(piece)
-            continue
-        packed = PACKED_PARTS.search(tensor.name) is not None or tensor.dtype not in WIDE_DTYPES
-        reason = "" if packed else _reason(tensor.name)
-        pieces.append(Piece(tensor.name, tensor.name, tensor.shape, tensor.bytes, reason))
+    pieces = [
+        packed.get(tensor.name) or _as_it_lies(tensor)
+        for tensor in alike.model.tensors
+        if tensor.name not in taken and not tensor.name.endswith("weight_shape")  # which is never held
+    ]
+    matrices = sum(len(alike.layers(name)) or 1 for name in packed)
     detail = (
         f"{_count(matrices, 'matrix', 'matrices')} as stored, {method}" if matrices else f"stored, {method}"
     )
     return Precision(bits, f"int{bits} matrices" if bits else f"{method} matrices", detail, tuple(pieces))
+
+
+def _as_it_lies(tensor: TensorInfo) -> Piece:
+    packed = PACKED_PARTS.search(tensor.name) is not None or tensor.dtype not in WIDE_DTYPES
+    return Piece(tensor.name, tensor.name, tensor.shape, tensor.bytes, "" if packed else _reason(tensor.name))
 
 
 def _packed(
