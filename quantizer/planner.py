@@ -114,7 +114,7 @@ class Planner:
             least = math.ceil(self._problem.frontier()[-1].value * 1e5) / 1e3
             raise UsageError(
                 f"No plan of {self.draft.model} in {widths_word(self.draft.widths)} bits loses as little as "
-                f"{limit:.3%} by prediction.",
+                f"{limit * 100:g}% by prediction.",
                 f"Ask for {least:g}% or more{self._or_wider(KEPT.bits)}.",
             )
         return self._plan(found, target)
