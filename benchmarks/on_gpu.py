@@ -39,6 +39,11 @@ PARTS = (
     Part("decode-step", "-m benchmarks.decode_parts", 60),
     Part("generate", "-m benchmarks.generate_table --out {out} --budget 500", 560),
     Part("fit", "-m benchmarks.fit --out {out}/fit.json", 240),
+    Part(
+        "fit-several",
+        "-m benchmarks.fit_several --place /dev/shm --gpus {gpus} --out {out}/several.json",
+        200,
+    ),
     Part("quantize", "-m benchmarks.quantize --gigabytes 20 --place /dev/shm", 240),
     Part("quality", "-m benchmarks.quality --tokens 32768 --device cuda", 240),
     Part("designs", "-m benchmarks.kernels.designs --seconds 240 --json {out}/designs.json", 300),

@@ -24,3 +24,16 @@ def test_every_combination_has_a_shape_and_there_are_enough():
 
     assert len(COMBINATIONS) >= 12
     assert {name for name, *_ in COMBINATIONS} <= set(SHAPES)
+
+
+@pytest.mark.parametrize(("number", "split"), [(0, "tensor parallel"), (2, "layers")])
+def test_one_of_two_holds_the_part_that_is_predicted(tmp_path, number, split):
+    """On a CPU the GPUs are processes, and the first one's weights stand for the fullest."""
+    pytest.importorskip("torch")
+    from benchmarks.fit_several import COMBINATIONS, measure
+
+    alone, half = (measure(COMBINATIONS[number], tmp_path, gpus, "cpu", tiny=True) for gpus in (1, 2))
+    assert (alone["split"], half["split"]) == ("all on one", split)
+    predicted, held = (half["bytes"][i] / alone["bytes"][i] for i in (0, 1))
+    assert abs(held - predicted) <= 0.03 * predicted
+    assert list(tmp_path.iterdir()) == []
