@@ -93,7 +93,6 @@ class Workspace:
             threshold=DEFAULT_THRESHOLD,
             head=16,
             experts="model",
-            widths=WIDTHS,
         )
         self.choice = self.choices.get(description.id, fresh)
         self.preview = self.planned = None
