@@ -61,8 +61,9 @@ def begin_quantize(
         "device": device,
         "experts": experts,
         "head": head,
-        "widths": tuple(widths),
     }
+    if tuple(widths) != WIDTHS:
+        options["widths"] = tuple(widths)
     if plan_path is not None:
         options["plan_path"] = place(plan_path)
     run_id = _begin(

@@ -184,3 +184,14 @@ def test_a_process_id_that_was_used_again_is_another_process():
 def test_a_place_is_one_name_for_one_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert runs.place("a/../b") == str(Path(tmp_path).resolve() / "b")
+
+
+def test_a_run_remembers_widths_only_where_its_plan_was_kept_to_some(store):
+    asked = {"model_id": "demo", "model_path": "/m", "out": "/out", "bits": 4}
+    usual = runs.begin_quantize(store, **asked)
+    narrow = runs.begin_quantize(store, **asked, granularity="planned", plan_path="/p", widths=[4, 8, 16])
+    assert (usual.widths, narrow.widths) == ((3, 4, 8, 16), (4, 8, 16))
+    assert "widths" not in store.run(usual.run_id).options
+    options = store.run(narrow.run_id).options
+    assert options["widths"] == [4, 8, 16]
+    assert runs.begin_quantize(store, model_id="demo", **options).widths == (4, 8, 16)
