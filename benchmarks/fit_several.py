@@ -5,8 +5,8 @@
 
 A checkpoint with random weights is made in a folder of PLACE and opened as any user's session would be, a
 prompt that fills the context is answered, and the folder goes. Measured is what NVML shows on each card
-beyond what was there before; the fullest counts. The GPUs must be quiet. One combination is one process. On a CPU
-the first process's weights are shown, which lie there in another layout.
+beyond what was there before; the fullest counts. The GPUs must be quiet. One combination is one process. On
+a CPU the first process's weights are shown, which lie there in another layout.
 """
 
 import argparse

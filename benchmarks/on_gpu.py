@@ -24,11 +24,15 @@ PYTEST = "-m pytest -q -p no:cacheprovider -m gpu"
 
 @dataclass(frozen=True)
 class Part:
-    """One command of this Python; `seconds` is the most it may take, `{out}` in it is the folder."""
+    """One command of this Python; `seconds` is the most it may take, `{out}` in it is the folder.
+
+    It needs `gpus` GPUs.
+    """
 
     name: str
     arguments: str
     seconds: int
+    gpus: int = 1
 
 
 PARTS = (
@@ -39,11 +43,8 @@ PARTS = (
     Part("decode-step", "-m benchmarks.decode_parts", 60),
     Part("generate", "-m benchmarks.generate_table --out {out} --budget 500", 560),
     Part("fit", "-m benchmarks.fit --out {out}/fit.json", 240),
-    Part(
-        "fit-several",
-        "-m benchmarks.fit_several --place /dev/shm --gpus {gpus} --out {out}/several.json",
-        200,
-    ),
+    Part("fit-several", "-m benchmarks.fit_several --place /dev/shm --out {out}/several.json", 240, gpus=2),
+    Part("several-gpus", "-m benchmarks.several_gpus /dev/shm/l70 --shape llama-3-70b", 240, gpus=2),
     Part("quantize", "-m benchmarks.quantize --gigabytes 20 --place /dev/shm", 240),
     Part("quality", "-m benchmarks.quality --tokens 32768 --device cuda", 240),
     Part("designs", "-m benchmarks.kernels.designs --seconds 240 --json {out}/designs.json", 300),
@@ -102,6 +103,7 @@ def main() -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     known = {part.name: part for part in PARTS}
     parts = tuple(known[name] for name in asked.only) if asked.only else PARTS
+    parts = tuple(part for part in parts if part.gpus <= torch.cuda.device_count())
     results = run_all(parts, asked.out, asked.seconds)
     lines = [(result.part.name, f"{result.seconds:.0f} s", result.ended) for result in results]
     print(hardware(torch.device("cuda")))
