@@ -109,8 +109,9 @@ def test_what_is_held_for_bfloat16(bits, group_size, kind, bits_held):
 
 
 @pytest.mark.skipif(not has_vector_code(), reason="torch has no vector code for its low-bit operators here")
-@pytest.mark.parametrize("bits", [4, 3])
-@pytest.mark.parametrize("group_size", [None, 16, 64])
+@pytest.mark.parametrize(
+    ("bits", "group_size"), [(4, None), (4, 16), (4, 64), (3, None), (3, 16), (3, 64), (8, 32), (8, 64)]
+)
 @pytest.mark.parametrize(("n", "in_blocks"), [(128, True), (96, True), (80, False), (70, False)])
 def test_many_rows_meet_weights_that_were_dequantized_in_blocks(bits, group_size, n, in_blocks, monkeypatch):
     monkeypatch.setattr("kernels.prepared.SLICE_BYTES", {"cpu": 2 * 512 * 64, "cuda": 1})
@@ -129,10 +130,23 @@ def test_many_rows_meet_weights_that_were_dequantized_in_blocks(bits, group_size
         return multiply_blocks(x, *others)
 
     monkeypatch.setattr("kernels.cpu.multiply_blocks", noted)
-    for rows in (INT4_OPERATOR_ROWS, INT4_OPERATOR_ROWS + 1):
+    few = INT4_OPERATOR_ROWS // matrix.copies
+    for rows in (few + 1, few):  # the operator after the blocks: they leave the codes as they were
         error = relative_error(linear(x[:rows], matrix, bias), exact[:rows])
         assert error <= CPU_TOLERANCE[torch.bfloat16]
-    assert taken == ([INT4_OPERATOR_ROWS + 1] if in_blocks else [])
+    assert taken == ([few + 1] if in_blocks else [])
+
+
+@pytest.mark.skipif(not has_vector_code(), reason="torch has no vector code for its low-bit operators here")
+@pytest.mark.parametrize("slice_rows", [64, 128, 1000])
+def test_weights_in_blocks_are_those_of_the_matrix(slice_rows, monkeypatch):
+    monkeypatch.setattr("kernels.prepared.SLICE_BYTES", {"cpu": 2 * 128 * slice_rows, "cuda": 1})
+    w = random_matrix((320, 128), 4, 32)
+    matrix = prepare(w)
+    scales = matrix.scales_and_zeros[..., 0]
+    for _ in range(2):
+        unit = multiply_blocks(torch.eye(128).bfloat16(), matrix.codes, scales, matrix.block)
+        assert torch.equal(unit.mT, w.dequantize(torch.bfloat16))
 
 
 def test_a_layout_that_is_not_known_is_left_to_the_operator():
