@@ -17,6 +17,7 @@ from fqconsole.errors import MALFORMED
 
 # Seconds a unit, by phase. Units: bytes of source weights; of "balance" weights that are sampled.
 FIRST_PRICES = {"balance": 2.8e-8, "analyse": 8.8e-10, "quantize": 3.5e-9}
+TRUSTED_SHARE = 0.15  # of a phase: when so much of it is done, its own pace alone counts
 LEAST_SECONDS = 1.0  # a phase that is shorter teaches nothing
 NAME = "paces.json"
 
@@ -34,7 +35,9 @@ class Ahead:
         """
         self._kind = kind
         self._later = dict(later)
-        self._prices = FIRST_PRICES | read_prices().get(kind, {})
+        learned = read_prices().get(kind, {})
+        self._prices = FIRST_PRICES | learned
+        self._learned = bool(learned)
         self._clock = clock
         self._phase = ""
         self._begun = clock()
@@ -55,19 +58,46 @@ class Ahead:
         """Time that does not count: the job was held."""
         self._begun += seconds
 
-    def left(self, here: float) -> float | None:
-        """Seconds that the job still takes when the present phase takes `here` seconds more; None while
-        nothing is known of what is to come.
+    def left(self, here: float | None, done: float) -> float | None:
+        """Seconds that the job still takes. `here`: what the present phase takes by its own pace, None before
+        that is known; `done`: units of it so far. None while nothing is known of what is to come.
+
+        A phase that has only begun tells its pace badly: it is believed the more the further the phase is,
+        and before that what is expected from the phases so far.
         """
-        if not self._later:
-            return here
-        known = {**self._spent, self._phase: (self._clock() - self._begun + here, self._units)}
+        passed = self._clock() - self._begun
+        whole = self._whole(here, passed, done)
+        if whole is None or (not whole and self._later):
+            return None
+        later = self._slower(whole) if self._later else 0.0
+        if later is None:
+            return None
+        return max(0.0, whole - passed) + later * sum(self._expected(*each) for each in self._later.items())
+
+    def _whole(self, here: float | None, passed: float, done: float) -> float | None:
+        """Seconds of the present phase, from its first to its last unit; None where nothing tells."""
+        share = done / self._units if self._units > 0 else 1.0
+        told = None if here is None else passed + here
+        slower = self._slower() or float(self._learned)
+        expected = self._expected(self._phase, self._units) * slower
+        if not expected:  # nothing is known of this machine yet
+            return told
+        if told is None:
+            return max(expected, passed / max(1.0 - share, 0.1))
+        trust = min(1.0, share / TRUSTED_SHARE) ** 2
+        return trust * told + (1.0 - trust) * max(expected, passed)
+
+    def _slower(self, present: float | None = None) -> float | None:
+        """How many times the expected time the phases so far took, the present one too where its seconds are
+        given; None where none of them has a price.
+        """
+        known = dict(self._spent)
+        if present is not None:
+            known[self._phase] = present, self._units
         expected = {phase: self._expected(phase, units) for phase, (_, units) in known.items()}
         whole = sum(expected.values())
-        if not whole:
-            return None
-        slower = sum(seconds for phase, (seconds, _) in known.items() if expected[phase]) / whole
-        return here + slower * sum(self._expected(*each) for each in self._later.items())
+        seconds = sum(seconds for phase, (seconds, _) in known.items() if expected[phase])
+        return seconds / whole if whole else None
 
     def finish(self) -> None:
         """The job is done: keep what its phases took, for the next one. A cache that can't be written is no

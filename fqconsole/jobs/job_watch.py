@@ -35,12 +35,14 @@ class JobWatch:
         self._process = psutil.Process()
         self._phase = ""
         self._total = 0.0
+        self._before = 0.0  # units that were done when the phase began
         self._pace = Pace()
         self._told: float | None = None
         self.ahead: Ahead | None = None  # of a job whose later phases are foreseen
 
     def phase(self, name: str, total: float, unit: str, *, done: float = 0.0) -> None:
         self._phase, self._total, self._pace, self._told = name, total, Pace(), None
+        self._before = done
         self._pace.note(self._clock(), done)
         if self.ahead is not None:
             self.ahead.begin(name, total - done)
@@ -61,8 +63,8 @@ class JobWatch:
             return
         self._told = now
         left = self._pace.eta(self._total) if seconds_left is None else seconds_left
-        if left is not None and self.ahead is not None:
-            left = self.ahead.left(left)
+        if self.ahead is not None:
+            left = self.ahead.left(left, done - self._before)
         self._put(
             Progress(
                 t=time.time(),
