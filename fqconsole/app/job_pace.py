@@ -1,13 +1,12 @@
 """How long quantizing took on this machine, and so how long the next job takes; before the first, a guess."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fqconsole.app import formatting
 from fqconsole.app.quantize_progress import PHASES
-from fqconsole.jobs.ahead import FIRST_PRICES
 from quantizer.methods import methods_of
 
 MOST = 12
@@ -44,12 +43,14 @@ def nearest(known: Sequence[Pace], mode: str, size: int) -> Pace | None:
     return min(alike, key=lambda pace: abs(math.log(size / pace.source_bytes)), default=None)
 
 
-def first_guess(size: int, mode: str, *, planned: bool) -> float:
-    """Seconds of a job on two CPU cores, for a model of `size` bytes; a planned one only writes."""
-    writing = FIRST_PRICES["quantize"] * size
+def first_guess(size: int, mode: str, prices: Mapping[str, float], *, planned: bool) -> float:
+    """Seconds of a job, for a model of `size` bytes; a planned one only writes. `prices` are seconds a byte,
+    by phase.
+    """
+    writing = prices["quantize"] * size
     if planned:
         return START_SECONDS + writing
-    reading = FIRST_PRICES["analyse"] * size
+    reading = prices["analyse"] * size
     balancing = writing * PHASES["balance"] / PHASES["quantize"] if methods_of(mode).balance else 0.0
     return START_SECONDS + balancing + reading + writing
 

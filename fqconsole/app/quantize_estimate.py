@@ -31,6 +31,7 @@ class QuantizeEstimate:
     out: Path
     disk_free: int
     mode: str
+    seconds: float  # guessed, for where no run tells
     loss: float | None = None  # predicted, of a planned plan
     command: str = ""  # that does the same; empty where there is none
 
@@ -80,6 +81,7 @@ def estimate(
         out=out,
         disk_free=services.disk_free(out),
         mode=choice.mode,
+        seconds=services.first_guess(about.bytes, choice.mode, path is not None),
         loss=None if made is None else made.loss,
         command=quantize_command(about, choice),
     )
@@ -110,7 +112,6 @@ def estimate_lines(guess: QuantizeEstimate, home: Path, known: Sequence[Pace], p
     bits = f"{'' if guess.decided else 'at least '}{guess.bits_per_weight:.2f} bits a weight"
     enough = "✓" if guess.disk_ok else "✗ not enough"
     loss = "" if guess.loss is None else f", predicted loss {formatting.share(guess.loss)}"
-    first = job_pace.first_guess(guess.source_bytes, guess.mode, planned=guess.plan_path is not None)
     count, kept = len(plan.matrices), len(plan.kept)
     lines = [
         f"reads   {formatting.memory(guess.source_bytes):>9}  {count} "
@@ -118,7 +119,7 @@ def estimate_lines(guess: QuantizeEstimate, home: Path, known: Sequence[Pace], p
         f"{kept} {'tensor stays' if kept == 1 else 'tensors stay'} in 16 bits",
         f"writes  {formatting.memory(guess.out_bytes):>9}  {bits}{loss}",
         f"disk    {formatting.memory(guess.disk_free):>9}  free there {enough}",
-        f"time    {job_pace.time_line(known, guess.mode, guess.source_bytes, first)}",
+        f"time    {job_pace.time_line(known, guess.mode, guess.source_bytes, guess.seconds)}",
     ]
     if preview is not None:
         capacity = preview.capacity

@@ -99,6 +99,14 @@ def plan_memory(description: ModelDescription, found: Any, gpus: int, planner: A
     return PlanMemory(description, found, gpus, whole, planner.draft.head)
 
 
+def first_guess(size: int, mode: str, planned: bool) -> float:
+    """Seconds of the first job in a mode: what two CPU cores took."""
+    from fqconsole.app import job_pace
+    from fqconsole.jobs.ahead import FIRST_PRICES
+
+    return job_pace.first_guess(size, mode, FIRST_PRICES, planned=planned)
+
+
 def save_plan(plan: Any) -> Path:
     from quantizer.measured import save_plan as keep
 

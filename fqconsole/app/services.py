@@ -86,6 +86,9 @@ class Services:
     parts: Callable[[ModelDescription], ModelParts]
     planner: Callable[[ModelDescription, FitChoice], Any]  # None: the model was not measured yet in this mode
     plan_memory: Callable[..., Any]  # fit.plan_memory.PlanMemory
+    first_guess: Callable[
+        [int, str, bool], float
+    ]  # seconds of a job: bytes of the model, mode, planned or not
     save_plan: Callable[[Any], Path]
     unfinished: Callable[[Any], list[Unfinished]]  # quantize runs to go on with, in the store's thread
     keep_probe: Callable[[Any], None]
@@ -125,6 +128,7 @@ def real_services() -> Services:
         parts=PartsOf(),
         planner=rooms.Planners(),
         plan_memory=rooms.plan_memory,
+        first_guess=rooms.first_guess,
         save_plan=rooms.save_plan,
         unfinished=unfinished_runs,
         keep_probe=rooms.keep_probe,

@@ -307,6 +307,7 @@ def fake_services(
         parts=lambda about: ModelParts(),
         planner=lambda about, choice: None,
         plan_memory=fake_fit.FakePlanMemory,
+        first_guess=lambda size, mode, planned: 2.0 + size * (3.5e-9 if planned else 5.3065e-9),
         save_plan=lambda plan: Path(f"/cache/plans/{plan.target.replace(' ', '-')}.json"),
         unfinished=lambda _store: [],
         keep_probe=lambda _probe: None,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fqconsole.app import rooms
 from fqconsole.app.job_pace import Pace, first_guess, nearest, paces, time_line
 from store import Store
 from tests.app.run_seeds import begin
@@ -27,10 +28,14 @@ def test_another_mode_or_a_model_of_quite_another_size_tells_nothing():
 
 
 def test_the_guess_grows_with_the_model_and_with_what_the_job_does_first():
-    best, fast = (first_guess(8 * GIB, mode, planned=False) for mode in ("best", "fast"))
-    assert best > fast > first_guess(8 * GIB, "best", planned=True) > 8
-    start = first_guess(0, "best", planned=False)
-    assert first_guess(16 * GIB, "best", planned=False) - best == pytest.approx(best - start)
+    prices = {"analyse": 1e-9, "quantize": 3e-9}
+
+    def guess(size, mode="best", *, planned=False):
+        return first_guess(size, mode, prices, planned=planned)
+
+    assert guess(8 * GIB) > guess(8 * GIB, "fast") > guess(8 * GIB, planned=True) > 8
+    assert guess(16 * GIB) - guess(8 * GIB) == pytest.approx(guess(8 * GIB) - guess(0))
+    assert rooms.first_guess(8 * GIB, "best", False) > rooms.first_guess(8 * GIB, "best", True)
 
 
 def test_of_several_runs_the_one_of_the_nearest_size_counts():
