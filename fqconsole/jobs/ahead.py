@@ -16,8 +16,11 @@ from fqconsole import paths
 from fqconsole.errors import MALFORMED
 
 # Seconds a unit, by phase. Units: bytes of source weights; of "balance" weights that are sampled.
-FIRST_PRICES = {"balance": 2.8e-8, "analyse": 8.8e-10, "quantize": 3.5e-9}
+FIRST_PRICES = {"balance": 2.8e-8, "analyse": 8.8e-10, "quantize": 3.0e-9}
+PLAIN_PRICES = {"analyse": 7e-10, "quantize": 1.9e-9}  # where scales are not searched
+PLAIN_MODES = ("fast", "finequant")
 TRUSTED_SHARE = 0.15  # of a phase: when so much of it is done, its own pace alone counts
+TRUSTED_SECONDS = 2.0  # and at least so long it ran, or is nearly done
 LEAST_SECONDS = 1.0  # a phase that is shorter teaches nothing
 NAME = "paces.json"
 
@@ -36,7 +39,7 @@ class Ahead:
         self._kind = kind
         self._later = dict(later)
         learned = read_prices().get(kind, {})
-        self._prices = FIRST_PRICES | learned
+        self._prices = first_prices(kind.partition(" ")[0]) | learned
         self._learned = bool(learned)
         self._clock = clock
         self._phase = ""
@@ -84,7 +87,7 @@ class Ahead:
             return told
         if told is None:
             return max(expected, passed / max(1.0 - share, 0.1))
-        trust = min(1.0, share / TRUSTED_SHARE) ** 2
+        trust = max(share, min(1.0, share / TRUSTED_SHARE, passed / TRUSTED_SECONDS) ** 2)
         return trust * told + (1.0 - trust) * max(expected, passed)
 
     def _slower(self, present: float | None = None) -> float | None:
@@ -97,7 +100,9 @@ class Ahead:
         expected = {phase: self._expected(phase, units) for phase, (_, units) in known.items()}
         whole = sum(expected.values())
         seconds = sum(seconds for phase, (seconds, _) in known.items() if expected[phase])
-        return seconds / whole if whole else None
+        # A second more or less tells nothing of a machine whose speed is known.
+        hiccup = TRUSTED_SECONDS if self._learned else 0.0
+        return (seconds + hiccup) / (whole + hiccup) if whole else None
 
     def finish(self) -> None:
         """The job is done: keep what its phases took, for the next one. A cache that can't be written is no
@@ -129,6 +134,11 @@ class Ahead:
         if self._phase:
             self._spent[self._phase] = self._clock() - self._begun, self._units
         self._phase = ""
+
+
+def first_prices(mode: str) -> Prices:
+    """Seconds a unit of each phase of a job in `mode` that this machine never saw: on two CPU cores."""
+    return FIRST_PRICES | (PLAIN_PRICES if mode in PLAIN_MODES else {})
 
 
 def prices_path() -> Path:
