@@ -102,9 +102,9 @@ def plan_memory(description: ModelDescription, found: Any, gpus: int, planner: A
 def first_guess(size: int, mode: str, planned: bool) -> float:
     """Seconds of the first job in a mode: what two CPU cores took."""
     from fqconsole.app import job_pace
-    from fqconsole.jobs.ahead import FIRST_PRICES
+    from fqconsole.jobs.ahead import first_prices
 
-    return job_pace.first_guess(size, mode, FIRST_PRICES, planned=planned)
+    return job_pace.first_guess(size, mode, first_prices(mode), planned=planned)
 
 
 def save_plan(plan: Any) -> Path:
