@@ -3,7 +3,8 @@
     python -m benchmarks.cpu_matmul [--threads 2] [--json FILE]
 
 Microseconds, the middle of many calls with one matrix: a small one stays in cache, as in a small model.
-`plain` is the same product with weights that were dequantized beforehand.
+`plain` is the same product with weights that were dequantized beforehand. With one thread it is the
+processor's time, which other work on the machine leaves alone.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from kernels.prepared import DequantizedMatrix
 
 SHAPES = ((256, 768), (768, 256), (4096, 4096))
 SCHEMES = ((4, 64), (4, None), (4, 16), (3, 64), (8, None), (8, 64))
-ROWS = (1, 4, 64, 512)
+ROWS = (1, 4, 32, 128, 512, 2048)
 DTYPES = (torch.bfloat16, torch.float32)
 SECONDS = 0.1  # for each figure
 
@@ -40,13 +41,14 @@ class Line:
 
 
 def microseconds_of(call: Callable[[], object]) -> float:
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     call()
     times = []
     end = time.perf_counter() + SECONDS
     while len(times) < 3 or time.perf_counter() < end:
-        start = time.perf_counter()
+        start = clock()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return median(times) * 1e6
 
 
@@ -79,7 +81,7 @@ def measure() -> list[Line]:
                         plain=microseconds_of(lambda x=x, p=weights: torch.nn.functional.linear(x, p)),
                     )
                     print(
-                        f"{line.shape:<10} {line.scheme:<12} {line.dtype:<9} M={m:<3} {line.path:<15}"
+                        f"{line.shape:<10} {line.scheme:<12} {line.dtype:<9} M={m:<4} {line.path:<15}"
                         f"{line.chosen:>9.0f}{line.dequantize:>12.0f}{line.plain:>10.0f}",
                         flush=True,
                     )
@@ -96,7 +98,7 @@ def main() -> None:
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {options.threads} threads")
     print(
-        f"{'shape':<10} {'scheme':<12} {'dtype':<9} {'rows':<5} {'path':<15}"
+        f"{'shape':<10} {'scheme':<12} {'dtype':<9} {'rows':<6} {'path':<15}"
         f"{'us':>9}{'dequantize':>12}{'plain':>10}"
     )
     lines = measure()

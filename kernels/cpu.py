@@ -65,15 +65,15 @@ class Int4OpMatrix(PreparedMatrix):
 
     def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
         check_dtype(x)
-        if self.padded_group != self.group:
-            grouped = pad(x.unflatten(-1, (-1, self.group)), (0, self.padded_group - self.group))
-            x = grouped.flatten(-2)
         if self.block is not None and x.shape[0] > INT4_OPERATOR_ROWS // self.copies:
             # Of 8-bit codes the second half of the scales is as they were given, the first 16 times that.
             repeated = self.padded_group // self.operator_group
             scales = self.scales_and_zeros[..., 0].chunk(self.copies)[-1][::repeated]
-            out = multiply_blocks(x, self.codes, scales, self.block)
+            out = multiply_blocks(x, self.codes, scales, self.block, self.copies)
         else:
+            if self.padded_group != self.group:
+                grouped = pad(x.unflatten(-1, (-1, self.group)), (0, self.padded_group - self.group))
+                x = grouped.flatten(-2)
             if self.copies > 1:
                 x = torch.cat((x,) * self.copies, -1)
             out = torch.ops.aten._weight_int4pack_mm_for_cpu(

@@ -45,15 +45,15 @@ def outputs_of_block(codes: Tensor, stored: Tensor) -> int | None:
     return None
 
 
-def multiply_blocks(x: Tensor, codes: Tensor, scales: Tensor, block: int) -> Tensor:
+def multiply_blocks(x: Tensor, codes: Tensor, scales: Tensor, block: int, copies: int = 1) -> Tensor:
     """x bfloat16 `[M, K]` times code * scale → bfloat16 `[M, N]`, a slice in the caches at a time.
 
-    codes: uint8 `[N, K/2]`, or `[N, K]` of 8-bit codes, in blocks of `block` outputs; scales: bfloat16
-    `[groups, N]`.
+    codes: uint8 `[N, padded K/2 * copies]` in blocks of `block` outputs, 8-bit ones in 2 copies; each group
+    may end with codes that x has nothing for. scales: bfloat16 `[groups, N]`.
     """
     k = x.shape[1]
     blocks = _blocks(codes, block)
-    copies = blocks.shape[1] // k
+    groups = copies * len(scales)
     by_channel = len(scales) == 1  # then the few outputs are scaled instead of the many weights
     scales = scales.contiguous()  # or nothing that takes them is made of vector instructions
     if copies == 1:
@@ -62,8 +62,10 @@ def multiply_blocks(x: Tensor, codes: Tensor, scales: Tensor, block: int) -> Ten
     rows = rows_of_slice(k, "cpu") * (2 if x.shape[0] > MANY_ROWS else 1)
     room, first = _Room(), 0
     for part in blocks.split(max(1, rows // block)):
-        beside = room.take("bytes", (blocks.shape[1], len(part), block // 2), codes.dtype)
-        signed = _signed(beside.copy_(part.transpose(0, 1)), copies, room)
+        beside = room.take("bytes", (copies * k, len(part), block // 2), codes.dtype)
+        met = part.transpose(0, 1).unflatten(0, (groups, -1))[:, : copies * k // groups]
+        beside.view(met.shape).copy_(met)
+        signed = _signed(beside, copies, room)
         weights = room.take("weights", (k, len(part) * block), x.dtype)
         weights.view(signed.shape).copy_(signed)
         outputs = slice(first, first + weights.shape[1])
