@@ -20,7 +20,7 @@ FIRST_PRICES = {"balance": 2.8e-8, "analyse": 8.8e-10, "quantize": 3.0e-9}
 PLAIN_PRICES = {"analyse": 7e-10, "quantize": 1.9e-9}  # where scales are not searched
 PLAIN_MODES = ("fast", "finequant")
 TRUSTED_SHARE = 0.15  # of a phase: when so much of it is done, its own pace alone counts
-TRUSTED_SECONDS = 2.0  # and at least so long it ran, or is nearly done
+TRUSTED_SECONDS = 2.0  # and where a job like it was seen, so long it ran or is nearly done
 LEAST_SECONDS = 1.0  # a phase that is shorter teaches nothing
 NAME = "paces.json"
 
@@ -87,7 +87,8 @@ class Ahead:
             return told
         if told is None:
             return max(expected, passed / max(1.0 - share, 0.1))
-        trust = max(share, min(1.0, share / TRUSTED_SHARE, passed / TRUSTED_SECONDS) ** 2)
+        long_enough = passed / TRUSTED_SECONDS if self._learned else 1.0
+        trust = max(share, min(1.0, share / TRUSTED_SHARE, long_enough) ** 2)
         return trust * told + (1.0 - trust) * max(expected, passed)
 
     def _slower(self, present: float | None = None) -> float | None:

@@ -232,7 +232,7 @@ def _environment(request: StartRequest) -> dict[str, str]:
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What loading frees goes back to the system at once, so that a packed model takes what the preview says.
     environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(16 << 20))
-    # That setting has the C library ask the system for every block of rows anew, page by page, which took half
+    # That setting has the C library ask the system for every block of rows anew, page by page: it took half
     # the time of quantizing. A session is left so: this limit keeps some of what loading frees.
     if not isinstance(request, StartSession | StartEndpoint):
         environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
