@@ -40,6 +40,7 @@ from quantizer.device import block_rows, one_thread_a_block, workers_of
 from quantizer.parts import Piece, plan_parts
 from quantizer.pipeline import Pipeline, Task
 from quantizer.plan import ChannelSet, Plan
+from quantizer.rounding import weighted_sum
 from quantizer.source import TensorFile
 from quantizer.watch import Watch
 
@@ -194,8 +195,8 @@ class _Chooser:
             for rows in torch.split(sample, block_rows(sample.device, sample.shape[1])):
                 prepared = rows * columns
                 made = rounded(prepared, self._matrices[name], self._draft, name, importance)
-                error += float((made.sub_(prepared).square_() @ weights).sum(dtype=torch.float64))
-                whole += float((prepared.square_() @ weights).sum(dtype=torch.float64))
+                error += float(weighted_sum(made.sub_(prepared).square_(), weights))
+                whole += float(weighted_sum(prepared.square_(), weights))
             total += error / max(whole, TINY)
         return total
 

@@ -28,6 +28,7 @@ from quantizer.measured import MatrixErrors, Measured, candidate_schemes, scheme
 from quantizer.methods import DEFAULT_MODE, MODES, Methods, mode_word
 from quantizer.parts import Piece
 from quantizer.plan import ChannelSet, MatrixPlan, Plan
+from quantizer.rounding import weighted_sum
 from quantizer.source import TensorFile
 from quantizer.survey import Run, every_row, survey
 from quantizer.watch import SilentWatch, Watch
@@ -136,10 +137,10 @@ class _Meter:
         importance: Tensor | None,
         heed: Tensor,
     ) -> Tensor:
-        found = [(wide.square() @ heed).sum(dtype=torch.float64)]
+        found = [weighted_sum(wide.square(), heed)]
         for matrix in candidates.values():
             made = rounded(wide, matrix, self._plan, name, importance)
-            found.append((made.sub_(wide).square_() @ heed).sum(dtype=torch.float64))
+            found.append(weighted_sum(made.sub_(wide).square_(), heed))
         return torch.stack(found)
 
 

@@ -14,6 +14,8 @@ candidate.
 Which clippings are worth trying the group tells itself: a Gaussian one of standard deviation σ is best cut
 into steps of `GAUSSIAN_STEP` · σ, so with r that step ÷ the signed one, at most 1, the best lies between 1
 and r. At 8 bits r is about 1, and there is nothing to search.
+
+Sums are made in one order (`ordered_sum`) and powers in float64, so that a GPU finds the scales of a CPU.
 """
 
 from functools import partial
@@ -21,7 +23,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from quantizer.rounding import grouped, largest_code, signed_extremes, stored_absmax, usable_scales
+from quantizer.rounding import (
+    grouped,
+    largest_code,
+    ordered_sum,
+    signed_extremes,
+    stored_absmax,
+    usable_scales,
+)
 
 # By bits, the step of least squared error in standard deviations of a Gaussian, codes -2^(b-1) to 2^(b-1)-1:
 # the minimum over s of E[(x - s · clamp(round(x / s)))²].
@@ -59,21 +68,23 @@ def searched_scales(
 
 def _tried(groups: Tensor, steps: Tensor, gaussian: float) -> Tensor:
     """`[C, N, G]`: the steps under each clipping; a group of zeros has zeros or NaN."""
-    deviation = torch.linalg.vector_norm(groups, dim=-1) / groups.shape[-1] ** 0.5
-    ratio = (deviation * gaussian / steps.abs()).clamp_(max=1)
-    return torch.stack([ratio**exponent * steps * factor for factor, exponent in CLIPPINGS])
+    variance = ordered_sum(groups.square()).double() / groups.shape[-1]
+    ratio = (variance.sqrt_() * gaussian / steps.abs()).clamp_(max=1)
+    return torch.stack([(ratio**exponent * steps * factor).float() for factor, exponent in CLIPPINGS])
 
 
 def _least_squares(groups: Tensor, tried: Tensor, bits: int, importance: Tensor | None) -> Tensor:
     root = None if importance is None else importance.sqrt()
     weighted = groups if root is None else _weigh(groups.clone(), root)
     inverse = tried.reciprocal().unsqueeze(-1)
-    codes, agreement, length = torch.empty_like(groups), torch.empty_like(tried), torch.empty_like(tried)
+    codes, squares = torch.empty_like(groups), torch.empty_like(groups)
+    agreement, length = torch.empty_like(tried), torch.empty_like(tried)
     for place in range(len(tried)):
         _weigh(_round(groups, inverse[place], bits, out=codes), root)
-        torch.linalg.vector_norm(codes, dim=-1, out=length[place])
-        torch.sum(codes.mul_(weighted), dim=-1, out=agreement[place])
-    fitted = agreement / length.square_()
+        torch.mul(codes, codes, out=squares)
+        length[place] = ordered_sum(squares)
+        agreement[place] = ordered_sum(codes.mul_(weighted))
+    fitted = agreement / length
     # max() and not argmax(): the same numbers, at a twentieth of the time on a CPU
     best = torch.max(agreement.mul_(fitted), dim=0, keepdim=True).indices
     return fitted.gather(0, best).squeeze(0)
@@ -87,12 +98,12 @@ def _least_power(
     scales = tried[0]
     for steps in tried:
         _round(groups, steps.reciprocal().unsqueeze(-1), bits, out=codes)
-        length = _weigh(torch.mul(codes, codes, out=scratch), importance).sum(dim=-1)
-        agreement = _weigh(torch.mul(codes, groups, out=scratch), importance).sum(dim=-1)
+        length = ordered_sum(_weigh(torch.mul(codes, codes, out=scratch), importance))
+        agreement = ordered_sum(_weigh(torch.mul(codes, groups, out=scratch), importance))
         for candidate in (steps, agreement / length):
             _round(groups, candidate.reciprocal().unsqueeze(-1), bits, out=codes)
             torch.mul(codes, candidate.unsqueeze(-1), out=scratch).sub_(groups).abs_().pow_(power)
-            error = _weigh(scratch, importance).sum(dim=-1)
+            error = ordered_sum(_weigh(scratch, importance))
             better = error < best
             best = torch.where(better, error, best)
             scales = torch.where(better, candidate, scales)

@@ -141,6 +141,11 @@ def _bring_up_to_date(path: Path, connection: sqlite3.Connection, busy_seconds: 
 
 
 def _refuse_strangers(path: Path, connection: sqlite3.Connection, database: Any) -> None:
+    # Tables before migrations: another program may be making both right now, in one transaction.
+    strangers = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN (?, 'sqlite_sequence')",
+        (migrations.migrations_table,),
+    ).fetchall()
     known = {migration.name for migration in migrations._migrations}  # there is no public list of them
     applied = {migration.name for migration in migrations.applied(database)}
     if applied - known:
@@ -148,10 +153,6 @@ def _refuse_strangers(path: Path, connection: sqlite3.Connection, database: Any)
             f"The runs file {path} was written by a newer fqconsole (it has {max(applied - known)}).",
             "Update fqconsole, or set FQCONSOLE_HOME to another folder.",
         )
-    strangers = connection.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN (?, 'sqlite_sequence')",
-        (migrations.migrations_table,),
-    ).fetchall()
     if strangers and not applied:
         raise StoreError(f"{path} is a database of another program, not a runs file.", "Name another file.")
 

@@ -369,8 +369,13 @@ def _all_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _held_bytes(model: nn.Module) -> int:
-    """Bytes of every parameter, buffer, code and scale, tied ones once."""
-    held = {id(tensor): tensor for _, tensor in _all_tensors(model) if not tensor.is_meta}
+    """Bytes of every parameter, buffer, code and scale, tied ones once; of what a checkpoint stores."""
+    computed = {name for name, _ in model.named_non_persistent_buffers()}  # type: ignore[operator]
+    held = {
+        id(tensor): tensor
+        for name, tensor in _all_tensors(model)
+        if not tensor.is_meta and name not in computed
+    }
     return sum(tensor.nbytes for tensor in held.values()) + sum(matrix.bytes for matrix in _prepared(model))
 
 

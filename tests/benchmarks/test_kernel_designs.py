@@ -11,7 +11,16 @@ import pytest
 import torch
 
 from benchmarks.kernels.designs import __main__ as designs
-from benchmarks.kernels.designs.__main__ import CUBLAS, OURS, Timed, decode_tiles, name_of, report, ring_tiles
+from benchmarks.kernels.designs.__main__ import report
+from benchmarks.kernels.designs.sweep import (
+    CUBLAS,
+    OURS,
+    Timed,
+    compile_tile,
+    decode_tiles,
+    name_of,
+    ring_tiles,
+)
 from kernels.gpu import TritonMatrix
 from kernels.tiles import Gpu, choose_tile
 from tests.kernels.cases import lanes_without_memory
@@ -106,3 +115,8 @@ def test_without_such_a_gpu(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["designs"])
     assert designs.main() == 0
     assert "compute capability 9.0" in capsys.readouterr().out
+
+
+def test_what_compiles_ahead_can_be_sent_to_other_processes():
+    """A process that is spawned does not import a package's `__main__`."""
+    assert compile_tile.__module__ == "benchmarks.kernels.designs.sweep"
