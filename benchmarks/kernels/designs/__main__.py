@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--classes", nargs="+", choices=list(CLASSES), default=list(CLASSES))
     parser.add_argument("--schemes", nargs="+", choices=list(SCHEMES), default=["int4-128"])
     parser.add_argument("--dtype", choices=list(DTYPES), default="fp16")
-    parser.add_argument("--decode", action="store_true", help="the decode kernel's other tiles too")
+    parser.add_argument("--kernels", nargs="+", choices=["ring", "decode"], default=["ring"])
     parser.add_argument("--seconds", type=float, default=240.0)
     parser.add_argument("--json", type=Path, help="write every time")
     parser.add_argument("--load", type=Path, help="no measuring: the table of this file")
@@ -67,15 +67,13 @@ def main() -> int:
         return 0
     budget = Budget(asked.seconds)
     shares = [(i, asked.workers, s, asked.dtype) for s in asked.schemes for i in range(asked.workers)]
-    if shares:
+    if "ring" in asked.kernels:
         with multiprocessing.get_context("spawn").Pool(asked.workers) as pool:
             pool.map(compile_tile, shares, chunksize=1)
     found: list[Timed] = []
     for scheme in asked.schemes:
         for layer in (layer for name in asked.classes for layer in CLASSES[name]):
-            found += measure(
-                layer, SCHEMES[scheme], DTYPES[asked.dtype], asked.rows, budget, decode=asked.decode
-            )
+            found += measure(layer, SCHEMES[scheme], DTYPES[asked.dtype], asked.rows, budget, kernels=asked.kernels)
             if asked.json:
                 asked.json.write_text(json.dumps([dataclasses.asdict(timed) for timed in found]))
     print(hardware(torch.device("cuda")))

@@ -1,7 +1,7 @@
 """The tiles of `ring_kernel` on one layer: compiled ahead, checked, then timed beside cuBLAS and ours."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,34 +38,58 @@ class Timed:
     problem: str = ""
 
 
-def ring_tiles(rows: int) -> "tuple[RingTile, ...]":
+def ring_tiles(rows: int, bits: int) -> "tuple[RingTile, ...]":
     """Tiles to try for so many rows of x: filled by them, or half as many."""
     from benchmarks.kernels.designs.ring_plan import RingTile
 
     tiles = (
         RingTile(16, 4, 1, 3, 4, 3, 4, sums=True),
+        RingTile(16, 4, 1, 2, 4, 4, 4, sums=True),
         RingTile(16, 4, 1, 4, 4, 4, 3, sums=True),
-        RingTile(16, 4, 2, 4, 4, 4, 2, sums=True),
+        RingTile(16, 8, 1, 2, 4, 6, 2, sums=True),
+        RingTile(16, 8, 1, 3, 4, 5, 2, sums=True),
         RingTile(16, 8, 1, 4, 4, 4, 2, sums=True),
-        RingTile(16, 8, 2, 4, 4, 4, 1, sums=True),
         RingTile(16, 4, 2, 4, 4, 4, 2),
         RingTile(32, 4, 1, 3, 4, 3, 3, sums=True),
         RingTile(32, 4, 2, 3, 4, 3, 2, sums=True),
+        RingTile(32, 8, 1, 3, 4, 3, 2, sums=True),
+        RingTile(32, 8, 1, 2, 4, 4, 2, sums=True),
         RingTile(32, 8, 1, 4, 4, 4, 1, sums=True),
+        RingTile(32, 8, 1, 3, 2, 5, 2),
+        RingTile(32, 8, 1, 4, 2, 4, 2),
         RingTile(32, 4, 2, 4, 2, 3, 2),
+        RingTile(32, 4, 2, 4, 2, 4, 2),
         RingTile(64, 4, 1, 4, 2, 3, 2),
+        RingTile(64, 4, 1, 3, 2, 3, 3),
         RingTile(64, 4, 2, 4, 2, 2, 2),
         RingTile(64, 4, 2, 6, 1, 3, 2),
+        RingTile(64, 8, 1, 2, 4, 2, 2, sums=True),
+        RingTile(64, 8, 1, 2, 2, 4, 2),
         RingTile(64, 8, 1, 3, 2, 2, 2),
+        RingTile(64, 8, 1, 3, 2, 3, 2),
+        RingTile(64, 8, 1, 4, 2, 3, 2),
+        RingTile(64, 8, 1, 4, 1, 4, 2),
         RingTile(64, 8, 2, 4, 2, 3, 1),
-        RingTile(128, 4, 1, 5, 1, 2, 2),
+        RingTile(128, 4, 1, 4, 1, 2, 2),
+        RingTile(128, 8, 1, 2, 2, 2, 2),
+        RingTile(128, 8, 1, 4, 1, 2, 2),
+        RingTile(128, 8, 1, 3, 1, 3, 2),
         RingTile(128, 8, 1, 3, 2, 3, 1),
         RingTile(128, 8, 1, 6, 1, 3, 1),
-        RingTile(256, 8, 1, 4, 1, 2, 1),
+        RingTile(128, 8, 2, 4, 1, 3, 1),
+        RingTile(128, 8, 2, 4, 2, 2, 1),
+        RingTile(256, 8, 1, 4, 1, 4, 1),
         RingTile(256, 8, 1, 5, 1, 2, 1),
     )
     largest = min(256, max(16, row_bucket(rows)))
-    return tuple(tile for tile in tiles if largest // 2 <= tile.rows <= largest)
+    step_blocks = 2 if bits == 8 else 4
+    return tuple(
+        tile
+        if tile.stage_blocks <= step_blocks
+        else replace(tile, stages=2 * tile.stages, stage_blocks=step_blocks)
+        for tile in tiles
+        if largest // 2 <= tile.rows <= largest
+    )
 
 
 def name_of(tile: Any) -> str:
@@ -88,24 +112,21 @@ def time_of(copies: Sequence[Callable[[Tensor], Tensor]], x: Tensor) -> float:
 
 
 def designs_of(
-    matrices: Sequence[TritonMatrix], rows: int, *, decode: bool
+    matrices: Sequence[TritonMatrix], rows: int, kernels: Sequence[str]
 ) -> Iterator[tuple[str, Callable[[], list[Callable[[Tensor], Tensor]]]]]:
-    """(name, what makes its products) of the kernels that are used and of each tile.
-
-    `decode`: of the decode kernel's tiles too, for as many rows as it takes.
-    """
+    """(name, what makes its products) of the kernels that are used and of each tile of these kernels."""
     from benchmarks.kernels.designs.ring_plan import RingPlan
     from kernels.decode import DecodePlan
 
     yield OURS, lambda: [multiply_of(matrix) for matrix in matrices]
-    for tile in ring_tiles(rows):
+    for tile in ring_tiles(rows, matrices[0].lanes.bits) if "ring" in kernels else ():
 
         def products(tile: "RingTile" = tile) -> list[Callable[[Tensor], Tensor]]:
             plans = [RingPlan(matrix.lanes, tile, matrix.gpu.multiprocessors) for matrix in matrices]
             return [partial(plan.multiply, bias=None) for plan in plans]
 
         yield name_of(tile), products
-    if decode and rows <= LARGEST_DECODE:
+    if "decode" in kernels and rows <= LARGEST_DECODE:
         for other in decode_tiles(matrices[0], rows):
 
             def decoded(other: Tile = other) -> list[Callable[[Tensor], Tensor]]:
@@ -116,7 +137,13 @@ def designs_of(
 
 
 def measure(
-    layer: Layer, scheme: Scheme, dtype: torch.dtype, rows: Iterable[int], budget: Budget, *, decode: bool
+    layer: Layer,
+    scheme: Scheme,
+    dtype: torch.dtype,
+    rows: Iterable[int],
+    budget: Budget,
+    *,
+    kernels: Sequence[str],
 ) -> Iterator[Timed]:
     """cuBLAS, ours and every tile on one layer; what fails or is wrong says so in place of its time."""
     weights = random_weights(layer.n, layer.k, scheme, dtype, "cuda")
@@ -126,7 +153,7 @@ def measure(
     for m in rows:
         x = random_rows(m, layer.k, dtype, "cuda")
         yield Timed(layer.label, scheme.label, m, CUBLAS, time_of(plain, x))
-        for name, products in designs_of(matrices, m, decode=decode):
+        for name, products in designs_of(matrices, m, kernels):
             if not budget.allows(f"{layer.label} M={m} {name}"):
                 return
             timed = partial(Timed, layer.label, scheme.label, m, name)
@@ -150,7 +177,7 @@ def compile_tile(place: tuple[int, int, str, str]) -> None:
 
     weights = random_weights(SMALL_LAYER.n, SMALL_LAYER.k, SCHEMES[scheme], DTYPES[dtype], "cuda")
     matrix = prepared_copies(weights)[0]
-    tiles = dict.fromkeys(tile for rows in ROWS for tile in ring_tiles(rows))
+    tiles = dict.fromkeys(tile for rows in ROWS for tile in ring_tiles(rows, SCHEMES[scheme].bits))
     for tile in list(tiles)[share::shares]:
         try:
             if isinstance(matrix, TritonMatrix):
