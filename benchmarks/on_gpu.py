@@ -47,7 +47,7 @@ PARTS = (
     Part("several-gpus", "-m benchmarks.several_gpus /dev/shm/l70 --shape llama-3-70b", 240, gpus=2),
     Part("quantize", "-m benchmarks.quantize --gigabytes 20 --place /dev/shm", 240),
     Part("quality", "-m benchmarks.quality --tokens 32768 --device cuda", 240),
-    Part("designs", "-m benchmarks.kernels.designs --seconds 240 --json {out}/designs.json", 300),
+    Part("tiles", "-m benchmarks.kernels.tiles --seconds 240 --json {out}/tiles.json", 300),
     Part("kernels", f"{KERNELS} --json {{out}}/kernels.json --markdown {{out}}/kernels.md", 560),
 )
 

@@ -13,6 +13,7 @@ from kernels.epilogue import NOTHING, Activation, Epilogue, multiply_with
 from kernels.lane_layout import LaneMatrix
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix
+from kernels.ring_tiles import choose_ring_tile, knows_ring, takes_few
 from kernels.tiles import LARGEST_FUSED, Gpu, choose_tile, row_bucket, supports_group
 from kernels.tuning import tuned_tile
 from kernels.wide_tiles import (
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
     from kernels.decode import DecodePlan
     from kernels.experts import ExpertsPlan
     from kernels.prefill import Prefill
+    from kernels.ring_plan import RingPlan
     from kernels.wide_experts import WideExpertsPlan
     from kernels.wide_plan import WidePlan
 
 OLDEST_CAPABILITY = 80  # bfloat16 in the matrix unit
 FUSED_DTYPES = (torch.float16, torch.bfloat16)
-LARGEST_DECODE = 16  # rows of x for the decode kernel, where there is the wide one
+LARGEST_DECODE = 16  # rows of x for the decode kernel, where there is the wide or the ring one
+FEWEST_SHARED = 8  # and where the matrix is so large that the ring kernel is faster sooner
 ROW_TILE = 16  # a gate tile and its up tile must not share rows
 HERE = nullcontext()
 
@@ -73,7 +76,7 @@ class TritonMatrix(PreparedMatrix):
         self.plans: dict[tuple[int, bool], DecodePlan] = {}  # of each `row_bucket` met so far
         self.prefills: dict[torch.dtype, Prefill] = {}
         self.expert_plans: dict[tuple[int, Activation | None], ExpertsPlan] = {}
-        self.wide_plans: dict[int, WidePlan] = {}
+        self.wide_plans: dict[int, WidePlan | RingPlan] = {}
         self.wide_expert_plans: dict[int, WideExpertsPlan] = {}
 
     @property
@@ -118,14 +121,17 @@ class TritonMatrix(PreparedMatrix):
 
     def decode_rows(self, dtype: torch.dtype) -> int:
         """Most rows of x for the decode kernel."""
-        return LARGEST_DECODE if self.is_wide(LARGEST_DECODE + 1, dtype) else LARGEST_FUSED
+        if not self.is_wide(LARGEST_DECODE + 1, dtype):
+            return LARGEST_FUSED
+        bits = self.lanes.bits
+        return FEWEST_SHARED if knows_ring(bits) and takes_few(bits, self.n, self.k) else LARGEST_DECODE
 
     def is_wide(self, m: int, dtype: torch.dtype) -> bool:
-        """Whether the wide kernel takes so many rows of x."""
+        """Whether the ring kernel, or the wide one, takes so many rows of x."""
         return self.knows_wide(dtype) and m <= LARGEST_WIDE
 
     def knows_wide(self, dtype: torch.dtype) -> bool:
-        """Whether the wide kernel can multiply this matrix, or this stack, at all."""
+        """Whether these kernels can multiply this matrix, or this stack, at all."""
         known = self.gpu.capability == WIDE_CAPABILITY and self.lanes.pair == 2
         return known and self.n >= SMALLEST_WIDE_OUTPUT and self.lanes.dtype == dtype
 
@@ -136,14 +142,19 @@ class TritonMatrix(PreparedMatrix):
         with on_device(x.device):
             return plan.multiply(x, bias)
 
-    def wide_plan_for(self, bucket: int) -> WidePlan:
-        """The plan for so many rows of x, made once."""
+    def wide_plan_for(self, bucket: int) -> WidePlan | RingPlan:
+        """The plan for so many rows of x, made once: of the ring kernel, where it knows the bits."""
+        from kernels.ring_plan import RingPlan
         from kernels.wide_plan import WidePlan
 
-        w = self.lanes
-        tile = choose_wide_tile(w.bits, bucket, w.n, w.k)
-        self.wide_plans[bucket] = WidePlan(w, tile, self.gpu.multiprocessors)
-        return self.wide_plans[bucket]
+        w, count = self.lanes, self.gpu.multiprocessors
+        plan: WidePlan | RingPlan
+        if knows_ring(w.bits):
+            plan = RingPlan(w, choose_ring_tile(w.bits, bucket, w.n, w.k), count, bucket)
+        else:
+            plan = WidePlan(w, choose_wide_tile(w.bits, bucket, w.n, w.k), count)
+        self.wide_plans[bucket] = plan
+        return plan
 
     def multiply_dequantized(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x of any dtype and number of rows, in plain torch."""

@@ -1,9 +1,10 @@
 """How a fused matmul is cut up: a pure function of GPU, bits, group and shape, from a short table.
 
 Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0): int4 and int3 with groups of 64 and int8 with one
-scale a row, in float16 at 1, 8 and 16 rows, on the linears of an 8B Llama and on 12288 x 12288. Derived from
-that: every other scheme and number of rows, pairs of tiles, experts, and other GPUs, for which the compile
-tests check registers and spills (sm_80, sm_89, sm_90 and sm_100).
+scale a row, in float16 at 1, 8 and 16 rows, on the linears of an 8B Llama and on 12288 x 12288; int4 with
+groups of 128 at 1 and 8 rows on those of OPT-30B. Derived from that: every other scheme and number of rows,
+pairs of tiles, experts, and other GPUs, for which the compile tests check registers and spills (sm_80, sm_89,
+sm_90 and sm_100).
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +12,8 @@ from dataclasses import dataclass, replace
 LARGEST_FUSED = 32  # rows of x; with more, other ways are faster
 SMALLEST_GROUP = 16
 LARGEST_UNSORTED = 64  # routed rows; with more, sorting them by expert pays
+SHORT_ROWS = 6144  # columns
+FEW_STEPS = 64
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,10 @@ def choose_tile(
     elif n_tiles == 2:
         # x is read once for 32 rows of the weights; where those are few, more warps share K.
         tile = Tile(2, 2, 4, 1, 2) if tiles > slots else Tile(2, 2, 8, 1, 1)
-    elif slots < tiles <= 2 * slots:
+    elif slots < tiles <= 2 * slots and k <= SHORT_ROWS:
         tile = Tile(1, 1, 8, 1, 3 if bits == 8 else 0)  # one wave and a half: all at once
+    elif steps % 8 and steps % 4 == 0 and steps <= FEW_STEPS:
+        tile = Tile(1, 2, 4, 2, 2)  # 8 warps would wait for some of them in the last round
     else:
         tile = Tile(1, 1, 8, 2, 2)
     warps = tile.warps

@@ -88,6 +88,15 @@ def test_linears_of_models(bits, n, k):
         check(matrix, packed, m, runs=20)
 
 
+@pytest.mark.parametrize("group_size", [None, 32, 64, 128])
+@pytest.mark.parametrize(("bits", "n", "k"), [(8, 8192, 9216), (4, 16_384, 9216), (4, 7168, 28_672)])
+def test_few_rows_of_a_large_matrix(bits, n, k, group_size):
+    packed = random_matrix((n, k), bits, group_size, torch.bfloat16, device="cuda")
+    matrix = prepare(packed)
+    for m in (9, 16):
+        check(matrix, packed, m, bias=m == 9)
+
+
 @pytest.mark.usefixtures("poisoned_memory")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("group_size", [None, 32, 96])

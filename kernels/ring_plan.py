@@ -1,76 +1,41 @@
-"""The launches of `ring_kernel`: tiles to try, and everything that one matrix and one tile decide."""
-
-from dataclasses import dataclass
+"""The ring kernel's launches: how a matmul is cut up, and everything that one matrix decides about it."""
 
 import torch
 from torch import Tensor
 from triton.experimental.gluon.language import NVMMASharedLayout
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-from benchmarks.kernels.designs.ring_kernel import ring_kernel
 from kernels.lane_layout import LaneMatrix
 from kernels.launch import Launch, kind_of
 from kernels.reorder import reorder_kernel
+from kernels.ring import ring_kernel
+from kernels.ring_tiles import RingTile, knows_ring
 from kernels.wide_plan import BLOCK, REORDER_ROWS
 from kernels.wide_unpack import block_text, scales_text
 
-TILE_BYTES = 2048  # of words in a step of 16 rows
 SHORTEST_SPAN = 2  # steps
-SHARED = 227 << 10  # bytes that the programs of a multiprocessor share
+# Columns that take as long as adding up a block that programs share, and more for each row of x: on an H200
+# 64 rows of x times Llama-8B's gate_up, and 256, are faster in whole blocks with a seventh of the GPU idle.
+COST_OF_SHARING = 512
+COST_OF_A_ROW = 4
 NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 X_LAYOUT = NVMMASharedLayout(128, 16, 3)
 WORDS_LAYOUT = NVMMASharedLayout(0, 32, 3)
 
 
-@dataclass(frozen=True)
-class RingTile:
-    """`rows` of x times `warps` * `row_tiles` * 16 rows of the weights a program.
-
-    `stages` of `stage_blocks` * 64 columns of x and `slots` steps of words lie in shared memory; `programs` a
-    multiprocessor; `sums`: scales meet the sums.
-    """
-
-    rows: int
-    warps: int
-    row_tiles: int
-    stages: int
-    stage_blocks: int
-    slots: int
-    programs: int
-    sums: bool = False
-
-    @property
-    def outputs(self) -> int:
-        """Rows of the weights that a program takes."""
-        return 16 * self.warps * self.row_tiles
-
-    @property
-    def shared(self) -> int:
-        """Bytes of the rings."""
-        x = self.stages * self.stage_blocks * self.rows * BLOCK * 2
-        return x + self.slots * self.warps * self.row_tiles * TILE_BYTES
-
-    @property
-    def registers(self) -> int:
-        """That a thread may have, so that `programs` fit a multiprocessor."""
-        return min(255, (1 << 16) // (32 * self.warps * self.programs) // 8 * 8)
-
-
 class RingPlan:
-    """What one matrix `[N, K]` of 8 or 4 bits and one tile decide.
+    """Everything of a launch that one matrix `[N, K]` of 8 or 4 bits and one tile decide, for `rows` of x.
 
-    Its counters are zero between calls, so calls must follow each other on one stream. Raises ValueError
-    where the tile does not suit the matrix.
+    Or fewer. Holds no copy of the weights, and counters that are zero between calls: calls must follow each
+    other on one stream. Raises ValueError where the tile does not suit the matrix.
     """
 
-    def __init__(self, w: LaneMatrix, tile: RingTile, multiprocessors: int) -> None:
+    def __init__(self, w: LaneMatrix, tile: RingTile, multiprocessors: int, rows: int) -> None:
         groups = 0 if w.group_size is None else w.scales_per_step
         step_blocks = w.step // BLOCK
-        sums = tile.sums and groups > 0
-        if w.bits == 3 or w.pair != 2:
+        sums = tile.sums and 0 < groups <= step_blocks == tile.stage_blocks
+        if not knows_ring(w.bits) or w.pair != 2:
             raise ValueError("only 8 and 4 bits, in groups of a multiple of 32 or one scale a row")
-        if sums and (groups > step_blocks or tile.stage_blocks != step_blocks):
-            raise ValueError("scales meet sums of groups of 64 columns and more, in stages of a step")
         if step_blocks % tile.stage_blocks or w.n < tile.outputs:
             raise ValueError("the tile is too large")
         self.w = w
@@ -80,7 +45,9 @@ class RingPlan:
         self.scales = w.scales.view(w.dtype)
         words = w.words.view(w.tiles, w.steps * 4, 128)
         self.words = TensorDescriptor.from_tensor(words, [tile.warps, 4, 128], WORDS_LAYOUT)
-        self.arrived = torch.zeros(self.n_blocks, dtype=torch.int32, device=w.words.device)
+        # One a block; captured graphs keep the address.
+        blocks = self.n_blocks * -(-rows // tile.rows)
+        self.arrived = torch.zeros(blocks, dtype=torch.int32, device=w.words.device)
         in_weights = 0 if sums else groups
         constants = {
             "BITS": w.bits,
@@ -109,9 +76,11 @@ class RingPlan:
         )
 
     def span(self, blocks: int) -> int:
-        """Steps of a program, for so many blocks of outputs."""
-        steps = blocks * self.w.steps
-        return max(SHORTEST_SPAN, -(-steps // self.programs))
+        """Steps of a program, for so many blocks of outputs: whole blocks where sharing them pays less."""
+        whole = -(-blocks // self.programs) * self.w.steps
+        shared = max(SHORTEST_SPAN, -(-blocks * self.w.steps // self.programs))
+        cost = (COST_OF_SHARING + COST_OF_A_ROW * self.tile.rows) // self.w.step
+        return whole if whole <= shared + cost else shared
 
     def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x `[M, K]` with contiguous rows → `[M, N]`, on the matrix's device, the current one; M ≥ 1."""
@@ -125,8 +94,6 @@ class RingPlan:
             x, ordered, x.shape[0], w.k, x_rows, x.stride(0),
         )  # fmt: skip
         blocks = self.n_blocks * m_tiles
-        if blocks > len(self.arrived):
-            self.arrived = self.arrived.new_zeros(blocks)
         span = self.span(blocks)
         programs = -(-blocks * w.steps // span)
         out = x.new_empty((x.shape[0], w.n))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.kernels.designs import ring_kernel
+from kernels import ring as ring_kernel
 from tests.kernels import wide_emulator
 from tests.kernels.wide_emulator import EmulatedLaunch, fake_language, pointer_to, value_of
 

@@ -1,4 +1,4 @@
-"""Compile the ring kernel for Hopper without one and report what came out. Run by `test_kernel_designs.py`.
+"""Compile the ring kernel for Hopper without one and report what came out. Run by `test_ring.py`.
 
 Reads a JSON list of cases from standard input and writes a JSON list of reports.
 """
@@ -12,7 +12,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.experimental.gluon._runtime import GluonASTSource
 
-from benchmarks.kernels.designs.ring_plan import WORDS_LAYOUT, X_LAYOUT, RingPlan, RingTile
+from kernels.ring_plan import WORDS_LAYOUT, X_LAYOUT, RingPlan
+from kernels.ring_tiles import RingTile
 from kernels.wide_plan import BLOCK
 from kernels.wide_tiles import WIDE_CAPABILITY
 from tests.kernels.cases import lanes_without_memory
@@ -27,7 +28,7 @@ def report_of(case: dict[str, Any]) -> dict[str, Any]:
     """What the compiled kernel uses; in its loop, instructions by kind."""
     tile, dtype = RingTile(**case["tile"]), TYPES[case["dtype"]]
     w = lanes_without_memory(case["bits"], case["group_size"], 4096, 4096, getattr(torch, case["dtype"]))
-    launch = RingPlan(w, tile, MULTIPROCESSORS).launches[False]
+    launch = RingPlan(w, tile, MULTIPROCESSORS, tile.rows).launches[False]
     constants = dict(zip(launch.names, launch.constants, strict=True)) | {"bias_ptr": None}
     special = {
         "x_desc": f"tensordesc<{dtype}[{tile.stage_blocks}, {tile.rows}, {BLOCK}],{X_LAYOUT!r}>",

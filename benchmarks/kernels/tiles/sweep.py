@@ -1,7 +1,7 @@
-"""The tiles of `ring_kernel` on one layer: compiled ahead, checked, then timed beside cuBLAS and ours."""
+"""The tiles of the ring and the decode kernel on one layer: checked, then timed beside cuBLAS and ours."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from kernels.tiles import Tile, choose_tile, row_bucket
 from kernels.tuning import candidates
 
 if TYPE_CHECKING:
-    from benchmarks.kernels.designs.ring_plan import RingTile
+    from kernels.ring_tiles import RingTile
 
 ROWS = (1, 8, 16, 32, 64, 128, 256)
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -40,7 +40,7 @@ class Timed:
 
 def ring_tiles(rows: int, bits: int) -> "tuple[RingTile, ...]":
     """Tiles to try for so many rows of x: filled by them, or half as many."""
-    from benchmarks.kernels.designs.ring_plan import RingTile
+    from kernels.ring_tiles import RingTile
 
     tiles = (
         RingTile(16, 4, 1, 3, 4, 3, 4, sums=True),
@@ -82,14 +82,7 @@ def ring_tiles(rows: int, bits: int) -> "tuple[RingTile, ...]":
         RingTile(256, 8, 1, 5, 1, 2, 1),
     )
     largest = min(256, max(16, row_bucket(rows)))
-    step_blocks = 2 if bits == 8 else 4
-    return tuple(
-        tile
-        if tile.stage_blocks <= step_blocks
-        else replace(tile, stages=2 * tile.stages, stage_blocks=step_blocks)
-        for tile in tiles
-        if largest // 2 <= tile.rows <= largest
-    )
+    return tuple(tile.of_bits(bits) for tile in tiles if largest // 2 <= tile.rows <= largest)
 
 
 def name_of(tile: Any) -> str:
@@ -111,18 +104,18 @@ def time_of(copies: Sequence[Callable[[Tensor], Tensor]], x: Tensor) -> float:
     return microseconds_of(calls * (calls_in_graph(len(copies), x.shape[0]) // len(copies)))
 
 
-def designs_of(
+def tiles_of(
     matrices: Sequence[TritonMatrix], rows: int, kernels: Sequence[str]
 ) -> Iterator[tuple[str, Callable[[], list[Callable[[Tensor], Tensor]]]]]:
     """(name, what makes its products) of the kernels that are used and of each tile of these kernels."""
-    from benchmarks.kernels.designs.ring_plan import RingPlan
     from kernels.decode import DecodePlan
+    from kernels.ring_plan import RingPlan
 
     yield OURS, lambda: [multiply_of(matrix) for matrix in matrices]
     for tile in ring_tiles(rows, matrices[0].lanes.bits) if "ring" in kernels else ():
 
         def products(tile: "RingTile" = tile) -> list[Callable[[Tensor], Tensor]]:
-            plans = [RingPlan(matrix.lanes, tile, matrix.gpu.multiprocessors) for matrix in matrices]
+            plans = [RingPlan(matrix.lanes, tile, matrix.gpu.multiprocessors, rows) for matrix in matrices]
             return [partial(plan.multiply, bias=None) for plan in plans]
 
         yield name_of(tile), products
@@ -153,7 +146,7 @@ def measure(
     for m in rows:
         x = random_rows(m, layer.k, dtype, "cuda")
         yield Timed(layer.label, scheme.label, m, CUBLAS, time_of(plain, x))
-        for name, products in designs_of(matrices, m, kernels):
+        for name, products in tiles_of(matrices, m, kernels):
             if not budget.allows(f"{layer.label} M={m} {name}"):
                 return
             timed = partial(Timed, layer.label, scheme.label, m, name)
@@ -173,7 +166,7 @@ def measure(
 def compile_tile(place: tuple[int, int, str, str]) -> None:
     """Call every tile of so many rows once, every `shares`-th of them. A failure shows where it is timed."""
     share, shares, scheme, dtype = place
-    from benchmarks.kernels.designs.ring_plan import RingPlan
+    from kernels.ring_plan import RingPlan
 
     weights = random_weights(SMALL_LAYER.n, SMALL_LAYER.k, SCHEMES[scheme], DTYPES[dtype], "cuda")
     matrix = prepared_copies(weights)[0]
@@ -181,7 +174,7 @@ def compile_tile(place: tuple[int, int, str, str]) -> None:
     for tile in list(tiles)[share::shares]:
         try:
             if isinstance(matrix, TritonMatrix):
-                plan = RingPlan(matrix.lanes, tile, matrix.gpu.multiprocessors)
+                plan = RingPlan(matrix.lanes, tile, matrix.gpu.multiprocessors, tile.rows)
                 plan.multiply(random_rows(tile.rows, SMALL_LAYER.k, DTYPES[dtype], "cuda"), None)
         except Exception as problem:  # noqa: BLE001
             print(f"{name_of(tile)}: {sentence_of(problem)}", flush=True)

@@ -1,18 +1,19 @@
 # ruff: noqa: PLR0917 — a case has as many parts as it has
 """The text of `ring_kernel` through an emulator, its reordering through Triton's interpreter.
 
-Run by `test_kernel_designs.py`: the interpreter is chosen when Triton is imported, for the whole process.
+Run by `test_ring.py`: the interpreter is chosen when Triton is imported, for the whole process.
 """
 
 import pytest
 import torch
 
-from benchmarks.kernels.designs.ring_plan import RingPlan, RingTile
 from kernels.lane_layout import to_lanes
 from kernels.reorder import reorder_kernel
-from tests.benchmarks.ring_emulator import EmulatedRing
+from kernels.ring_plan import RingPlan
+from kernels.ring_tiles import RingTile
 from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
 from tests.kernels.numerics import poisoned_memory
+from tests.kernels.ring_emulator import EmulatedRing
 
 HALF, BRAIN = torch.float16, torch.bfloat16
 
@@ -35,7 +36,7 @@ HALF, BRAIN = torch.float16, torch.bfloat16
 def test_products(bits, group_size, dtype, m, n, k, tile, multiprocessors, with_bias):
     """Two calls: the counters are zero again after the first."""
     packed = random_matrix((n, k), bits, group_size, dtype)
-    plan = RingPlan(to_lanes(packed, dtype), tile, multiprocessors)
+    plan = RingPlan(to_lanes(packed, dtype), tile, multiprocessors, m)
     plan.launches = {bias: EmulatedRing(launch) for bias, launch in plan.launches.items()}
     constants = {"ROWS": plan.reorder_rows, "PAIR": 2, "DEPENDENT": False}
     plan.reorder = lambda grid, kind, *arguments: reorder_kernel[grid](*arguments, **constants)

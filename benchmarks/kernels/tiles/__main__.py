@@ -1,7 +1,7 @@
-"""A design beside the kernels that are used: the tiles of `ring_kernel` on the linears of three models.
+"""Other tiles than those that are used, of the ring and the decode kernel, on the linears of three models.
 
-    python -m benchmarks.kernels.designs --seconds 240 --json designs.json
-    python -m benchmarks.kernels.designs --load designs.json
+    python -m benchmarks.kernels.tiles --seconds 240 --json tiles.json
+    python -m benchmarks.kernels.tiles --load tiles.json
 
 Every product is checked before it is timed, as in `benchmarks.kernels`. The table names the fastest tile; the
 JSON file holds all.
@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from benchmarks._table import hardware, table
-from benchmarks.kernels.designs.sweep import CUBLAS, DTYPES, OURS, ROWS, Timed, compile_tile, measure
 from benchmarks.kernels.layers import CLASSES, SCHEMES
+from benchmarks.kernels.tiles.sweep import CUBLAS, DTYPES, OURS, ROWS, Timed, compile_tile, measure
 from benchmarks.kernels.timing import Budget
 from benchmarks.kernels.warm import usual_workers
 
@@ -73,7 +73,9 @@ def main() -> int:
     found: list[Timed] = []
     for scheme in asked.schemes:
         for layer in (layer for name in asked.classes for layer in CLASSES[name]):
-            found += measure(layer, SCHEMES[scheme], DTYPES[asked.dtype], asked.rows, budget, kernels=asked.kernels)
+            found += measure(
+                layer, SCHEMES[scheme], DTYPES[asked.dtype], asked.rows, budget, kernels=asked.kernels
+            )
             if asked.json:
                 asked.json.write_text(json.dumps([dataclasses.asdict(timed) for timed in found]))
     print(hardware(torch.device("cuda")))

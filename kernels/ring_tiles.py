@@ -1,0 +1,94 @@
+"""Which tile a ring matmul uses, and when it is used: pure functions of bits and shape, from a short table.
+
+Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0) by `benchmarks.kernels.tiles`: int4 with groups of 128
+in float16 at 16 to 256 rows of x, on the linears of an 8B Llama, OPT-30B and OPT-175B; some of them int8.
+Derived from that: more rows, and the other schemes.
+"""
+
+from dataclasses import dataclass, replace
+
+from kernels.tiles import row_bucket
+
+FEW_ROWS = 16
+LARGE_BYTES = 75_000_000  # packed weights that are large enough to take FEW_ROWS from the decode kernel
+# Weights of a matrix, times rows of x ÷ those of the tile: up to so many, smaller tiles fill the GPU better.
+SMALL_16 = 4e8
+SMALL_64 = 6e7
+SMALL_128 = 3e7
+SMALL_256 = 1.8e8
+LONG_ROWS = 16384
+
+
+@dataclass(frozen=True)
+class RingTile:
+    """How one ring matmul is cut up (see `kernels.ring`).
+
+    A program takes `rows` of x times `warps` * `row_tiles` * 16 rows of the weights. `stages` of
+    `stage_blocks` * 64 columns of x and `slots` steps of words lie in shared memory; `programs` a
+    multiprocessor. `sums`: scales meet the sums of their groups, where the groups allow it.
+    """
+
+    rows: int
+    warps: int
+    row_tiles: int
+    stages: int
+    stage_blocks: int
+    slots: int
+    programs: int
+    sums: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """Rows of the weights that a program takes."""
+        return 16 * self.warps * self.row_tiles
+
+    @property
+    def shared(self) -> int:
+        """Bytes of the rings."""
+        x = self.stages * self.stage_blocks * self.rows * 64 * 2
+        return x + self.slots * self.outputs * 128
+
+    @property
+    def registers(self) -> int:
+        """That a thread may have, so that `programs` fit a multiprocessor."""
+        return min(255, (1 << 16) // (32 * self.warps * self.programs) // 8 * 8)
+
+    def of_bits(self, bits: int) -> "RingTile":
+        """Itself; with 8 bits, whose steps are half as long, stages that are no longer than a step."""
+        if bits != 8 or self.stage_blocks <= 2:
+            return self
+        return replace(self, stages=self.stages * self.stage_blocks // 2, stage_blocks=2)
+
+
+def knows_ring(bits: int) -> bool:
+    """Whether the kernel unpacks weights of so many bits."""
+    return bits in (4, 8)
+
+
+def takes_few(bits: int, n: int, k: int) -> bool:
+    """Whether a matrix `[n, k]` is so large that this kernel is faster than the decode one from 9 rows on."""
+    return n * k * bits >= 8 * LARGE_BYTES
+
+
+def choose_ring_tile(bits: int, m: int, n: int, k: int) -> RingTile:
+    """The tile for x `[m, k]` times a matrix `[n, k]`; the same for every m of a `row_bucket`."""
+    return _tile(row_bucket(m), n, k).of_bits(bits)
+
+
+def _tile(m: int, n: int, k: int) -> RingTile:
+    weights = n * k
+    if m <= FEW_ROWS:
+        if weights >= SMALL_16 or k > LONG_ROWS:
+            return RingTile(16, 8, 1, 4, 4, 4, 2, sums=True)
+        return RingTile(16, 4, 1, 3, 4, 3, 4, sums=True)
+    if m <= 32:
+        if weights <= SMALL_64:
+            return RingTile(32, 8, 1, 4, 4, 4, 1, sums=True)
+        return RingTile(32, 4, 2, 4, 2, 3, 2)
+    if (m <= 64 and weights <= SMALL_64) or (m <= 128 and weights <= SMALL_128):
+        return RingTile(64, 4, 1, 4, 2, 3, 2)
+    if m <= 64:
+        return RingTile(64, 8, 1, 3, 2, 2, 2)
+    if weights * m / 256 <= SMALL_256:
+        return RingTile(128, 8, 1, 3, 2, 3, 1)
+    return RingTile(256, 8, 1, 5, 1, 2, 1)
