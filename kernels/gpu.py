@@ -150,7 +150,7 @@ class TritonMatrix(PreparedMatrix):
         w, count = self.lanes, self.gpu.multiprocessors
         plan: WidePlan | RingPlan
         if knows_ring(w.bits):
-            plan = RingPlan(w, choose_ring_tile(w.bits, bucket, w.n, w.k), count, bucket)
+            plan = RingPlan(w, choose_ring_tile(w.bits, bucket, w.n, w.k, count), count, bucket)
         else:
             plan = WidePlan(w, choose_wide_tile(w.bits, bucket, w.n, w.k), count)
         self.wide_plans[bucket] = plan

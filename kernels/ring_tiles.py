@@ -17,6 +17,7 @@ SMALL_64 = 6e7
 SMALL_128 = 3e7
 SMALL_256 = 1.8e8
 LONG_ROWS = 16384
+WELL_FILLED = 0.8  # of the multiprocessors have a whole block in every round
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,12 @@ def takes_few(bits: int, n: int, k: int) -> bool:
     return n * k * bits >= 8 * LARGE_BYTES
 
 
-def choose_ring_tile(bits: int, m: int, n: int, k: int) -> RingTile:
+def choose_ring_tile(bits: int, m: int, n: int, k: int, multiprocessors: int = 132) -> RingTile:
     """The tile for x `[m, k]` times a matrix `[n, k]`; the same for every m of a `row_bucket`."""
-    return _tile(row_bucket(m), n, k).of_bits(bits)
+    return _tile(row_bucket(m), n, k, multiprocessors).of_bits(bits)
 
 
-def _tile(m: int, n: int, k: int) -> RingTile:
+def _tile(m: int, n: int, k: int, multiprocessors: int) -> RingTile:
     weights = n * k
     if m <= FEW_ROWS:
         if weights >= SMALL_16 or k > LONG_ROWS:
@@ -89,6 +90,10 @@ def _tile(m: int, n: int, k: int) -> RingTile:
         return RingTile(64, 4, 1, 4, 2, 3, 2)
     if m <= 64:
         return RingTile(64, 8, 1, 3, 2, 2, 2)
-    if weights * m / 256 <= SMALL_256:
-        return RingTile(128, 8, 1, 3, 2, 3, 1)
-    return RingTile(256, 8, 1, 5, 1, 2, 1)
+    largest = RingTile(256, 8, 1, 5, 1, 2, 1)
+    blocks = -(-n // largest.outputs) * (m // largest.rows)
+    rounds = max(1, -(-blocks // multiprocessors))
+    filled = blocks / (rounds * multiprocessors)
+    if m > 128 and (weights * m / 256 > SMALL_256 or filled >= WELL_FILLED):
+        return largest
+    return RingTile(128, 8, 1, 3, 2, 3, 1)

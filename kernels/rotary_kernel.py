@@ -263,15 +263,16 @@ def latent_kernel(
             sequence = tl.load(rows_ptr + index).to(tl.int64)
         stored = position >= 0
         place = sequence * C + tl.where(stored, position % C, 0)
-        out = keys_ptr + place * (LATENT + 2 * PAIRS)
+        # Not `out`: Triton has one type for a name, and codes are not of the queries'.
+        kept = keys_ptr + place * (LATENT + 2 * PAIRS)
         scale = scale_of(tl.max(tl.abs(x), 0))
         tail_scale = scale_of(tl.maximum(tl.max(tl.abs(a), 0), tl.max(tl.abs(b), 0)))
         if CODED:
             tl.store(value_scales_ptr + place, scale, mask=stored)
             tl.store(key_scales_ptr + place, tail_scale, mask=stored)
-        store_part(x, out + column, inside & stored, scale, CODED, INTERPRET)
-        store_part(a, out + LATENT + a_column, paired & stored, tail_scale, CODED, INTERPRET)
-        store_part(b, out + LATENT + b_column, paired & stored, tail_scale, CODED, INTERPRET)
+        store_part(x, kept + column, inside & stored, scale, CODED, INTERPRET)
+        store_part(a, kept + LATENT + a_column, paired & stored, tail_scale, CODED, INTERPRET)
+        store_part(b, kept + LATENT + b_column, paired & stored, tail_scale, CODED, INTERPRET)
 
 
 @cache

@@ -35,7 +35,7 @@ LOADING_DETAIL = (
     "as it is stored, and once more where several become one (docs/fit.md)"
 )
 GRAPH_DETAIL = (
-    "the captured decode step at batch {}\nits tensors in the allocator's segments, and a workspace"
+    "the captured decode step at batch {}\nits tensors in the allocator's segments"
 )
 MOST_BATCH = 1 << 16
 CONTEXT_STEP = 256  # the largest context is given as a round number

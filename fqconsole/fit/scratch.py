@@ -19,7 +19,7 @@ layer), and on a GPU cuBLAS's workspaces. On a CPU plain torch computes in float
 takes is counted as well.
 
 A decode step is captured as a graph, with memory of its own: the step's tensors in the segments that torch's
-allocator takes for them, and a workspace.
+allocator takes for them.
 """
 
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from fqconsole.models.families import Family
 
 MIB = 1 << 20
 WORKSPACE = 32 * MIB  # torch takes one for cuBLAS on each stream (Hopper and newer; older GPUs: 8 MiB)
-STREAMS = 2  # that work without a graph: the main one, and the one on which a step is warmed up
+STREAMS = 2  # the main one, and the one on which a step is warmed up and captured
 SCORES = 1 << 24  # kernels.attention.SCORE_ELEMENTS: a test compares them
 SCORED = frozenset({"gemma2", "gpt_oss"})  # soft caps, sinks: on a CPU all scores are written out
 MULTIPROCESSORS = 132  # of an H100: parts of the context in decode attention follow from it
@@ -87,7 +87,7 @@ def graph_pool(work: Work, context: int, batch: int, place: Place) -> int:
     logits = [batch * model.vocab_size * place.width] * (3 if work.shared_out else 1)
     layers = dict.fromkeys(model.attention)
     partial = max((_partial_sums(model, layer, context, batch) for layer in layers), default=0)
-    return WORKSPACE + _segments([*lines, inner, partial, *logits])
+    return _segments([*lines, inner, partial, *logits])
 
 
 def _segments(sizes: list[int]) -> int:

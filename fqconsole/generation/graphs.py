@@ -5,6 +5,7 @@ how long the texts are the kernels in it read on the device, so one graph serves
 same step runs as it is.
 """
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,12 @@ class Captured:
 
     graph: torch.cuda.CUDAGraph
     logits: Tensor
+
+
+@functools.cache
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Where steps are captured: one for all of a GPU's, since cuBLAS keeps 32 MiB for each stream it meets."""
+    return torch.cuda.Stream(device)
 
 
 class StepGraphs:
@@ -67,7 +74,7 @@ class StepGraphs:
 
     def _capture(self, batch: int) -> Captured:
         """Capture the step at the inputs of now: what it stores is stored again, the same, by its replay."""
-        aside = torch.cuda.Stream()
+        aside = side_stream(self._decoder.device)
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(WARM_RUNS):
@@ -75,6 +82,6 @@ class StepGraphs:
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         # Other threads of the worker may ask the driver for something meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
             logits = self._step(batch)
         return Captured(graph, logits)

@@ -119,6 +119,10 @@ CASES: dict[str, Callable[[Gpu], Compiled]] = {
         latent_launch(gpu, 128, 512, 32, interleaved=True, norm="rms", coded=False, rows=False),
         {"weight_ptr": "*bf16"},
     ),
+    "latent, int8": lambda gpu: (
+        latent_launch(gpu, 128, 512, 32, interleaved=True, norm="rms", coded=True, rows=True),
+        {"weight_ptr": "*bf16", **CODES},
+    ),
     "survey": lambda gpu: (survey_launch(gpu, drawn=True, penalty=True), {}),
     "settle": lambda gpu: (
         settle_launch(gpu, 32, drawn=True, penalty=True, top_k=True, top_p=True, min_p=True, mark=True),
