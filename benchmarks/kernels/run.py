@@ -18,7 +18,7 @@ from benchmarks.kernels.overheads import measure_eager, measure_first_call, meas
 from benchmarks.kernels.peers import PEERS, Humming, Peer, UnsupportedError
 from benchmarks.kernels.points import Record
 from benchmarks.kernels.roof import measure_roof
-from benchmarks.kernels.timing import Budget
+from benchmarks.kernels.timing import SHORT_ROWS, Budget
 from benchmarks.kernels.work import Work, sentence_of
 
 PARTS = (
@@ -102,28 +102,50 @@ def open_peers(work: Work, names: Sequence[str], *, tune: bool) -> list[Peer]:
     return found
 
 
+def cublas(work: Work, choice: Choice) -> Iterator[Step]:
+    """16-bit cuBLAS in every dtype that is compared with it."""
+    for dtype in dict.fromkeys((*choice.dtypes, *(PEERS[name].dtypes[0] for name in choice.peers))):
+        if work.rows:
+            yield "cublas", partial(measure_cublas, work, choice.layers, dtype)
+
+
 def ours(
     work: Work, choice: Choice, part: str, schemes: Sequence[Scheme], dtypes: Sequence[torch.dtype]
 ) -> Iterator[Step]:
     """Our linears, cut by layer."""
     for scheme, dtype, layer in product(schemes, dtypes, choice.layers):
-        yield part, partial(measure_ours, work, [layer], scheme, dtype)
+        if work.rows:
+            yield part, partial(measure_ours, work, [layer], scheme, dtype)
+
+
+def by_power(work: Work) -> tuple[Work, Work]:
+    """The same for few rows of x, and then for many, which draw so much power that clocks may fall.
+
+    On an H200 one row times OPT-175B's qkv took 69 µs in a run that went on to 4,096 rows with each layer,
+    and 57 µs in runs without them.
+    """
+    few = tuple(m for m in work.rows if m <= SHORT_ROWS)
+    return replace(work, rows=few), replace(work, rows=tuple(m for m in work.rows if m not in few))
 
 
 def own_steps(work: Work, choice: Choice) -> Iterator[Step]:
     """(part, what to do) of all that needs no peer, in the order of its weight."""
     first, (main, *more) = choice.first, choice.dtypes
-    for dtype in dict.fromkeys((*choice.dtypes, *(PEERS[name].dtypes[0] for name in choice.peers))):
-        yield "cublas", partial(measure_cublas, work, choice.layers, dtype)
-    yield from ours(work, choice, "ours", [first], [main])
-    few = [m for m in CHAIN_ROWS if m in work.rows]
-    yield "chain", partial(measure_chain, work, LLAMA, few, first, main)
+    few, many = by_power(work)
+    yield from cublas(few, choice)
+    yield from ours(few, choice, "ours", [first], [main])
+    chained = [m for m in CHAIN_ROWS if m in work.rows]
+    yield "chain", partial(measure_chain, work, LLAMA, chained, first, main)
     yield "host", partial(measure_eager, work)
     yield "host", partial(measure_prepare, work, choice.schemes)
     for dtype in choice.dtypes:
         yield "repeats", partial(measure_determinism, work, first, dtype)
-    yield from ours(work, choice, "schemes", choice.others, [main])
-    yield from ours(work, choice, "schemes", [first], more)
+    yield from ours(few, choice, "schemes", choice.others, [main])
+    yield from ours(few, choice, "schemes", [first], more)
+    yield from cublas(many, choice)
+    yield from ours(many, choice, "ours", [first], [main])
+    yield from ours(many, choice, "schemes", choice.others, [main])
+    yield from ours(many, choice, "schemes", [first], more)
     for model in MIXTURES:
         yield "experts", partial(measure_experts, work, model, first)
     for dtype, scheme in product(choice.dtypes, choice.schemes):
@@ -136,8 +158,9 @@ def peer_steps(work: Work, choice: Choice, peers: Sequence[Peer]) -> Iterator[St
     It comes second: a peer that ends the GPU's context, or changes Triton's settings, takes nothing of ours.
     """
     first, more = choice.first, choice.dtypes[1:]
-    for peer, layer in product(peers, choice.layers):
-        yield "peers", partial(measure_peer, work, peer, [layer], first)
+    for rows, peer, layer in product(by_power(work), peers, choice.layers):
+        if rows.rows:
+            yield "peers", partial(measure_peer, rows, peer, [layer], first)
     for peer in peers:
         yield "repeats", partial(measure_peer_determinism, work, peer, first)
     yield "first call", partial(measure_first_call, work)
