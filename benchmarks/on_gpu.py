@@ -47,6 +47,7 @@ PARTS = (
     Part("several-gpus", "-m benchmarks.several_gpus /dev/shm/l70 --shape llama-3-70b", 240, gpus=2),
     Part("quantize", "-m benchmarks.quantize --gigabytes 20 --place /dev/shm", 240),
     Part("quality", "-m benchmarks.quality --tokens 32768 --device cuda", 240),
+    Part("soak", "-m benchmarks.soak --device cuda --answers 200 --quantize 20", 240),
     Part("tiles", "-m benchmarks.kernels.tiles --seconds 240 --json {out}/tiles.json", 300),
     Part("kernels", f"{KERNELS} --json {{out}}/kernels.json --markdown {{out}}/kernels.md", 560),
 )

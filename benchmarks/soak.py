@@ -1,8 +1,9 @@
 """What a console gathers over a long day: `python -m benchmarks.soak [--answers 500] [--quantize 100]`.
 
 One console (without a terminal) opens a session and asks it for many answers, then quantizes many times, each
-job in a real worker. Printed are the console's own memory, its open files and the run database along the way:
-what grows with the number of jobs would show.
+job in a real worker. Printed are the console's own memory, its open files, the run database and, where there
+are GPUs, what is used of them along the way: what grows with the number of jobs would show. Answers come from
+the first GPU, if there is one; `--device cuda` quantizes there too.
 """
 
 import argparse
@@ -28,27 +29,36 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def used_of_gpus() -> int | None:
+    """Bytes used on all GPUs, by whomever; None where there is none."""
+    from fqconsole.gpus import open_gpus
+
+    used = [sample.memory_used for sample in open_gpus().sample() if sample.memory_used is not None]
+    return sum(used) if used else None
+
+
 class Diary:
     """Readings along the way."""
 
     def __init__(self, store: Path) -> None:
         self._store = store
-        self.lines: list[tuple[str, int, int, int]] = []  # after what, memory, open files, database
+        # After what; memory, open files, database, GPUs.
+        self.lines: list[tuple[str, int, int, int, int | None]] = []
 
     def note(self, after: str) -> None:
         gc.collect()
         database = sum(path.stat().st_size for path in self._store.parent.glob(f"{self._store.name}*"))
-        self.lines.append((after, resident(), len(os.listdir("/proc/self/fd")), database))  # noqa: PTH208
+        files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+        self.lines.append((after, resident(), files, database, used_of_gpus()))
 
     def show(self) -> str:
-        head = f"{'after':<20}{'console MiB':>12}{'open files':>12}{'database MiB':>14}"
-        return "\n".join(
-            [head]
-            + [
-                f"{after:<20}{memory / MIB:>12.1f}{files:>12}{database / MIB:>14.2f}"
-                for after, memory, files, database in self.lines
-            ]
-        )
+        head = f"{'after':<20}{'console MiB':>12}{'open files':>12}{'database MiB':>14}{'GPUs MiB':>10}"
+        return "\n".join([head, *(self._line(*line) for line in self.lines)])
+
+    @staticmethod
+    def _line(after: str, memory: int, files: int, database: int, gpus: int | None) -> str:
+        used = "–" if gpus is None else f"{gpus / MIB:.0f}"
+        return f"{after:<20}{memory / MIB:>12.1f}{files:>12}{database / MIB:>14.2f}{used:>10}"
 
     def growth(self) -> float:
         """MiB from the first reading to the last."""
@@ -101,7 +111,7 @@ async def answered(app: Any, told: int) -> None:
     raise SystemExit("no answer within two minutes")
 
 
-async def quantizes(app: Any, count: int, place: Path, diary: Diary) -> None:
+async def quantizes(app: Any, count: int, place: Path, device: str, diary: Diary) -> None:
     """`count` quantize jobs, one after the other; each checkpoint is deleted."""
     from fqconsole.models import resolve_model
 
@@ -111,7 +121,7 @@ async def quantizes(app: Any, count: int, place: Path, diary: Diary) -> None:
 
         def begin(store: Any, out: Path = out) -> Any:
             return app.services.begin.begin_quantize(
-                store, model_id="demo", model_path=path, out=out, bits=4, mode="fast", device="cpu"
+                store, model_id="demo", model_path=path, out=out, bits=4, mode="fast", device=device
             )
 
         await ended(await app.jobs.begin(begin, kind="quantize", title=f"quantize {number}"))
@@ -120,7 +130,7 @@ async def quantizes(app: Any, count: int, place: Path, diary: Diary) -> None:
             diary.note(f"{number} quantize jobs")
 
 
-async def soak(count_answers: int, count_quantizes: int) -> float:
+async def soak(count_answers: int, count_quantizes: int, device: str) -> float:
     from fqconsole import paths
     from fqconsole.app.console import FqConsole
     from fqconsole.app.garbage import keep_what_is_there
@@ -132,7 +142,7 @@ async def soak(count_answers: int, count_quantizes: int) -> float:
         await pilot.pause(1)
         keep_what_is_there()  # as the console does in a terminal, after its first paint
         await answers(app, pilot, count_answers, diary)
-        await quantizes(app, count_quantizes, paths.cache_dir(), diary)
+        await quantizes(app, count_quantizes, paths.cache_dir(), device, diary)
     print(diary.show())
     return diary.growth()
 
@@ -141,11 +151,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--answers", type=int, default=500)
     parser.add_argument("--quantize", type=int, default=100)
+    parser.add_argument("--device", default="cpu", help="of the quantize jobs")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as home:
         os.environ["FQCONSOLE_HOME"] = home
-        grown = asyncio.run(soak(options.answers, options.quantize))
+        grown = asyncio.run(soak(options.answers, options.quantize, options.device))
     print(f"the console's memory grew by {grown:.1f} MiB from the first reading to the last")
 
 

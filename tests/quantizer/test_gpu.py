@@ -1,9 +1,13 @@
 """On a GPU the same bytes are written as on the CPU."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from fqconsole.errors import DeviceError
+from quantizer.checkpoint import find_unfinished
 from quantizer.device import device_failures
 from quantizer.engine import analyse, quantize
 from quantizer.methods import methods_of
@@ -49,6 +53,51 @@ def test_several_gpus_share_a_model_and_write_the_bytes_of_one(tmp_path):
     quantize(description, plan, tmp_path / "all", device="cuda")
     assert all(torch.cuda.max_memory_allocated(index) for index in range(torch.cuda.device_count()))
     assert digest(tmp_path / "one") == digest(tmp_path / "all")
+
+
+LOSING = """
+import sys
+from pathlib import Path
+
+import torch
+
+from fqconsole.errors import DeviceError
+from tests.quantizer.synthetic_models import describe
+from quantizer import streaming
+from quantizer.engine import analyse, quantize
+
+rows_before, calls = streaming.quantize_rows, []
+
+def losing(*arguments, **options):
+    calls.append(1)
+    if len(calls) == 10:
+        torch.zeros(4, device=sys.argv[2])[torch.tensor([1 << 20], device=sys.argv[2])].cpu()
+    return rows_before(*arguments, **options)
+
+streaming.quantize_rows = losing
+place = Path(sys.argv[1])
+description = describe(place / "m")
+try:
+    quantize(description, analyse(description, bits=4, device="cpu"), place / "out", device=sys.argv[2],
+             part_bytes=30_000)
+except DeviceError as lost:
+    print(lost.what)
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_device_that_is_really_lost_is_a_sentence_and_the_next_process_goes_on(tmp_path):
+    """An index out of range ends the CUDA context of its process: nothing runs there any more."""
+    description = save_llama(tmp_path / "m", hidden=256, inner=512)
+    command = [sys.executable, "-c", LOSING, str(tmp_path), "cuda:0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert "cuda:0 was lost" in done.stdout, done.stdout + done.stderr
+    assert find_unfinished(tmp_path / "out").finished_parts > 0
+    plan = analyse(description, bits=4, device="cpu")
+    for name in ("out", "whole"):
+        quantize(description, plan, tmp_path / name, device="cuda:0", part_bytes=30_000)
+    assert digest(tmp_path / "out") == digest(tmp_path / "whole")
 
 
 def test_running_out_of_device_memory_is_a_sentence():

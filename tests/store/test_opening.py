@@ -174,6 +174,26 @@ def test_a_file_in_the_place_of_the_folder_is_a_sentence(tmp_path):
         Store.open(tmp_path / "data" / "runs.db")
 
 
+def test_a_file_that_another_program_makes_just_now_is_no_strangers(tmp_path, monkeypatch):
+    """Its tables come between two looks of this one: at what is there, and at what was applied."""
+    path = tmp_path / "runs.db"
+    look, others = migrations.applied, []
+
+    def looked(database):
+        found = look(database)
+        if not others:
+            others.append(None)
+            with Store.open(path) as store:
+                others.append(
+                    store.begin_run("quantize", "demo", options={}, host={}, pid=1, pid_started=0.0)
+                )
+        return found
+
+    monkeypatch.setattr(migrations, "applied", looked)
+    with Store.open(path) as store:
+        assert store.run(others[1]).model == "demo"
+
+
 def test_two_programs_may_make_the_file_at_the_same_moment(tmp_path):
     script = textwrap.dedent("""
         import sys
