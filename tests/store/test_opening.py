@@ -191,7 +191,7 @@ def test_a_file_that_another_program_makes_just_now_is_no_strangers(tmp_path, mo
 
     monkeypatch.setattr(migrations, "applied", looked)
     with Store.open(path) as store:
-        assert store.run(others[1]).model == "demo"
+        assert store.run(others[1]).row.model == "demo"
 
 
 def test_two_programs_may_make_the_file_at_the_same_moment(tmp_path):
