@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from fqconsole.generation.assembly import assemble
-from fqconsole.generation.graphs import WARM_RUNS, StepGraphs
+from fqconsole.generation.graphs import WARM_RUNS, StepGraphs, side_stream
 from fqconsole.generation.static_cache import StaticCache
 from tests.generation.test_families import CPU, tiny_model
 
 
 class StandInStream:
+    def __init__(self, device=None):
+        self.device = device
+
     def wait_stream(self, other):
         assert isinstance(other, StandInStream)
 
@@ -26,10 +29,14 @@ class StandInGraph:
 
 @pytest.fixture
 def graphs(monkeypatch):
+    asides = []  # the streams of warm-ups and captures, in turn
+
     @contextmanager
-    def within(*args, **kwargs):
+    def within(*args, stream=None, **kwargs):
+        asides.append(stream or args[0])
         yield
 
+    side_stream.cache_clear()
     monkeypatch.setattr(torch.cuda, "Stream", StandInStream)
     monkeypatch.setattr(torch.cuda, "current_stream", StandInStream)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", StandInGraph)
@@ -38,7 +45,9 @@ def graphs(monkeypatch):
     decoder = assemble(tiny_model("llama"), torch.float32, CPU)
     made = StepGraphs(decoder, StaticCache(decoder, 3, 16))
     made._decoder = replace(decoder, device=torch.device("cuda"))
-    return made
+    made.asides = asides
+    yield made
+    side_stream.cache_clear()
 
 
 def test_a_step_is_captured_once_for_each_number_of_texts(graphs, monkeypatch):
@@ -54,6 +63,9 @@ def test_a_step_is_captured_once_for_each_number_of_texts(graphs, monkeypatch):
     assert again is first  # where each replay leaves its logits
     assert [graphs._captured[batch].graph.replays for batch in (1, 2)] == [2, 2]
     assert pair.shape[0] == 2
+    # All on one stream: cuBLAS keeps 32 MiB for each.
+    assert len(graphs.asides) == 4
+    assert len({id(stream) for stream in graphs.asides}) == 1
 
 
 def test_each_run_puts_its_inputs_where_the_graph_reads_them(graphs):
