@@ -34,9 +34,7 @@ LOADING_DETAIL = (
     "what the largest matrix takes besides while it is loaded, beyond cache and activations\n"
     "as it is stored, and once more where several become one (docs/fit.md)"
 )
-GRAPH_DETAIL = (
-    "the captured decode step at batch {}\nits tensors in the allocator's segments"
-)
+GRAPH_DETAIL = "the captured decode step at batch {}\nits tensors in the allocator's segments"
 MOST_BATCH = 1 << 16
 CONTEXT_STEP = 256  # the largest context is given as a round number
 

@@ -28,7 +28,7 @@ class Captured:
 
 @functools.cache
 def side_stream(device: torch.device) -> torch.cuda.Stream:
-    """Where steps are captured: one for all of a GPU's, since cuBLAS keeps 32 MiB for each stream it meets."""
+    """Where steps are captured: one stream for all, since cuBLAS keeps 32 MiB of a GPU for each it meets."""
     return torch.cuda.Stream(device)
 
 
