@@ -37,6 +37,14 @@ def apart(found, expected):
     return float(((found - expected).norm(dim=-1) / expected.norm(dim=-1)).median())
 
 
+def refuses(folder, expected):
+    """It fails, or, as transformers 5.17 with kept layers, makes up weights that its report calls missing."""
+    try:
+        return apart(through_transformers(folder), expected) > 0.5
+    except RuntimeError:
+        return True
+
+
 @pytest.mark.parametrize("mix", MIXES)
 @pytest.mark.parametrize("name", ["qwen3_moe", "mixtral"])
 def test_who_opens_experts_whose_layers_differ(name, mix, tmp_path, request):
@@ -67,7 +75,6 @@ def test_who_opens_experts_whose_layers_differ(name, mix, tmp_path, request):
 
     with open_session(out, device="cpu") as session:
         assert apart(session.logits(IDS), expected) <= 1e-2
-    with pytest.raises(RuntimeError):
-        through_transformers(out)
+    assert refuses(out, expected)
     request.getfixturevalue("registered")
     assert apart(through_transformers(out), expected) <= 1e-2
