@@ -40,8 +40,8 @@ from quantizer.device import block_rows, one_thread_a_block, workers_of
 from quantizer.parts import Piece, plan_parts
 from quantizer.pipeline import Pipeline, Task
 from quantizer.plan import ChannelSet, Plan
-from quantizer.rounding import weighted_sum
 from quantizer.source import TensorFile
+from quantizer.sums import weighted_sum
 from quantizer.watch import Watch
 
 SAMPLE_ROWS = 256  # of all the readers of a set: σ to 4 %, half of a factor's own step

@@ -28,8 +28,8 @@ from quantizer.measured import MatrixErrors, Measured, candidate_schemes, scheme
 from quantizer.methods import DEFAULT_MODE, MODES, Methods, mode_word
 from quantizer.parts import Piece
 from quantizer.plan import ChannelSet, MatrixPlan, Plan
-from quantizer.rounding import weighted_sum
 from quantizer.source import TensorFile
+from quantizer.sums import weighted_sum
 from quantizer.survey import Run, every_row, survey
 from quantizer.watch import SilentWatch, Watch
 

@@ -82,27 +82,6 @@ def stored_absmax(absmax: Tensor, bits: int, scale_dtype: torch.dtype, name: str
     return torch.where(absmax == 0, torch.ones_like(stored), stored)
 
 
-def ordered_sum(values: Tensor) -> Tensor:
-    """The sum over the last dimension, `[N, G]` of `[N, G, K/G]`, the same to the last bit on every device.
-
-    Halves are added until one number is left; `values` are used up.
-    """
-    left = values.shape[-1]
-    while left > 1:
-        half = left // 2
-        values[..., :half] += values[..., left - half : left]
-        left -= half
-    return values[..., 0]
-
-
-def weighted_sum(squares: Tensor, weights: Tensor) -> Tensor:
-    """Σ of float32 squares `[N, K]`, used up, times the weights `[K]` of their columns: float64, one number.
-
-    No matrix product: cuBLAS would keep 32 MiB of a GPU for each thread and stream from its first one on.
-    """
-    return squares.mul_(weights).sum(dim=1).sum(dtype=torch.float64)
-
-
 def signed_extremes(matrix: Tensor, group_size: int | None) -> Tensor:
     """float32 `[N, G]`: the weight of largest magnitude of each group of a float32 matrix `[N, K]`."""
     groups = grouped(matrix, group_size)

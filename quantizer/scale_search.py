@@ -15,28 +15,27 @@ Which clippings are worth trying the group tells itself: a Gaussian one of stand
 into steps of `GAUSSIAN_STEP` · σ, so with r that step ÷ the signed one, at most 1, the best lies between 1
 and r. At 8 bits r is about 1, and there is nothing to search.
 
-Sums are made in one order (`ordered_sum`) and powers in float64, so that a GPU finds the scales of a CPU.
+A GPU finds the scales of a CPU: what is summed is rounded to a grid on which the sums of up to `CHUNK` terms
+are exact in float32, whatever their order; the chunks' sums are added in one order, and powers are made in
+float64.
 """
 
-from functools import partial
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from quantizer.rounding import (
-    grouped,
-    largest_code,
-    ordered_sum,
-    signed_extremes,
-    stored_absmax,
-    usable_scales,
-)
+from quantizer.rounding import grouped, largest_code, signed_extremes, stored_absmax, usable_scales
+from quantizer.sums import exact_sum, on_grid, ordered_sum
 
 # By bits, the step of least squared error in standard deviations of a Gaussian, codes -2^(b-1) to 2^(b-1)-1:
 # the minimum over s of E[(x - s · clamp(round(x / s)))²].
 GAUSSIAN_STEP = {3: 0.605, 4: 0.34}
 # Clippings tried: factor · r^exponent. Their squared error is within 2 % of that of a grid of 26 on Gaussian,
 # t(5) and trained weights in groups of 16 to 4,096; that of 1, 0.9 … 0.6 is 20 % off for heavy tails.
+BITS_SQUARED = 9  # of a grid: CHUNK squares of such numbers fit into float32's 24 bits
+BITS_TIMES_CODE = 15  # CHUNK of them times codes of up to 4 bits, of either sign
+BITS_TIMES_SQUARE = 12  # CHUNK of them times squares of such codes
 CLIPPINGS = ((1.0, 0.0), (1.0, 0.65), (0.93, 1.0))
 
 
@@ -61,33 +60,56 @@ def searched_scales(
     if bits not in GAUSSIAN_STEP:
         return usable_scales(steps, plain)
     groups = grouped(matrix, group_size)
-    tried = _tried(groups, steps, GAUSSIAN_STEP[bits])
-    find = _least_squares if power == 2 else partial(_least_power, power=power)
-    return usable_scales(find(groups, tried, bits, importance), plain)
+    tried = _tried(groups, extremes, steps, GAUSSIAN_STEP[bits])
+    if power == 2:
+        found = _least_squares(groups, extremes, tried, bits, importance)
+    else:
+        found = _least_power(groups, tried, bits, importance, power=power)
+    return usable_scales(found, plain)
 
 
-def _tried(groups: Tensor, steps: Tensor, gaussian: float) -> Tensor:
+def _tried(groups: Tensor, extremes: Tensor, steps: Tensor, gaussian: float) -> Tensor:
     """`[C, N, G]`: the steps under each clipping; a group of zeros has zeros or NaN."""
-    variance = ordered_sum(groups.square()).double() / groups.shape[-1]
-    ratio = (variance.sqrt_() * gaussian / steps.abs()).clamp_(max=1)
-    return torch.stack([(ratio**exponent * steps * factor).float() for factor, exponent in CLIPPINGS])
+    rough = on_grid(groups.clone(), extremes, BITS_SQUARED)
+    deviation = exact_sum(rough.square_()).sqrt_()
+    ratio = (deviation * (gaussian / groups.shape[-1] ** 0.5) / steps.abs()).clamp_(max=1)
+    powers = {0.0: torch.ones_like(ratio), 1.0: ratio}
+    return torch.stack([_power(ratio, e, powers) * steps * factor for factor, e in CLIPPINGS])
 
 
-def _least_squares(groups: Tensor, tried: Tensor, bits: int, importance: Tensor | None) -> Tensor:
-    root = None if importance is None else importance.sqrt()
-    weighted = groups if root is None else _weigh(groups.clone(), root)
+def _power(ratio: Tensor, exponent: float, known: Mapping[float, Tensor]) -> Tensor:
+    """In float64, of which a GPU's last bits are no one's."""
+    return known[exponent] if exponent in known else (ratio.double() ** exponent).float()
+
+
+def _least_squares(
+    groups: Tensor, extremes: Tensor, tried: Tensor, bits: int, importance: Tensor | None
+) -> Tensor:
+    largest = extremes.abs()
+    if importance is not None:
+        importance = _weights_on_grid(importance)
+        largest *= importance.view(1, -1, groups.shape[-1]).amax(dim=-1)
+    weighted = on_grid(_weigh(groups.clone(), importance), largest, BITS_TIMES_CODE)
     inverse = tried.reciprocal().unsqueeze(-1)
-    codes, squares = torch.empty_like(groups), torch.empty_like(groups)
+    codes, squares = torch.empty_like(groups), None if importance is None else torch.empty_like(groups)
     agreement, length = torch.empty_like(tried), torch.empty_like(tried)
     for place in range(len(tried)):
-        _weigh(_round(groups, inverse[place], bits, out=codes), root)
-        torch.mul(codes, codes, out=squares)
-        length[place] = ordered_sum(squares)
-        agreement[place] = ordered_sum(codes.mul_(weighted))
+        _round(groups, inverse[place], bits, out=codes)
+        if squares is None:  # whole numbers: exact
+            torch.linalg.vector_norm(codes, dim=-1, out=length[place]).square_()
+        else:
+            length[place] = exact_sum(_weigh(torch.mul(codes, codes, out=squares), importance))
+        agreement[place] = exact_sum(codes.mul_(weighted))
     fitted = agreement / length
     # max() and not argmax(): the same numbers, at a twentieth of the time on a CPU
     best = torch.max(agreement.mul_(fitted), dim=0, keepdim=True).indices
     return fitted.gather(0, best).squeeze(0)
+
+
+def _weights_on_grid(importance: Tensor) -> Tensor:
+    """Of the channels, none of them 0: a group of such channels would have no scale."""
+    most = importance.amax()
+    return on_grid(importance.clamp(min=most * 2.0 ** (1 - BITS_TIMES_SQUARE)), most, BITS_TIMES_SQUARE)
 
 
 def _least_power(

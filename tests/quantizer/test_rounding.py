@@ -11,7 +11,6 @@ from quantizer.rounding import (
     dequantize,
     group_absmax,
     largest_code,
-    ordered_sum,
     quantize_matrix,
     relative_error,
     squared_norms,
@@ -132,20 +131,3 @@ def test_a_weight_that_is_no_number_is_found_at_every_place():
         matrix[1, place] = float("nan")
         with pytest.raises(OperatorError, match="not finite"):
             absmax_scales(matrix, 4, 16, torch.bfloat16, "w")
-
-
-@pytest.mark.parametrize("length", [1, 2, 3, 16, 48, 127, 128, 1003])
-def test_sums_have_one_order(length):
-    """That of single additions of halves: no device may choose another, as it may in `torch.sum`."""
-    values = torch.randn(5, 3, length, generator=torch.Generator().manual_seed(length))
-    expected = values.clone().numpy()
-    left = length
-    while left > 1:
-        half = left // 2
-        for place in range(half):
-            expected[..., place] += expected[..., left - half + place]
-        left -= half
-    exact = values.double().sum(-1)
-    found = ordered_sum(values)
-    assert torch.equal(found, torch.from_numpy(expected[..., 0].copy()))
-    assert torch.allclose(found.double(), exact, atol=1e-5)
