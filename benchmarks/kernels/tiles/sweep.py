@@ -1,7 +1,7 @@
 """The tiles of the ring and the decode kernel on one layer: checked, then timed beside cuBLAS and ours."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -92,10 +92,12 @@ def name_of(tile: Any) -> str:
 
 
 def decode_tiles(matrix: TritonMatrix, rows: int) -> tuple[Tile, ...]:
-    """What the tuner would try for this matrix, without the tile that is used."""
+    """What the tuner would try for this matrix and more programs, without the tile that is used."""
     w = matrix.lanes
     chosen = choose_tile(w.bits, w.group_size, rows, w.n, w.k, gpu=matrix.gpu)
-    return candidates(chosen, w.steps, paired=False)[1:]
+    tried = candidates(chosen, w.steps, paired=False)
+    more = (replace(tile, programs=count) for tile in tried if tile.programs == 2 for count in (3, 4))
+    return tuple(tile for tile in dict.fromkeys((*tried, *more)) if tile != chosen)
 
 
 def time_of(copies: Sequence[Callable[[Tensor], Tensor]], x: Tensor) -> float:
