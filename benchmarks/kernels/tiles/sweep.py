@@ -92,9 +92,7 @@ def name_of(tile: Any) -> str:
 
 
 def decode_tiles(matrix: TritonMatrix, rows: int) -> tuple[Tile, ...]:
-    """What the tuner would try for this matrix, more programs and turns of two parts, without the tile that is
-    used.
-    """
+    """What the tuner would try, more programs and turns of two parts; without the tile that is used."""
     w = matrix.lanes
     chosen = choose_tile(w.bits, w.group_size, rows, w.n, w.k, gpu=matrix.gpu)
     tried = candidates(chosen, w.steps, paired=False)
