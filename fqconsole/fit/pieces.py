@@ -15,6 +15,7 @@ from quantizer.plan import Granularity, KeptTensor
 from quantizer.scheme import BITS, WORD_BITS, Scheme, words_per_row
 
 GroupSize = int | None | Literal["default"]
+OF_FLOATS = re.compile(r"(fp|nf)\d")  # methods of numbers that are not whole: fp8, mxfp4, nf4
 PACKED_PARTS = re.compile(
     r"(weight_packed|weight_scale|weight_zero_point|qweight|qzeros|scales|g_idx|_blocks|_scales"
     r"|weight_scale_inv)$"
@@ -58,7 +59,7 @@ def planned(alike: Alike, bits: int, group_size: GroupSize, width: int, head: in
         Piece(m.tensors[0], m.name, m.shape, m.bytes, scheme=as_read(m.scheme, m.shape[-1]))
         for m in plan.matrices
     ]
-    detail = _plan_detail(plan, lambda name: len(alike.layers(name)))
+    detail = _plan_detail(plan, lambda name: len(alike.layers(name)) or 1)
     return Precision(bits, f"int{bits} matrices", detail, (*packed, *_loaded(plan.kept, width)))
 
 
@@ -86,7 +87,8 @@ def stored(alike: Alike) -> Precision:
     detail = (
         f"{_count(matrices, 'matrix', 'matrices')} as stored, {method}" if matrices else f"stored, {method}"
     )
-    return Precision(bits, f"int{bits} matrices" if bits else f"{method} matrices", detail, tuple(pieces))
+    whole = bits and not OF_FLOATS.search(method)
+    return Precision(bits, f"int{bits} matrices" if whole else f"{method} matrices", detail, tuple(pieces))
 
 
 def _as_it_lies(tensor: TensorInfo) -> Piece:

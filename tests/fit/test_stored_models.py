@@ -36,6 +36,15 @@ def test_a_width_that_is_not_ours_counts_as_it_is_stored(bits):
         assert option.weights_bytes >= option.model_bytes
 
 
+@pytest.mark.parametrize(("method", "bits"), [("fp8", 8), ("mxfp4", 4), ("fbgemm_fp8", 8)])
+def test_numbers_that_are_not_whole_are_not_called_int(method, bits):
+    info = QuantizationInfo(method, bits, (), made_by_fqconsole=False)
+    model = msgspec.structs.replace(llama(), quantization=info)
+    (option,) = preview(model, gpu(GIB), gpu_counts=(1,)).options
+    assert option.terms[0].name == f"{method} matrices"
+    assert option.bits == bits
+
+
 def test_widths_may_differ_within_a_checkpoint():
     """int8 matrices in one that is mostly int4: each has the layout of its width."""
     plain = llama(layers=1, hidden=384, inner=384, heads=4, kv_heads=4)
