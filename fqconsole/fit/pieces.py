@@ -34,7 +34,7 @@ class Precision(NamedTuple):
     @property
     def quantized(self) -> bool:
         """Whether matrices are packed."""
-        return self.label.startswith("int")
+        return 0 < self.bits < 16
 
 
 def planned(alike: Alike, bits: int, group_size: GroupSize, width: int, head: int = 16) -> Precision:
