@@ -98,7 +98,8 @@ class RingPlan:
         span = self.span(blocks)
         programs = -(-blocks * w.steps // span)
         out = x.new_empty((x.shape[0], w.n))
-        partial = x.new_empty((2 * programs, tile.outputs * tile.rows), dtype=torch.float32)
+        slabs = 2 * programs if span % w.steps else 0  # none where all blocks are whole
+        partial = x.new_empty((slabs, tile.outputs * tile.rows), dtype=torch.float32)
         box = [tile.stage_blocks, tile.rows, BLOCK]
         self.launches[bias is not None](
             (programs, 1, 1), kind_of(bias),
