@@ -16,8 +16,7 @@ into steps of `GAUSSIAN_STEP` · σ, so with r that step ÷ the signed one, at m
 and r. At 8 bits r is about 1, and there is nothing to search.
 
 A GPU finds the scales of a CPU: what is summed is rounded to a grid on which the sums of up to `CHUNK` terms
-are exact in float32, whatever their order; the chunks' sums are added in one order, and powers are made in
-float64.
+are exact in float32, whatever their order, or it is added in one order; powers are made in float64.
 """
 
 from collections.abc import Mapping
@@ -35,7 +34,6 @@ GAUSSIAN_STEP = {3: 0.605, 4: 0.34}
 # t(5) and trained weights in groups of 16 to 4,096; that of 1, 0.9 … 0.6 is 20 % off for heavy tails.
 BITS_SQUARED = 9  # of a grid: CHUNK squares of such numbers fit into float32's 24 bits
 BITS_TIMES_CODE = 15  # CHUNK of them times codes of up to 4 bits, of either sign
-BITS_TIMES_SQUARE = 12  # CHUNK of them times squares of such codes
 CLIPPINGS = ((1.0, 0.0), (1.0, 0.65), (0.93, 1.0))
 
 
@@ -85,11 +83,9 @@ def _power(ratio: Tensor, exponent: float, known: Mapping[float, Tensor]) -> Ten
 def _least_squares(
     groups: Tensor, extremes: Tensor, tried: Tensor, bits: int, importance: Tensor | None
 ) -> Tensor:
-    largest = extremes.abs()
-    if importance is not None:
-        importance = _weights_on_grid(importance)
-        largest *= importance.view(1, -1, groups.shape[-1]).amax(dim=-1)
-    weighted = on_grid(_weigh(groups.clone(), importance), largest, BITS_TIMES_CODE)
+    weighted = _weigh(groups.clone(), importance)
+    largest = extremes if importance is None else torch.maximum(weighted.amax(-1), -weighted.amin(-1))
+    on_grid(weighted, largest, BITS_TIMES_CODE)
     inverse = tried.reciprocal().unsqueeze(-1)
     codes, squares = torch.empty_like(groups), None if importance is None else torch.empty_like(groups)
     agreement, length = torch.empty_like(tried), torch.empty_like(tried)
@@ -98,18 +94,12 @@ def _least_squares(
         if squares is None:  # whole numbers: exact
             torch.linalg.vector_norm(codes, dim=-1, out=length[place]).square_()
         else:
-            length[place] = exact_sum(_weigh(torch.mul(codes, codes, out=squares), importance))
+            length[place] = ordered_sum(_weigh(torch.mul(codes, codes, out=squares), importance))
         agreement[place] = exact_sum(codes.mul_(weighted))
     fitted = agreement / length
     # max() and not argmax(): the same numbers, at a twentieth of the time on a CPU
     best = torch.max(agreement.mul_(fitted), dim=0, keepdim=True).indices
     return fitted.gather(0, best).squeeze(0)
-
-
-def _weights_on_grid(importance: Tensor) -> Tensor:
-    """Of the channels, none of them 0: a group of such channels would have no scale."""
-    most = importance.amax()
-    return on_grid(importance.clamp(min=most * 2.0 ** (1 - BITS_TIMES_SQUARE)), most, BITS_TIMES_SQUARE)
 
 
 def _least_power(
