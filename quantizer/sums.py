@@ -18,7 +18,7 @@ def ordered_sum(values: Tensor) -> Tensor:
         half = left // 2
         values[..., :half] += values[..., left - half : left]
         left -= half
-    return values[..., 0]
+    return values[..., 0].clone()  # the room of `values` is used again
 
 
 def exact_sum(values: Tensor) -> Tensor:
