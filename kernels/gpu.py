@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 OLDEST_CAPABILITY = 80  # bfloat16 in the matrix unit
 FUSED_DTYPES = (torch.float16, torch.bfloat16)
 LARGEST_DECODE = 16  # rows of x for the decode kernel, where there is the wide or the ring one
-FEWEST_SHARED = 8  # and where the matrix is so large that the ring kernel is faster sooner
+DECODE_OF_LARGE = 8  # and where the matrix is so large that the ring kernel is faster sooner
 ROW_TILE = 16  # a gate tile and its up tile must not share rows
 HERE = nullcontext()
 
@@ -124,7 +124,7 @@ class TritonMatrix(PreparedMatrix):
         if not self.is_wide(LARGEST_DECODE + 1, dtype):
             return LARGEST_FUSED
         bits = self.lanes.bits
-        return FEWEST_SHARED if knows_ring(bits) and takes_few(bits, self.n, self.k) else LARGEST_DECODE
+        return DECODE_OF_LARGE if knows_ring(bits) and takes_few(bits, self.n, self.k) else LARGEST_DECODE
 
     def is_wide(self, m: int, dtype: torch.dtype) -> bool:
         """Whether the ring kernel, or the wide one, takes so many rows of x."""

@@ -76,7 +76,7 @@ def _tried(groups: Tensor, extremes: Tensor, steps: Tensor, gaussian: float) -> 
 
 
 def _power(ratio: Tensor, exponent: float, known: Mapping[float, Tensor]) -> Tensor:
-    """In float64, of which a GPU's last bits are no one's."""
+    """In float64: where a GPU and a CPU differ in its last bit, float32 does not show it."""
     return known[exponent] if exponent in known else (ratio.double() ** exponent).float()
 
 
