@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--here", action="store_true", help="in this process, one JSON line: used by itself")
-    parser.add_argument("--out", type=Path, help="also write the results as JSON")
+    parser.add_argument("--out", type=Path, help="also write the results as JSON, after each")
     asked = parser.parse_args()
     wanted = [
         one
@@ -149,6 +149,9 @@ def run(wanted: list[Combination], asked: argparse.Namespace) -> None:
             problems.append(f"{name} {bits} bits: {done.stderr.strip().splitlines()[-1:]}")
             continue
         results.append(json.loads(done.stdout.splitlines()[-1]))
+        print("  ".join(cell for cell in row(results[-1]) if cell), flush=True)
+        if asked.out:
+            asked.out.write_text(json.dumps(results, indent=1))
     head = ["model", "bits", "context", "batch", *(f"{term}, GiB" for term in TERMS), "error"]
     print("predicted → measured")
     print(table(head, [row(result) for result in results]))
@@ -164,8 +167,6 @@ def run(wanted: list[Combination], asked: argparse.Namespace) -> None:
         )
     for problem in problems:
         print(problem)
-    if asked.out:
-        asked.out.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":
