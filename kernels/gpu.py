@@ -13,7 +13,7 @@ from kernels.epilogue import NOTHING, Activation, Epilogue, multiply_with
 from kernels.lane_layout import LaneMatrix
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix
-from kernels.ring_tiles import choose_ring_tile, knows_ring, takes_few
+from kernels.ring_tiles import choose_ring_tile, takes_few
 from kernels.tiles import LARGEST_FUSED, Gpu, choose_tile, row_bucket, supports_group
 from kernels.tuning import tuned_tile
 from kernels.wide_tiles import (
@@ -22,7 +22,6 @@ from kernels.wide_tiles import (
     SMALLEST_WIDE_OUTPUT,
     WIDE_CAPABILITY,
     choose_routed_tiles,
-    choose_wide_tile,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from kernels.prefill import Prefill
     from kernels.ring_plan import RingPlan
     from kernels.wide_experts import WideExpertsPlan
-    from kernels.wide_plan import WidePlan
 
 OLDEST_CAPABILITY = 80  # bfloat16 in the matrix unit
 FUSED_DTYPES = (torch.float16, torch.bfloat16)
@@ -76,7 +74,7 @@ class TritonMatrix(PreparedMatrix):
         self.plans: dict[tuple[int, bool], DecodePlan] = {}  # of each `row_bucket` met so far
         self.prefills: dict[torch.dtype, Prefill] = {}
         self.expert_plans: dict[tuple[int, Activation | None], ExpertsPlan] = {}
-        self.wide_plans: dict[int, WidePlan | RingPlan] = {}
+        self.wide_plans: dict[int, RingPlan] = {}
         self.wide_expert_plans: dict[int, WideExpertsPlan] = {}
 
     @property
@@ -124,10 +122,10 @@ class TritonMatrix(PreparedMatrix):
         if not self.is_wide(LARGEST_DECODE + 1, dtype):
             return LARGEST_FUSED
         bits = self.lanes.bits
-        return DECODE_OF_LARGE if knows_ring(bits) and takes_few(bits, self.n, self.k) else LARGEST_DECODE
+        return DECODE_OF_LARGE if takes_few(bits, self.n, self.k) else LARGEST_DECODE
 
     def is_wide(self, m: int, dtype: torch.dtype) -> bool:
-        """Whether the ring kernel, or the wide one, takes so many rows of x."""
+        """Whether the ring kernel takes so many rows of x."""
         return self.knows_wide(dtype) and m <= LARGEST_WIDE
 
     def knows_wide(self, dtype: torch.dtype) -> bool:
@@ -142,17 +140,12 @@ class TritonMatrix(PreparedMatrix):
         with on_device(x.device):
             return plan.multiply(x, bias)
 
-    def wide_plan_for(self, bucket: int) -> WidePlan | RingPlan:
-        """The plan for so many rows of x, made once: of the ring kernel, where it knows the bits."""
+    def wide_plan_for(self, bucket: int) -> RingPlan:
+        """The plan for so many rows of x, made once."""
         from kernels.ring_plan import RingPlan
-        from kernels.wide_plan import WidePlan
 
         w, count = self.lanes, self.gpu.multiprocessors
-        plan: WidePlan | RingPlan
-        if knows_ring(w.bits):
-            plan = RingPlan(w, choose_ring_tile(w.bits, bucket, w.n, w.k, count), count, bucket)
-        else:
-            plan = WidePlan(w, choose_wide_tile(w.bits, bucket, w.n, w.k), count)
+        plan = RingPlan(w, choose_ring_tile(w.bits, bucket, w.n, w.k, count), count, bucket)
         self.wide_plans[bucket] = plan
         return plan
 

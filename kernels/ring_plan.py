@@ -9,23 +9,30 @@ from kernels.lane_layout import LaneMatrix
 from kernels.launch import Launch, kind_of
 from kernels.reorder import reorder_kernel
 from kernels.ring import ring_kernel
-from kernels.ring_tiles import RingTile, knows_ring
+from kernels.ring_tiles import RingTile, step_blocks
 from kernels.wide_plan import BLOCK, REORDER_ROWS
 from kernels.wide_unpack import block_text, scales_text
 
 SHORTEST_SPAN = 2  # steps
+FEED_REGISTERS = 24  # of a thread of the warp that feeds the others
 # Columns that take as long as adding up a block that programs share, and more for each row of x: on an H200,
 # 64 and 128 rows of x times Llama-8B's gate_up took 40.2 and 58.9 µs in shared blocks, 33.7 and 51.9 µs in
 # whole ones, with a seventh of the GPU idle.
 COST_OF_SHARING = 768
 COST_OF_A_ROW = 8
+LINE = 128  # words
 NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 X_LAYOUT = NVMMASharedLayout(128, 16, 3)
 WORDS_LAYOUT = NVMMASharedLayout(0, 32, 3)
 
 
+def box_lines(bits: int) -> int:
+    """Lines of words that are copied together: all of a step, where that is a power of two."""
+    return 1 if bits == 3 else 4
+
+
 class RingPlan:
-    """Everything of a launch that one matrix `[N, K]` of 8 or 4 bits and one tile decide, for `rows` of x.
+    """Everything of a launch that one matrix `[N, K]` and one tile decide, for `rows` of x.
 
     Or fewer. Holds no copy of the weights, and counters that are zero between calls: calls must follow each
     other on one stream. Raises ValueError where the tile does not suit the matrix.
@@ -33,22 +40,23 @@ class RingPlan:
 
     def __init__(self, w: LaneMatrix, tile: RingTile, multiprocessors: int, rows: int) -> None:
         groups = 0 if w.group_size is None else w.scales_per_step
-        step_blocks = w.step // BLOCK
-        sums = tile.sums and 0 < groups <= step_blocks == tile.stage_blocks
-        if not knows_ring(w.bits) or w.pair != 2:
-            raise ValueError("only 8 and 4 bits, in groups of a multiple of 32 or one scale a row")
-        if step_blocks % tile.stage_blocks or w.n < tile.outputs:
+        blocks = step_blocks(w.bits)
+        sums = tile.sums and 0 < groups <= blocks == tile.stage_blocks
+        if w.pair != 2:
+            raise ValueError("only groups of a multiple of 32, or one scale a row")
+        if blocks % tile.stage_blocks or w.n < tile.outputs:
             raise ValueError("the tile is too large")
         self.w = w
         self.tile = tile
         self.programs = tile.programs * multiprocessors
         self.n_blocks = -(-w.n // tile.outputs)
         self.scales = w.scales.view(w.dtype)
-        words = w.words.view(w.tiles, w.steps * 4, 128)
-        self.words = TensorDescriptor.from_tensor(words, [tile.warps, 4, 128], WORDS_LAYOUT)
+        words = w.words.view(w.tiles, -1, LINE)
+        box = [tile.warps, box_lines(w.bits), LINE]
+        self.words = TensorDescriptor.from_tensor(words, box, WORDS_LAYOUT)
         # One a block; captured graphs keep the address.
-        blocks = self.n_blocks * -(-rows // tile.rows)
-        self.arrived = torch.zeros(blocks, dtype=torch.int32, device=w.words.device)
+        counters = self.n_blocks * -(-rows // tile.rows)
+        self.arrived = torch.zeros(counters, dtype=torch.int32, device=w.words.device)
         in_weights = 0 if sums else groups
         constants = {
             "BITS": w.bits,
@@ -56,11 +64,11 @@ class RingPlan:
             "BM": tile.rows,
             "W": tile.warps,
             "R": tile.row_tiles,
-            "STAGES": tile.stages,
+            "STAGES": tile.depth * blocks // tile.stage_blocks,
             "XJ": tile.stage_blocks,
-            "SLOTS": tile.slots,
+            "FEED_REGISTERS": FEED_REGISTERS,
             "LOAD_SCALES": scales_text(groups) if in_weights else "",
-            "UNPACK": tuple(block_text(w.bits, NAMES[w.dtype], j, in_weights) for j in range(step_blocks)),
+            "UNPACK": tuple(block_text(w.bits, NAMES[w.dtype], j, in_weights) for j in range(blocks)),
             "SUMS": sums,
             "DEPENDENT": True,
         }
@@ -104,6 +112,6 @@ class RingPlan:
         self.launches[bias is not None](
             (programs, 1, 1), kind_of(bias),
             TensorDescriptor.from_tensor(ordered, box, X_LAYOUT), self.words, self.scales, bias, out, partial,
-            self.arrived, x.shape[0], w.n, x_rows, w.tiles, w.steps, m_tiles, blocks, span,
+            self.arrived, x.shape[0], w.n, w.tiles, w.steps, m_tiles, blocks, span,
         )  # fmt: skip
         return out

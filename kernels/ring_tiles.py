@@ -17,6 +17,9 @@ SMALL_64 = 6e7
 SMALL_128 = 3e7
 SMALL_256 = 1.8e8
 LONG_ROWS = 16384
+SHARED = 228 << 10  # bytes of a multiprocessor
+RESERVED = 2 << 10  # that a program takes beside the ring
+DEEPEST = 6  # steps
 WELL_FILLED = 0.8  # of the multiprocessors have a whole block in every round
 
 
@@ -24,17 +27,16 @@ WELL_FILLED = 0.8  # of the multiprocessors have a whole block in every round
 class RingTile:
     """How one ring matmul is cut up (see `kernels.ring`).
 
-    A program takes `rows` of x times `warps` * `row_tiles` * 16 rows of the weights. `stages` of
-    `stage_blocks` * 64 columns of x and `slots` steps of words lie in shared memory; `programs` a
-    multiprocessor. `sums`: scales meet the sums of their groups, where the groups allow it.
+    A program takes `rows` of x times `warps` * `row_tiles` * 16 rows of the weights. `depth` steps lie in
+    shared memory, their x in stages of `stage_blocks` * 64 columns; `programs` a multiprocessor. `sums`: scales
+    meet the sums of their groups, where the groups allow it.
     """
 
     rows: int
     warps: int
     row_tiles: int
-    stages: int
+    depth: int
     stage_blocks: int
-    slots: int
     programs: int
     sums: bool = False
 
@@ -43,27 +45,31 @@ class RingTile:
         """Rows of the weights that a program takes."""
         return 16 * self.warps * self.row_tiles
 
-    @property
-    def shared(self) -> int:
-        """Bytes of the rings."""
-        x = self.stages * self.stage_blocks * self.rows * 64 * 2
-        return x + self.slots * self.outputs * 128
+    def shared(self, bits: int) -> int:
+        """Bytes of the ring."""
+        return self.depth * 128 * (step_blocks(bits) * self.rows + self.outputs)
 
     @property
     def registers(self) -> int:
-        """That a thread may have, so that `programs` fit a multiprocessor."""
-        return min(255, (1 << 16) // (32 * self.warps * self.programs) // 8 * 8)
+        """That a thread may have at its start, so that `programs` fit a multiprocessor.
+
+        Threads come in groups of four warps, and the one warp that feeds the others takes one. It gives up
+        most of its registers to them then.
+        """
+        return min(248, (1 << 16) // (32 * (self.warps + 4) * self.programs) // 8 * 8)
 
     def of_bits(self, bits: int) -> "RingTile":
-        """Itself; with 8 bits, whose steps are half as long, stages that are no longer than a step."""
-        if bits != 8 or self.stage_blocks <= 2:
+        """Itself; with 8 bits, whose steps are half as long, as many of them as there is room for."""
+        if bits != 8:
             return self
-        return replace(self, stages=self.stages * self.stage_blocks // 2, stage_blocks=2)
+        a_step = replace(self, depth=1).shared(bits)
+        depth = min(DEEPEST, (SHARED // self.programs - RESERVED) // a_step)
+        return replace(self, stage_blocks=min(2, self.stage_blocks), depth=depth)
 
 
-def knows_ring(bits: int) -> bool:
-    """Whether the kernel unpacks weights of so many bits."""
-    return bits in (4, 8)
+def step_blocks(bits: int) -> int:
+    """Blocks of 64 columns in a step of the weights."""
+    return 2 if bits == 8 else 4
 
 
 def takes_few(bits: int, n: int, k: int) -> bool:
@@ -80,20 +86,20 @@ def _tile(m: int, n: int, k: int, multiprocessors: int) -> RingTile:
     weights = n * k
     if m <= FEW_ROWS:
         if weights >= SMALL_16 or k > LONG_ROWS:
-            return RingTile(16, 8, 1, 4, 4, 4, 2, sums=True)
-        return RingTile(16, 4, 1, 3, 4, 3, 4, sums=True)
+            return RingTile(16, 8, 1, 4, 4, 2, sums=True)
+        return RingTile(16, 4, 1, 3, 4, 4, sums=True)
     if m <= 32:
         if weights <= SMALL_64:
-            return RingTile(32, 8, 1, 4, 4, 4, 1, sums=True)
-        return RingTile(32, 4, 2, 4, 2, 3, 2)
+            return RingTile(32, 8, 1, 3, 4, 2, sums=True)
+        return RingTile(32, 4, 2, 3, 2, 2)
     if (m <= 64 and weights <= SMALL_64) or (m <= 128 and weights <= SMALL_128):
-        return RingTile(64, 4, 1, 4, 2, 3, 2)
+        return RingTile(64, 4, 1, 2, 2, 2)
     if m <= 64:
-        return RingTile(64, 8, 1, 3, 2, 2, 2)
-    largest = RingTile(256, 8, 1, 5, 1, 2, 1)
+        return RingTile(64, 8, 1, 2, 2, 2)
+    largest = RingTile(256, 8, 1, 1, 1, 1)
     blocks = -(-n // largest.outputs) * (m // largest.rows)
     rounds = max(1, -(-blocks // multiprocessors))
     filled = blocks / (rounds * multiprocessors)
     if m > 128 and (weights * m / 256 > SMALL_256 or filled >= WELL_FILLED):
         return largest
-    return RingTile(128, 8, 1, 3, 2, 3, 1)
+    return RingTile(128, 8, 1, 2, 2, 1)

@@ -21,15 +21,17 @@ HALF, BRAIN = torch.float16, torch.bfloat16
 @pytest.mark.parametrize(
     ("bits", "group_size", "dtype", "m", "n", "k", "tile", "multiprocessors"),
     [
-        (4, 64, HALF, 16, 300, 576, RingTile(16, 4, 1, 3, 4, 2, 4, sums=True), 2),  # programs share blocks
-        (4, 128, BRAIN, 20, 300, 2048, RingTile(32, 4, 2, 2, 4, 2, 2, sums=True), 12),  # seven share one
-        (4, 64, HALF, 40, 272, 576, RingTile(32, 4, 2, 4, 4, 3, 1, sums=True), 1),  # several blocks a program
-        (4, 256, BRAIN, 3, 272, 1024, RingTile(16, 8, 2, 3, 4, 3, 1, sums=True), 3),
-        (4, 128, HALF, 70, 272, 1024, RingTile(64, 4, 2, 4, 2, 2, 2), 3),
-        (4, 32, BRAIN, 100, 300, 544, RingTile(128, 8, 1, 4, 1, 2, 1), 2),
-        (8, 64, HALF, 16, 272, 640, RingTile(16, 4, 1, 4, 2, 3, 2, sums=True), 3),
-        (8, None, HALF, 40, 300, 500, RingTile(64, 4, 2, 4, 1, 2, 2), 1),
-        (4, None, BRAIN, 9, 272, 1000, RingTile(16, 4, 1, 3, 4, 2, 4, sums=True), 2),
+        (4, 64, HALF, 16, 300, 576, RingTile(16, 4, 1, 3, 4, 4, sums=True), 2),  # programs share blocks
+        (4, 128, BRAIN, 20, 300, 2048, RingTile(32, 4, 2, 2, 4, 2, sums=True), 12),  # seven share one
+        (4, 64, HALF, 40, 272, 576, RingTile(32, 4, 2, 3, 4, 1, sums=True), 1),  # several blocks a program
+        (4, 256, BRAIN, 3, 272, 1024, RingTile(16, 8, 2, 3, 4, 1, sums=True), 3),
+        (4, 128, HALF, 70, 272, 1024, RingTile(64, 4, 2, 2, 2, 2), 3),
+        (4, 32, BRAIN, 100, 300, 544, RingTile(128, 8, 1, 1, 1, 1), 2),
+        (8, 64, HALF, 16, 272, 640, RingTile(16, 4, 1, 4, 2, 2, sums=True), 3),
+        (8, None, HALF, 40, 300, 500, RingTile(64, 4, 2, 2, 1, 2), 1),
+        (3, 64, HALF, 40, 300, 576, RingTile(64, 8, 1, 2, 2, 2), 2),
+        (3, 128, BRAIN, 16, 272, 1024, RingTile(16, 4, 1, 3, 4, 4, sums=True), 2),
+        (4, None, BRAIN, 9, 272, 1000, RingTile(16, 4, 1, 3, 4, 4, sums=True), 2),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("with_bias", [True, False])

@@ -1,10 +1,13 @@
 """Runs the text of `ring_kernel` in plain torch, as `tests.kernels.wide_emulator` does that of `wide_kernel`.
 
-The copy engine copies at once and counts its bytes at a barrier. A wait fails where the bytes of that phase
-are not complete, which would be a program that never ends on a GPU, and so does a copy into a place that was
-filled but not read.
+A program's two parts, the one that feeds and the one that computes, run in threads of their own and wait for
+each other at barriers. Where both wait, a program would never end on a GPU; that fails here, and so do a copy
+into a place that was filled but not read, and a barrier that counts what it should not.
 """
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -12,44 +15,78 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels import ring as ring_kernel
+from kernels import ring, ring_feed
 from tests.kernels import wide_emulator
 from tests.kernels.wide_emulator import EmulatedLaunch, fake_language, pointer_to, value_of
 
 
-class Barrier:
-    """Counts bytes: a phase is over when as many arrived as were announced."""
+class Turns:
+    """What the two threads of a program wait for."""
 
     def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.waiting: list[Callable[[], bool]] = []
+        self.parts = 2
+
+    def wait_for(self, passes: Callable[[], bool]) -> None:
+        """Return once `passes`; fails where nobody is left who could bring that about."""
+        with self.changed:
+            self.waiting.append(passes)
+            while not passes():
+                stuck = len(self.waiting) == self.parts and not any(other() for other in self.waiting)
+                assert not stuck, "waits for ever"
+                self.changed.wait(timeout=20)
+            self.waiting.remove(passes)
+
+    def end(self) -> None:
+        """One of the threads is through."""
+        with self.changed:
+            self.parts -= 1
+            self.changed.notify_all()
+
+
+class Barrier:
+    """A phase is over when `count` have arrived and all bytes that were announced."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
         self.phases = 0
-        self.announced = self.arrived = 0
+        self.announced = self.brought = 0
+        self.arrived = False
 
-    def arrive(self, count: int) -> None:
-        self.arrived += count
-        assert self.arrived <= self.announced, "more bytes than announced"
-        if self.arrived == self.announced:
+    def arrive(self, announced: int = 0) -> None:
+        with self.turns.changed:
+            assert not self.arrived, "arrives twice in a phase"
+            self.arrived = True
+            self.announced = announced
+            self.check()
+
+    def bring(self, count: int) -> None:
+        with self.turns.changed:
+            self.brought += count
+            assert self.brought <= self.announced, "more bytes than announced"
+            self.check()
+
+    def check(self) -> None:
+        if self.arrived and self.brought == self.announced:
             self.phases += 1
-            self.announced = self.arrived = 0
+            self.arrived, self.announced, self.brought = False, 0, 0
+            self.turns.changed.notify_all()
 
-    def check(self, phase: int) -> None:
-        """A wait for the end of a phase of this parity passes."""
-        assert self.phases > 0 and self.phases % 2 != phase, "waits for ever"
+    def wait(self, phase: int) -> None:
+        """Until a phase of this parity is over."""
+        self.turns.wait_for(lambda: self.phases > 0 and self.phases % 2 != phase)
 
 
 class Shared:
     """Shared memory of so many places: boxes, or barriers."""
 
-    def __init__(self, places: int) -> None:
-        self.places = [Place() for _ in range(places)]
-        self.barriers = [Barrier() for _ in range(places)]
+    def __init__(self, shape: list[int], places: list[Any]) -> None:
+        self.shape = shape
+        self.places = places
 
     def index(self, number: Any) -> Any:
         return self.places[int(number)]
-
-
-class Barriers(Shared):
-    def index(self, number: Any) -> Any:
-        return self.barriers[int(number)]
 
 
 class Place:
@@ -86,7 +123,7 @@ class View:
         return self.content.mT
 
 
-def copy_box(descriptor: Any, start: list[Any], barrier: Barrier, place: Place, pred: Any) -> None:
+def copy_box(descriptor: Any, start: list[Any], barrier: Barrier, place: Place, *, pred: Any = True) -> None:
     """Copy one box; what lies outside the tensor is zero."""
     if not bool(pred):
         return
@@ -96,16 +133,24 @@ def copy_box(descriptor: Any, start: list[Any], barrier: Barrier, place: Place, 
     box[tuple(slice(0, size) for size in inside.shape)] = inside
     # Boxes of words are read whole, those of x a block of 64 columns at a time.
     place.fill(box, 1 if box.dtype == torch.int32 else box.shape[0])
-    barrier.arrive(box.numel() * box.element_size())
+    barrier.bring(box.numel() * box.element_size())
 
 
-def expect(barrier: Barrier, count: int, pred: Any) -> None:
+def expect(barrier: Barrier, count: int, *, pred: Any = True) -> None:
     if bool(pred):
-        barrier.announced += count
+        barrier.arrive(count)
 
 
-def words_of_stage(ring: Shared, slot: Any, W: int, dot: Any) -> Tensor:
-    return ring.index(slot).read().reshape(W, 512)
+def arrive(barrier: Barrier, *, count: int, pred: Any = True) -> None:
+    assert count == 1
+    if bool(pred):
+        barrier.arrive()
+
+
+def words_of_slot(ring: Shared, slot: Any, W: int, dot: Any) -> Tensor:
+    if ring.shape[2] == 1:
+        return torch.cat([ring.index(3 * slot + i).read().reshape(W, -1) for i in range(3)], -1)
+    return ring.index(slot).read().reshape(W, -1)
 
 
 def multiply(left: Tensor, right: Tensor, acc: Tensor, *, is_async: bool, use_acc: bool = True) -> Tensor:
@@ -114,24 +159,39 @@ def multiply(left: Tensor, right: Tensor, acc: Tensor, *, is_async: bool, use_ac
     return acc + product if use_acc else product
 
 
-def allocate(dtype: Any, shape: list[int], layout: Any) -> Shared:
-    return Barriers(shape[0]) if dtype == torch.int64 else Shared(shape[0])
-
-
 def play(kernel: Any, program: int, grid: int, constants: dict[str, Any], arguments: tuple[Any, ...]) -> None:
     """One program."""
     grouped = constants["GROUPS"] > 0 and not constants["SUMS"]
+    turns = Turns()
+
+    def allocate(dtype: Any, shape: list[int], layout: Any) -> Shared:
+        barriers = dtype == torch.int64
+        return Shared(shape, [Barrier(turns) if barriers else Place() for _ in range(shape[0])])
+
+    def run_part(part: tuple[Callable[..., None], tuple[Any, ...]]) -> None:
+        try:
+            part[0](*part[1])
+        finally:
+            turns.end()
+
+    def specialize(parts: list[Any], warps: list[int], registers: list[int]) -> None:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            for done in [pool.submit(run_part, part) for part in parts]:
+                done.result()
+
     gl = fake_language(program, grid, grouped)
     gl.allocate_shared_memory = allocate
+    gl.warp_specialize = specialize
     names: dict[str, Any] = {
-        **vars(ring_kernel),
+        **vars(ring_feed),
+        **vars(ring),
         "gl": gl,
         "tma": SimpleNamespace(async_copy_global_to_shared=copy_box),
         "mbarrier": SimpleNamespace(
             init=lambda *_, **__: None,
-            invalidate=lambda _: None,
             expect=expect,
-            wait=lambda barrier, phase: barrier.check(int(phase)),
+            arrive=arrive,
+            wait=lambda barrier, phase: barrier.wait(int(phase)),
             MBarrierLayout=lambda: None,
         ),
         "range": lambda *limits: map(value_of, range(*limits)),
@@ -139,13 +199,15 @@ def play(kernel: Any, program: int, grid: int, constants: dict[str, Any], argume
         "warpgroup_mma": multiply,
         "warpgroup_mma_init": lambda acc: acc,
         "warpgroup_mma_wait": lambda _, deps: deps[0] if len(deps) == 1 else deps,
-        "words_of_stage": words_of_stage,
+        "words_of_slot": words_of_slot,
         "load_scales": wide_emulator.load_scales,
         "left_operand": wide_emulator.left_operand,
         "__builtins__": __builtins__,
     }
-    for name in ("fetch_words", "fetch_x", "load_group_scales", "add_scaled"):
-        names[name] = FunctionType(getattr(ring_kernel, name).fn.__code__, names)
+    for name in ("next_step", "fetch_words", "feed"):
+        names[name] = FunctionType(getattr(ring_feed, name).fn.__code__, names)
+    for name in ("load_group_scales", "scales_of_step", "add_scaled", "compute"):
+        names[name] = FunctionType(getattr(ring, name).fn.__code__, names)
     run = FunctionType(kernel.fn.__code__, names)
     run(*arguments, *(constants[name] for name in kernel.arg_names if name in constants))
 

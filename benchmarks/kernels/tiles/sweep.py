@@ -43,51 +43,37 @@ def ring_tiles(rows: int, bits: int) -> "tuple[RingTile, ...]":
     from kernels.ring_tiles import RingTile
 
     tiles = (
-        RingTile(16, 4, 1, 3, 4, 3, 4, sums=True),
-        RingTile(16, 4, 1, 2, 4, 4, 4, sums=True),
-        RingTile(16, 4, 1, 4, 4, 4, 3, sums=True),
-        RingTile(16, 8, 1, 2, 4, 6, 2, sums=True),
-        RingTile(16, 8, 1, 3, 4, 5, 2, sums=True),
-        RingTile(16, 8, 1, 4, 4, 4, 2, sums=True),
-        RingTile(16, 4, 2, 4, 4, 4, 2),
-        RingTile(32, 4, 1, 3, 4, 3, 3, sums=True),
-        RingTile(32, 4, 2, 3, 4, 3, 2, sums=True),
-        RingTile(32, 8, 1, 3, 4, 3, 2, sums=True),
-        RingTile(32, 8, 1, 2, 4, 4, 2, sums=True),
-        RingTile(32, 8, 1, 4, 4, 4, 1, sums=True),
-        RingTile(32, 8, 1, 3, 2, 5, 2),
-        RingTile(32, 8, 1, 4, 2, 4, 2),
-        RingTile(32, 4, 2, 4, 2, 3, 2),
-        RingTile(32, 4, 2, 4, 2, 4, 2),
-        RingTile(64, 4, 1, 4, 2, 3, 2),
-        RingTile(64, 4, 1, 3, 2, 3, 3),
-        RingTile(64, 4, 2, 4, 2, 2, 2),
-        RingTile(64, 4, 2, 6, 1, 3, 2),
-        RingTile(64, 8, 1, 2, 4, 2, 2, sums=True),
-        RingTile(64, 8, 1, 2, 2, 4, 2),
-        RingTile(64, 8, 1, 3, 2, 2, 2),
-        RingTile(64, 8, 1, 3, 2, 3, 2),
-        RingTile(64, 8, 1, 4, 2, 3, 2),
-        RingTile(64, 8, 1, 4, 1, 4, 2),
-        RingTile(64, 8, 2, 4, 2, 3, 1),
-        RingTile(128, 4, 1, 4, 1, 2, 2),
-        RingTile(128, 8, 1, 2, 2, 2, 2),
-        RingTile(128, 8, 1, 4, 1, 2, 2),
-        RingTile(128, 8, 1, 3, 1, 3, 2),
-        RingTile(128, 8, 1, 3, 2, 3, 1),
-        RingTile(128, 8, 1, 6, 1, 3, 1),
-        RingTile(128, 8, 2, 4, 1, 3, 1),
-        RingTile(128, 8, 2, 4, 2, 2, 1),
-        RingTile(256, 8, 1, 4, 1, 4, 1),
-        RingTile(256, 8, 1, 5, 1, 2, 1),
+        RingTile(16, 8, 1, 4, 4, 2, sums=True),
+        RingTile(16, 4, 1, 3, 4, 4, sums=True),
+        RingTile(16, 4, 1, 4, 4, 3, sums=True),
+        RingTile(16, 4, 2, 4, 4, 2, sums=True),
+        RingTile(16, 8, 1, 6, 4, 1, sums=True),
+        RingTile(32, 8, 1, 3, 4, 2),
+        RingTile(32, 4, 1, 3, 4, 3, sums=True),
+        RingTile(32, 4, 2, 3, 4, 2, sums=True),
+        RingTile(32, 4, 2, 3, 2, 2),
+        RingTile(32, 8, 1, 5, 4, 1, sums=True),
+        RingTile(32, 8, 2, 4, 2, 1),
+        RingTile(64, 8, 1, 2, 2, 2),
+        RingTile(64, 8, 1, 2, 4, 2),
+        RingTile(64, 4, 1, 2, 2, 2),
+        RingTile(64, 4, 2, 2, 2, 2),
+        RingTile(64, 8, 1, 4, 4, 1),
+        RingTile(64, 8, 2, 3, 2, 1),
+        RingTile(128, 8, 1, 2, 2, 1),
+        RingTile(128, 8, 1, 2, 4, 1),
+        RingTile(128, 4, 1, 1, 1, 2),
+        RingTile(128, 8, 2, 2, 2, 1),
+        RingTile(256, 8, 1, 1, 1, 1),
+        RingTile(256, 8, 1, 1, 2, 1),
     )
     largest = min(256, max(16, row_bucket(rows)))
     return tuple(tile.of_bits(bits) for tile in tiles if largest // 2 <= tile.rows <= largest)
 
 
 def name_of(tile: Any) -> str:
-    """A tile in one word: 64x4x2/4x2/2 p2, rows x warps x row tiles / stages / slots, programs."""
-    name = f"{tile.rows}x{tile.warps}x{tile.row_tiles}/{tile.stages}x{tile.stage_blocks}/{tile.slots}"
+    """A tile in one word: 64x4x2/3x2 p2, rows x warps x row tiles / steps x blocks of a stage, programs."""
+    name = f"{tile.rows}x{tile.warps}x{tile.row_tiles}/{tile.depth}x{tile.stage_blocks}"
     return f"{name} p{tile.programs}{' sums' if tile.sums else ''}"
 
 

@@ -1,0 +1,130 @@
+# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="untyped-decorator"
+# ruff: noqa: PLR0917 — Gluon takes many arguments
+"""The warp of a ring program that brings what the others compute with: words and activations, in step order.
+
+A stage of the ring holds `XJ` blocks of 64 columns of x; the words of a step lie in the slot of its first
+stage and count their bytes at that stage's barrier. `ready` says that a stage is there, `free` that every warp
+is done with it.
+"""
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
+
+
+@gluon.jit
+def wait_for_previous(number):
+    """`number`, once the kernel before is through; the one behind may start (programmatic dependent launch)."""
+    return number + gl.inline_asm_elementwise(
+        "griddepcontrol.launch_dependents; griddepcontrol.wait; mov.b32 $0, 0;",
+        "=r,r",
+        [number],
+        gl.int32,
+        False,
+        1,
+    )
+
+
+@gluon.jit
+def next_step(n_block, m_tile, step, steps, m_tiles):
+    """The step after this one on the line of all: of this block, or the first one of the next."""
+    step += 1
+    over = step == steps
+    last = over & (m_tile + 1 == m_tiles)
+    n_block = gl.where(last, n_block + 1, n_block)
+    m_tile = gl.where(over, gl.where(last, 0, m_tile + 1), m_tile)
+    return n_block, m_tile, gl.where(over, 0, step)
+
+
+@gluon.jit
+def fetch_words(
+    words_desc, words, ready, slot, n_block, step, tiles, wanted, R: gl.constexpr, W: gl.constexpr
+):
+    """Start the copy of one step's words of R · W tiles into a slot."""
+    first = gl.minimum(n_block * (R * W), tiles - R * W)
+    COPIES: gl.constexpr = 3 if words.shape[2] == 1 else 1
+    LINES: gl.constexpr = words.shape[2] * COPIES
+    for r in gl.static_range(R):
+        for i in gl.static_range(COPIES):
+            start = [first + r * W, step * LINES + i, 0]
+            place = words.index((slot * R + r) * COPIES + i)
+            tma.async_copy_global_to_shared(words_desc, start, ready, place, pred=wanted)
+
+
+@gluon.jit
+def feed(
+    x_desc,
+    words_desc,
+    ring,
+    words,
+    ready,
+    free,
+    begin,
+    end,
+    tiles,
+    steps,
+    m_tiles,
+    R: gl.constexpr,
+    W: gl.constexpr,
+    STAGES: gl.constexpr,
+    PARTS: gl.constexpr,  # stages of a step
+    X_BYTES: gl.constexpr,
+    DEPENDENT: gl.constexpr,
+):
+    """Copy the steps from `begin` to `end` into the ring, each as soon as its stages are free."""
+    SLOTS: gl.constexpr = STAGES // PARTS
+    WORD_BYTES: gl.constexpr = 512 * (3 if words.shape[2] == 1 else 4) * R * W
+    XJ: gl.constexpr = ring.shape[1]
+    BM: gl.constexpr = ring.shape[2]
+    block = begin // steps
+    # The first words don't wait for the kernel that writes x.
+    n_block = block // m_tiles
+    m_tile = block % m_tiles
+    step = begin % steps
+    for slot in gl.static_range(SLOTS):
+        wanted = begin + slot < end
+        stage = ready.index(slot * PARTS)
+        mbarrier.expect(stage, WORD_BYTES + X_BYTES, pred=wanted)
+        fetch_words(words_desc, words, stage, slot, n_block, step, tiles, wanted, R, W)
+        n_block, m_tile, step = next_step(n_block, m_tile, step, steps, m_tiles)
+
+    m_tile = block % m_tiles
+    n_block = block // m_tiles
+    step = begin % steps
+    if DEPENDENT:
+        step = wait_for_previous(step)
+    for slot in gl.static_range(SLOTS):
+        wanted = begin + slot < end
+        for part in gl.static_range(PARTS):
+            stage = slot * PARTS + part
+            if part > 0:
+                mbarrier.expect(ready.index(stage), X_BYTES, pred=wanted)
+            tma.async_copy_global_to_shared(
+                x_desc,
+                [step * (PARTS * XJ) + part * XJ, m_tile * BM, 0],
+                ready.index(stage),
+                ring.index(stage),
+                pred=wanted,
+            )
+        n_block, m_tile, step = next_step(n_block, m_tile, step, steps, m_tiles)
+
+    slot = begin * 0
+    phase = begin * 0
+    for unit in range(begin + SLOTS, end):
+        for part in gl.static_range(PARTS):
+            stage = slot * PARTS + part
+            mbarrier.wait(free.index(stage), phase)
+            if part == 0:
+                mbarrier.expect(ready.index(stage), WORD_BYTES + X_BYTES)
+                fetch_words(words_desc, words, ready.index(stage), slot, n_block, step, tiles, True, R, W)
+            else:
+                mbarrier.expect(ready.index(stage), X_BYTES)
+            tma.async_copy_global_to_shared(
+                x_desc,
+                [step * (PARTS * XJ) + part * XJ, m_tile * BM, 0],
+                ready.index(stage),
+                ring.index(stage),
+            )
+        n_block, m_tile, step = next_step(n_block, m_tile, step, steps, m_tiles)
+        phase = gl.where(slot + 1 == SLOTS, phase ^ 1, phase)
+        slot = gl.where(slot + 1 == SLOTS, 0, slot + 1)
