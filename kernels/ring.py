@@ -32,51 +32,10 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma_wait,
 )
 
-from kernels.ring_feed import feed, next_step, wait_for_previous
-from kernels.wide_operands import left_operand, load_scales
+from kernels.ring_feed import feed, wait_for_previous
+from kernels.ring_operands import block_operand, scales_of_slot, words_of_slot
 
 barrier = gl.barrier if hasattr(gl, "barrier") else gl.thread_barrier
-
-
-@gluon.jit
-def words_of_slot(words, slot, W: gl.constexpr, dot: gl.constexpr):
-    """The words of W tiles as two tensors in the operand's layout (see `words_in_registers`)."""
-    LANES: gl.constexpr = [[0, 0, 1], [0, 0, 2], [0, 0, 4], [0, 0, 8], [0, 0, 16]]
-    PAIRS: gl.constexpr = [[0, 0, 2], [0, 0, 4], [0, 0, 8], [0, 0, 16], [0, 0, 32]]
-    QUADS: gl.constexpr = [[0, 0, 4], [0, 0, 8], [0, 0, 16], [0, 0, 32], [0, 0, 64]]
-    WARPS: gl.constexpr = [[1, 0, 0], [2, 0, 0]] if W == 4 else [[1, 0, 0], [2, 0, 0], [4, 0, 0]]
-    if words.shape[2] == 1:
-        pairs: gl.constexpr = gl.DistributedLinearLayout(
-            [[0, 0, 1], [0, 0, 64]], PAIRS, WARPS, [], [W, 1, 128]
-        )
-        w = gl.join(words.index(3 * slot).load(pairs), words.index(3 * slot + 1).load(pairs))
-        w = gl.permute(gl.reshape(w, (W, 2, 8, 4, 2, 2)), (0, 5, 2, 1, 3, 4))
-        first = gl.reshape(w, (16 * W, 16))
-        singles: gl.constexpr = gl.DistributedLinearLayout(
-            [[0, 0, 32], [0, 0, 64]], LANES, WARPS, [], [W, 1, 128]
-        )
-        v = words.index(3 * slot + 2).load(singles)
-        v = gl.permute(gl.reshape(v, (W, 2, 2, 8, 4)), (0, 1, 3, 2, 4))
-        second = gl.reshape(gl.join(v, v), (16 * W, 16))
-    else:
-        quads: gl.constexpr = gl.DistributedLinearLayout(
-            [[0, 0, 1], [0, 0, 2], [0, 1, 0], [0, 2, 0]], QUADS, WARPS, [], [W, 4, 128]
-        )
-        w = gl.reshape(words.index(slot).load(quads), (W, 2, 2, 8, 4, 2, 2))
-        first, second = gl.split(gl.reshape(gl.permute(w, (0, 1, 3, 2, 4, 6, 5)), (16 * W, 16, 2)))
-    first = gl.convert_layout(first, dot, assert_trivial=True)
-    second = gl.convert_layout(second, dot, assert_trivial=True)
-    return first, second
-
-
-@gluon.jit
-def load_group_scales(pointer, start, GROUPS: gl.constexpr, R: gl.constexpr, tile_halves):
-    """The scales [16 W] of each group of a step, for R tiles: R * GROUPS tensors."""
-    found = ()
-    for r in gl.static_range(R):
-        for g in gl.static_range(GROUPS):
-            found = found + (gl.load(pointer + (start * (16 * GROUPS) + (r * tile_halves + 2 * g))),)
-    return found
 
 
 @gluon.jit
@@ -97,23 +56,10 @@ def add_scaled(
 
 
 @gluon.jit
-def scales_of_step(
-    pointer, offset, n_block, step, tiles, steps, GROUPS: gl.constexpr, R: gl.constexpr, W: gl.constexpr,
-    SUMS: gl.constexpr, LOAD: gl.constexpr,
-):  # fmt: skip
-    """The scales of R · W tiles in one step, as `load_group_scales` or `load_scales` has them."""
-    start = gl.minimum(n_block * (R * W), tiles - R * W).to(gl.int64) * steps + step
-    if SUMS:
-        scales = load_group_scales(pointer, start, GROUPS, R, W * steps * (16 * GROUPS))
-    else:
-        scales = load_scales(pointer + start * (32 * GROUPS), offset, LOAD, R, W * steps * (32 * GROUPS))
-    return scales
-
-
-@gluon.jit
 def compute(
     ring,
     words,
+    scale_ring,
     ready,
     free,
     scales_ptr,
@@ -135,7 +81,6 @@ def compute(
     STAGES: gl.constexpr,
     PARTS: gl.constexpr,  # stages of a step
     HAS_BIAS: gl.constexpr,
-    LOAD_SCALES: gl.constexpr,
     UNPACK: gl.constexpr,
     SUMS: gl.constexpr,
     DEPENDENT: gl.constexpr,
@@ -158,22 +103,8 @@ def compute(
     n_block = block // m_tiles
     m_tile = block % m_tiles
     step = begin % steps
-    if SUMS:
-        m_row = gl.arange(0, 16 * W, gl.SliceLayout(1, mma))
-        scale_ptr = scales_ptr + (
-            m_row // 16 * (steps * (16 * GROUPS)) + m_row % 8 * (2 * GROUPS) + m_row % 16 // 8
-        )
-        scale_offset = m_row
-    else:
-        n = gl.arange(0, 16 * W, gl.SliceLayout(1, dot))[:, None]
-        c = gl.arange(0, 16, gl.SliceLayout(0, dot))[None, :]
-        scale_ptr = gl.zeros([16 * W, 16], gl.int64, dot) + scales_ptr.to(gl.int64)
-        scale_offset = n // 16 * (steps * (32 * GROUPS)) + n % 8 * (4 * GROUPS) + c * 0
-    scales = ()
-    if GROUPS:
-        scales = scales_of_step(
-            scale_ptr, scale_offset, n_block, step, tiles, steps, GROUPS, R, W, SUMS, LOAD_SCALES
-        )
+    rows: gl.constexpr = gl.SliceLayout(1, mma if SUMS else dot)
+    nothing = gl.zeros([16 * W, 1], DTYPE, dot)
     if DEPENDENT:
         step = wait_for_previous(step)
 
@@ -197,18 +128,24 @@ def compute(
                     mbarrier.wait(ready.index(stage), phase)
                 if j == 0:
                     held = ()
+                    scales = ()
                     for r in gl.static_range(R):
                         held = held + (words_of_slot(words, slot * R + r, W, dot),)
+                        if GROUPS:
+                            scales = scales + scales_of_slot(scale_ring, slot * R + r, W, rows)
                 right = ring.index(stage).reshape([XJ * BM, 64]).slice(j % XJ * BM, BM).permute((1, 0))
                 sums = ()
                 for r in gl.static_range(R):
                     if GROUPS and not SUMS:
-                        left = left_operand(held[r], scales[r], UNPACK, j, DTYPE, W, dot)
+                        first = scales[r * GROUPS + j * GROUPS // STEP_BLOCKS][:, None]
+                        second = scales[r * GROUPS + (2 * j + 1) * GROUPS // (2 * STEP_BLOCKS)][:, None]
                     else:
-                        left = left_operand(held[r], held[r][0], UNPACK, j, DTYPE, W, dot)
+                        first = nothing
+                        second = nothing
+                    left = block_operand(held[r], first, second, UNPACK, j, DTYPE, W, dot)
                     if SUMS and j % GROUP_BLOCKS == 0:
-                        nothing = gl.zeros([16 * W, BM], gl.float32, mma)
-                        sums = sums + (warpgroup_mma(left, right, nothing, use_acc=False, is_async=True),)
+                        zeros = gl.zeros([16 * W, BM], gl.float32, mma)
+                        sums = sums + (warpgroup_mma(left, right, zeros, use_acc=False, is_async=True),)
                     else:
                         sums = sums + (warpgroup_mma(left, right, acc[r], is_async=True),)
                 if SUMS and j % GROUP_BLOCKS == GROUP_BLOCKS - 1:
@@ -232,17 +169,9 @@ def compute(
                 if j % XJ == 0 and not SUMS:
                     mbarrier.arrive(free.index(before), count=1, pred=unit + current - step + j > begin)
                     before = stage
-                if j == 0 and GROUPS:
-                    next_block, _, following = next_step(n_block, m_tile, current, steps, m_tiles)
-                    scales_ahead = scales_of_step(
-                        scale_ptr, scale_offset, next_block, following, tiles, steps, GROUPS, R, W, SUMS,
-                        LOAD_SCALES,
-                    )  # fmt: skip
             if SUMS:
                 mbarrier.arrive(free.index(slot), count=1)
                 acc = ()
-            if GROUPS:
-                scales = scales_ahead
             phase = gl.where(slot + 1 == SLOTS, phase ^ 1, phase)
             slot = gl.where(slot + 1 == SLOTS, 0, slot + 1)
         if not SUMS:
@@ -302,6 +231,7 @@ def compute(
 def ring_kernel(
     x_desc,  # reordered activations [K/64 * x_rows, 64], boxes [XJ, BM, 64]
     words_desc,  # lane order [tiles, lines, 128], a step 4 lines in boxes [W, 4, 128] (3 bits: 3, [W, 1, 128])
+    scales_desc,  # [tiles, steps, 16 GROUPS], boxes [W, 1, 16 GROUPS]
     scales_ptr,
     bias_ptr,
     out_ptr,
@@ -323,7 +253,6 @@ def ring_kernel(
     XJ: gl.constexpr,
     FEED_REGISTERS: gl.constexpr,
     HAS_BIAS: gl.constexpr,
-    LOAD_SCALES: gl.constexpr,
     UNPACK: gl.constexpr,
     SUMS: gl.constexpr,  # scales meet the sums of their groups; else the weights
     DEPENDENT: gl.constexpr,
@@ -337,6 +266,10 @@ def ring_kernel(
     words = gl.allocate_shared_memory(
         gl.int32, [SLOTS * R * COPIES, W, LINES, 128], gl.NVMMASharedLayout(0, 32, 3)
     )
+    GROUP_HALVES: gl.constexpr = 16 * GROUPS if GROUPS else 16
+    scale_ring = gl.allocate_shared_memory(
+        DTYPE, [SLOTS * R, W, 1, GROUP_HALVES], gl.NVMMASharedLayout(0, 16, 3)
+    )
     ready = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     free = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     for stage in gl.static_range(STAGES):
@@ -349,16 +282,16 @@ def ring_kernel(
             (
                 compute,
                 (
-                    ring, words, ready, free, scales_ptr, bias_ptr, out_ptr, partial_ptr, arrived_ptr, begin,
-                    end, span, M, N, tiles, steps, m_tiles, GROUPS, R, W, STAGES, PARTS, HAS_BIAS,
-                    LOAD_SCALES, UNPACK, SUMS, DEPENDENT,
+                    ring, words, scale_ring, ready, free, scales_ptr, bias_ptr, out_ptr, partial_ptr,
+                    arrived_ptr, begin, end, span, M, N, tiles, steps, m_tiles, GROUPS, R, W, STAGES, PARTS,
+                    HAS_BIAS, UNPACK, SUMS, DEPENDENT,
                 ),
             ),
             (
                 feed,
                 (
-                    x_desc, words_desc, ring, words, ready, free, begin, end, tiles, steps, m_tiles, R, W,
-                    STAGES, PARTS, 128 * BM * XJ, DEPENDENT,
+                    x_desc, words_desc, scales_desc, ring, words, scale_ring, ready, free, begin, end, tiles,
+                    steps, m_tiles, GROUPS, R, W, STAGES, PARTS, 128 * BM * XJ, DEPENDENT,
                 ),
             ),
         ],

@@ -1,6 +1,7 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="untyped-decorator"
 # ruff: noqa: PLR0917 — Gluon takes many arguments
-"""The warp of a ring program that brings what the others compute with: words and activations, in step order.
+"""The warp of a ring program that brings what the others compute with: weights and activations, in step
+order.
 
 A stage of the ring holds `XJ` blocks of 64 columns of x; the words of a step lie in the slot of its first
 stage and count their bytes at that stage's barrier. `ready` says that a stage is there, `free` that every warp
@@ -37,10 +38,11 @@ def next_step(n_block, m_tile, step, steps, m_tiles):
 
 
 @gluon.jit
-def fetch_words(
-    words_desc, words, ready, slot, n_block, step, tiles, wanted, R: gl.constexpr, W: gl.constexpr
-):
-    """Start the copy of one step's words of R · W tiles into a slot."""
+def fetch_weights(
+    words_desc, scales_desc, words, scale_ring, ready, slot, n_block, step, tiles, wanted, GROUPS: gl.constexpr,
+    R: gl.constexpr, W: gl.constexpr,
+):  # fmt: skip
+    """Start the copies of one step's words and scales of R · W tiles into a slot."""
     first = gl.minimum(n_block * (R * W), tiles - R * W)
     COPIES: gl.constexpr = 3 if words.shape[2] == 1 else 1
     LINES: gl.constexpr = words.shape[2] * COPIES
@@ -49,14 +51,20 @@ def fetch_words(
             start = [first + r * W, step * LINES + i, 0]
             place = words.index((slot * R + r) * COPIES + i)
             tma.async_copy_global_to_shared(words_desc, start, ready, place, pred=wanted)
+        if GROUPS:
+            start = [first + r * W, step, 0]
+            place = scale_ring.index(slot * R + r)
+            tma.async_copy_global_to_shared(scales_desc, start, ready, place, pred=wanted)
 
 
 @gluon.jit
 def feed(
     x_desc,
     words_desc,
+    scales_desc,
     ring,
     words,
+    scale_ring,
     ready,
     free,
     begin,
@@ -64,6 +72,7 @@ def feed(
     tiles,
     steps,
     m_tiles,
+    GROUPS: gl.constexpr,
     R: gl.constexpr,
     W: gl.constexpr,
     STAGES: gl.constexpr,
@@ -73,19 +82,21 @@ def feed(
 ):
     """Copy the steps from `begin` to `end` into the ring, each as soon as its stages are free."""
     SLOTS: gl.constexpr = STAGES // PARTS
-    WORD_BYTES: gl.constexpr = 512 * (3 if words.shape[2] == 1 else 4) * R * W
+    BYTES: gl.constexpr = (512 * (3 if words.shape[2] == 1 else 4) + 32 * GROUPS) * R * W  # of weights
     XJ: gl.constexpr = ring.shape[1]
     BM: gl.constexpr = ring.shape[2]
     block = begin // steps
-    # The first words don't wait for the kernel that writes x.
+    # The first weights don't wait for the kernel that writes x.
     n_block = block // m_tiles
     m_tile = block % m_tiles
     step = begin % steps
     for slot in gl.static_range(SLOTS):
         wanted = begin + slot < end
         stage = ready.index(slot * PARTS)
-        mbarrier.expect(stage, WORD_BYTES + X_BYTES, pred=wanted)
-        fetch_words(words_desc, words, stage, slot, n_block, step, tiles, wanted, R, W)
+        mbarrier.expect(stage, BYTES + X_BYTES, pred=wanted)
+        fetch_weights(
+            words_desc, scales_desc, words, scale_ring, stage, slot, n_block, step, tiles, wanted, GROUPS, R, W
+        )  # fmt: skip
         n_block, m_tile, step = next_step(n_block, m_tile, step, steps, m_tiles)
 
     m_tile = block % m_tiles
@@ -115,8 +126,11 @@ def feed(
             stage = slot * PARTS + part
             mbarrier.wait(free.index(stage), phase)
             if part == 0:
-                mbarrier.expect(ready.index(stage), WORD_BYTES + X_BYTES)
-                fetch_words(words_desc, words, ready.index(stage), slot, n_block, step, tiles, True, R, W)
+                mbarrier.expect(ready.index(stage), BYTES + X_BYTES)
+                fetch_weights(
+                    words_desc, scales_desc, words, scale_ring, ready.index(stage), slot, n_block, step, tiles,
+                    True, GROUPS, R, W,
+                )  # fmt: skip
             else:
                 mbarrier.expect(ready.index(stage), X_BYTES)
             tma.async_copy_global_to_shared(

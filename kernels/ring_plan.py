@@ -11,7 +11,7 @@ from kernels.reorder import reorder_kernel
 from kernels.ring import ring_kernel
 from kernels.ring_tiles import RingTile, step_blocks
 from kernels.wide_plan import BLOCK, REORDER_ROWS
-from kernels.wide_unpack import block_text, scales_text
+from kernels.wide_unpack import block_text
 
 SHORTEST_SPAN = 2  # steps
 FEED_REGISTERS = 24  # of a thread of the warp that feeds the others
@@ -23,6 +23,7 @@ COST_OF_A_ROW = 8
 LINE = 128  # words
 NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 X_LAYOUT = NVMMASharedLayout(128, 16, 3)
+SCALES_LAYOUT = NVMMASharedLayout(0, 16, 3)
 WORDS_LAYOUT = NVMMASharedLayout(0, 32, 3)
 
 
@@ -54,6 +55,9 @@ class RingPlan:
         words = w.words.view(w.tiles, -1, LINE)
         box = [tile.warps, box_lines(w.bits), LINE]
         self.words = TensorDescriptor.from_tensor(words, box, WORDS_LAYOUT)
+        scales = self.scales.view(w.tiles, -1, 16 * max(1, groups))
+        box = [tile.warps, 1, 16 * max(1, groups)]
+        self.scale_boxes = TensorDescriptor.from_tensor(scales, box, SCALES_LAYOUT)
         # One a block; captured graphs keep the address.
         counters = self.n_blocks * -(-rows // tile.rows)
         self.arrived = torch.zeros(counters, dtype=torch.int32, device=w.words.device)
@@ -67,8 +71,9 @@ class RingPlan:
             "STAGES": tile.depth * blocks // tile.stage_blocks,
             "XJ": tile.stage_blocks,
             "FEED_REGISTERS": FEED_REGISTERS,
-            "LOAD_SCALES": scales_text(groups) if in_weights else "",
-            "UNPACK": tuple(block_text(w.bits, NAMES[w.dtype], j, in_weights) for j in range(blocks)),
+            "UNPACK": tuple(
+                block_text(w.bits, NAMES[w.dtype], j, in_weights, spread=True) for j in range(blocks)
+            ),
             "SUMS": sums,
             "DEPENDENT": True,
         }
@@ -111,7 +116,7 @@ class RingPlan:
         box = [tile.stage_blocks, tile.rows, BLOCK]
         self.launches[bias is not None](
             (programs, 1, 1), kind_of(bias),
-            TensorDescriptor.from_tensor(ordered, box, X_LAYOUT), self.words, self.scales, bias, out, partial,
+            TensorDescriptor.from_tensor(ordered, box, X_LAYOUT), self.words, self.scale_boxes, self.scales, bias, out, partial,
             self.arrived, x.shape[0], w.n, w.tiles, w.steps, m_tiles, blocks, span,
         )  # fmt: skip
         return out

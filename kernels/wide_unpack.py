@@ -91,20 +91,21 @@ def plane_text(bits: int, dtype: str, plane: int, words: list[str], out: str) ->
     ]
 
 
-def block_text(bits: int, dtype: str, block: int, scales: int) -> str:
+def block_text(bits: int, dtype: str, block: int, scales: int, *, spread: bool = False) -> str:
     """PTX for `pack=8`: the 4 planes of 64 columns, `block` of the step, as 4 outputs of 4 registers each.
 
     Inputs after the 16 output registers: $16-$31 the words of the four fragment registers, word j of register
     r at $(16 + 8 (j // 2) + j % 2 + 2 r); then $32-$39, of which word i holds the scales of the rows g (low)
     and g + 8 (high) in group i of the step. `scales`: groups in a step, or 0 where the scale comes after the
-    walk.
+    walk. `spread`: the scales are in both halves of a register already, of row g in $32 and row g + 8 in $33,
+    and where a block has two groups, of the second in $36 and $37.
     """
     lines = ["{ .reg .b32 t, u, p, low0, high0, low1, high1;"]
     blocks = PLANES[bits] // BLOCK_PLANES
     if scales:
         per_block = max(1, scales // blocks)  # 2 for groups of 32
         first = block * scales // blocks
-        for i in range(per_block):
+        for i in range(0 if spread else per_block):
             lines += [
                 f"prmt.b32 low{i}, ${32 + first + i}, 0, 0x1010;",
                 f"prmt.b32 high{i}, ${32 + first + i}, 0, 0x3232;",
@@ -117,7 +118,8 @@ def block_text(bits: int, dtype: str, block: int, scales: int) -> str:
             if scales:
                 row = "high" if register % 2 else "low"
                 group = i * per_block // BLOCK_PLANES
-                lines.append(f"mul.{SUFFIX[dtype]} {out}, p, {row}{group};")
+                scale = f"${32 + 4 * group + register % 2}" if spread else f"{row}{group}"
+                lines.append(f"mul.{SUFFIX[dtype]} {out}, p, {scale};")
     return "\n".join([*lines, "}"])
 
 

@@ -12,7 +12,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.experimental.gluon._runtime import GluonASTSource
 
-from kernels.ring_plan import LINE, WORDS_LAYOUT, X_LAYOUT, RingPlan, box_lines
+from kernels.ring_plan import LINE, SCALES_LAYOUT, WORDS_LAYOUT, X_LAYOUT, RingPlan, box_lines
 from kernels.ring_tiles import RingTile
 from kernels.wide_plan import BLOCK
 from kernels.wide_tiles import WIDE_CAPABILITY
@@ -30,9 +30,11 @@ def report_of(case: dict[str, Any]) -> dict[str, Any]:
     w = lanes_without_memory(case["bits"], case["group_size"], 4096, 4096, getattr(torch, case["dtype"]))
     launch = RingPlan(w, tile, MULTIPROCESSORS, tile.rows).launches[False]
     constants = dict(zip(launch.names, launch.constants, strict=True)) | {"bias_ptr": None}
+    halves = 16 * max(1, constants["GROUPS"])
     special = {
         "x_desc": f"tensordesc<{dtype}[{tile.stage_blocks}, {tile.rows}, {BLOCK}],{X_LAYOUT!r}>",
         "words_desc": f"tensordesc<i32[{tile.warps}, {box_lines(case['bits'])}, {LINE}],{WORDS_LAYOUT!r}>",
+        "scales_desc": f"tensordesc<{dtype}[{tile.warps}, 1, {halves}],{SCALES_LAYOUT!r}>",
         "arrived_ptr": "*i32",
         "partial_ptr": "*fp32",
     }

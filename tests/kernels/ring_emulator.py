@@ -131,8 +131,9 @@ def copy_box(descriptor: Any, start: list[Any], barrier: Barrier, place: Place, 
     here = [slice(int(s), int(s) + size) for s, size in zip(start, box.shape, strict=True)]
     inside = descriptor.base[tuple(here)]
     box[tuple(slice(0, size) for size in inside.shape)] = inside
-    # Boxes of words are read whole, those of x a block of 64 columns at a time.
-    place.fill(box, 1 if box.dtype == torch.int32 else box.shape[0])
+    # Boxes of words and of scales are read whole, those of x a block of 64 columns at a time.
+    whole = box.dtype == torch.int32 or box.shape[1] == 1
+    place.fill(box, 1 if whole else box.shape[0])
     barrier.bring(box.numel() * box.element_size())
 
 
@@ -151,6 +152,22 @@ def words_of_slot(ring: Shared, slot: Any, W: int, dot: Any) -> Tensor:
     if ring.shape[2] == 1:
         return torch.cat([ring.index(3 * slot + i).read().reshape(W, -1) for i in range(3)], -1)
     return ring.index(slot).read().reshape(W, -1)
+
+
+def scales_of_slot(ring: Shared, slot: Any, W: int, rows: Any) -> tuple[Tensor, ...]:
+    """[16 W] of each group: a tile's are [8 rows g, groups, rows g and g + 8]."""
+    content = ring.index(slot).read()
+    groups = content.reshape(W, 8, -1, 2).permute(2, 0, 3, 1).reshape(-1, 16 * W)
+    return tuple(value_of(group) for group in groups)
+
+
+def block_operand(
+    words: Tensor, first: Tensor, second: Tensor, UNPACK: Any, J: int, DTYPE: torch.dtype, W: int, dot: Any
+) -> Tensor:
+    """[16 W, 64]: the codes, times the scales of their half of the columns."""
+    plain = SimpleNamespace(grouped=False)
+    codes = wide_emulator.left_operand(words, words, UNPACK, J, DTYPE, W, plain)
+    return torch.cat([codes[:, :32] * first, codes[:, 32:] * second], 1) if dot.grouped else codes
 
 
 def multiply(left: Tensor, right: Tensor, acc: Tensor, *, is_async: bool, use_acc: bool = True) -> Tensor:
@@ -200,13 +217,13 @@ def play(kernel: Any, program: int, grid: int, constants: dict[str, Any], argume
         "warpgroup_mma_init": lambda acc: acc,
         "warpgroup_mma_wait": lambda _, deps: deps[0] if len(deps) == 1 else deps,
         "words_of_slot": words_of_slot,
-        "load_scales": wide_emulator.load_scales,
-        "left_operand": wide_emulator.left_operand,
+        "scales_of_slot": scales_of_slot,
+        "block_operand": block_operand,
         "__builtins__": __builtins__,
     }
-    for name in ("next_step", "fetch_words", "feed"):
+    for name in ("next_step", "fetch_weights", "feed"):
         names[name] = FunctionType(getattr(ring_feed, name).fn.__code__, names)
-    for name in ("load_group_scales", "scales_of_step", "add_scaled", "compute"):
+    for name in ("add_scaled", "compute"):
         names[name] = FunctionType(getattr(ring, name).fn.__code__, names)
     run = FunctionType(kernel.fn.__code__, names)
     run(*arguments, *(constants[name] for name in kernel.arg_names if name in constants))

@@ -35,16 +35,25 @@ def words_of(lanes: LaneMatrix, step: int, slot: int, lane: int) -> list[int]:
     return words[4 * place : 4 * place + 4]
 
 
-def registers_in(lanes: LaneMatrix, step: int, lane: int, scales: int) -> dict[str, int]:
+def registers_in(
+    lanes: LaneMatrix, step: int, lane: int, scales: int, block: int, *, spread: bool
+) -> dict[str, int]:
     """The inputs of a block, in the places that its docstring gives."""
     inputs = {f"${place}": 0 for place in range(16, 40)}
     for register in range(4):
         r8, h = register % 2, register // 2
         for word, value in enumerate(words_of(lanes, step, 2 * r8 + h, lane)):
             inputs[f"${16 + 8 * (word // 2) + word % 2 + 2 * register}"] = value
-    if scales:
-        group = lanes.scales[0, step, lane // 4].tolist()
-        inputs |= {f"${32 + i}": word & MASK for i, word in enumerate(group)}
+    if not scales:
+        return inputs
+    group = lanes.scales[0, step, lane // 4].tolist()
+    if not spread:
+        return inputs | {f"${32 + i}": word & MASK for i, word in enumerate(group)}
+    blocks = PLANES[lanes.bits] // BLOCK_PLANES
+    for half in range(2):
+        word = group[(2 * block + half) * scales // (2 * blocks)]
+        for row, scale in enumerate((word & 0xFFFF, word >> 16 & 0xFFFF)):
+            inputs[f"${32 + 4 * half + row}"] = scale << 16 | scale
     return inputs
 
 
@@ -66,17 +75,18 @@ def expected_weights(lanes: LaneMatrix, step: int, scales: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize("spread", [False, True])
 @pytest.mark.parametrize(("bits", "group_size", "scales"), SCHEMES)
-def test_every_register_of_a_block(bits, group_size, scales, dtype):
+def test_every_register_of_a_block(bits, group_size, scales, spread, dtype):
     lanes = one_step(bits, group_size, KINDS[dtype])
     assert (lanes.scale_group is None and scales == 0) or lanes.scales_per_step == scales
     step = lanes.steps - 1
     expected = expected_weights(lanes, step, scales)
     found = torch.full_like(expected, torch.nan)
     for block in range(PLANES[bits] // BLOCK_PLANES):
-        text = block_text(bits, dtype, block, scales)
+        text = block_text(bits, dtype, block, scales, spread=spread)
         for lane in range(32):
-            out = run_ptx(text, registers_in(lanes, step, lane, scales), 16)
+            out = run_ptx(text, registers_in(lanes, step, lane, scales, block, spread=spread), 16)
             halves = torch.from_numpy(np.array(out, np.uint32).view(np.int16)).view(KINDS[dtype])
             g, t = lane // 4, lane % 4
             for place, value in enumerate(halves.view(BLOCK_PLANES, 2, 2, 2).flatten()):
