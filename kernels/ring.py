@@ -57,27 +57,13 @@ def add_scaled(
 
 @gluon.jit
 def compute(
-    ring,
-    words,
-    scale_ring,
-    ready,
-    free,
-    scales_ptr,
-    bias_ptr,
-    out_ptr,
-    partial_ptr,
-    arrived_ptr,
-    begin,
-    end,
-    span,
-    M,
-    N,
-    tiles,
-    steps,
-    m_tiles,
+    shared,
+    results,
+    sizes,
     GROUPS: gl.constexpr,
     R: gl.constexpr,
-    W: gl.constexpr,
+    TEAMS: gl.constexpr,
+    TEAM: gl.constexpr,
     STAGES: gl.constexpr,
     PARTS: gl.constexpr,  # stages of a step
     HAS_BIAS: gl.constexpr,
@@ -86,31 +72,33 @@ def compute(
     DEPENDENT: gl.constexpr,
 ):
     """The products of the steps from `begin` to `end`, as their stages get ready."""
+    ring, words, scale_ring, ready, free = shared
+    scales_ptr, bias_ptr, out_ptr, partial_ptr, arrived_ptr = results
+    begin, end, span, M, N, tiles, steps, m_tiles = sizes
     DTYPE: gl.constexpr = out_ptr.dtype.element_ty
     XJ: gl.constexpr = ring.shape[1]
     BM: gl.constexpr = ring.shape[2]
     STEP_BLOCKS: gl.constexpr = PARTS * XJ
     SLOTS: gl.constexpr = STAGES // PARTS
-    TILES: gl.constexpr = R * W
+    TILES: gl.constexpr = 4 * R * TEAMS
     GROUP_BLOCKS: gl.constexpr = STEP_BLOCKS // GROUPS if SUMS else 1
     mma: gl.constexpr = gl.NVMMADistributedLayout(
-        version=[3, 0], warps_per_cta=[W, 1], instr_shape=[16, BM, 16]
+        version=[3, 0], warps_per_cta=[4, 1], instr_shape=[16, BM, 16]
     )
     dot: gl.constexpr = gl.DotOperandLayout(0, mma, 2)
-    slab: gl.constexpr = 16 * W * BM
-    stores: gl.constexpr = gl.BlockedLayout([8, 1], [2 * W, 16 // W], [1, W], [0, 1])
+    slab: gl.constexpr = 64 * BM
+    stores: gl.constexpr = gl.BlockedLayout([8, 1], [8, 4], [1, 4], [0, 1])
     block = begin // steps
     n_block = block // m_tiles
     m_tile = block % m_tiles
     step = begin % steps
     rows: gl.constexpr = gl.SliceLayout(1, mma if SUMS else dot)
-    nothing = gl.zeros([16 * W, 1], DTYPE, dot)
+    nothing = gl.zeros([64, 1], DTYPE, dot)
     if DEPENDENT:
         step = wait_for_previous(step)
 
     slot = begin * 0
     phase = begin * 0
-    before = begin * 0  # the stage of which the matrix unit may still read
     unit = begin
     while unit < end:
         last_step = gl.minimum(steps, step + end - unit)
@@ -118,9 +106,9 @@ def compute(
         acc = ()
         totals = ()
         for r in gl.static_range(R):
-            totals = totals + (gl.zeros([16 * W, BM], gl.float32, mma),)
+            totals = totals + (gl.zeros([64, BM], gl.float32, mma),)
             if not SUMS:
-                acc = acc + (warpgroup_mma_init(gl.zeros([16 * W, BM], gl.float32, mma)),)
+                acc = acc + (gl.zeros([64, BM], gl.float32, mma),)
         for current in range(step, last_step):
             for j in gl.static_range(STEP_BLOCKS):
                 stage = slot * PARTS + j // XJ
@@ -130,9 +118,9 @@ def compute(
                     held = ()
                     scales = ()
                     for r in gl.static_range(R):
-                        held = held + (words_of_slot(words, slot * R + r, W, dot),)
+                        held = held + (words_of_slot(words, slot * R + r, TEAM, dot),)
                         if GROUPS:
-                            scales = scales + scales_of_slot(scale_ring, slot * R + r, W, rows)
+                            scales = scales + scales_of_slot(scale_ring, slot * R + r, TEAM, rows)
                 right = ring.index(stage).reshape([XJ * BM, 64]).slice(j % XJ * BM, BM).permute((1, 0))
                 sums = ()
                 for r in gl.static_range(R):
@@ -142,9 +130,9 @@ def compute(
                     else:
                         first = nothing
                         second = nothing
-                    left = block_operand(held[r], first, second, UNPACK, j, DTYPE, W, dot)
+                    left = block_operand(held[r], first, second, UNPACK, j, DTYPE, dot)
                     if SUMS and j % GROUP_BLOCKS == 0:
-                        zeros = gl.zeros([16 * W, BM], gl.float32, mma)
+                        zeros = gl.zeros([64, BM], gl.float32, mma)
                         sums = sums + (warpgroup_mma(left, right, zeros, use_acc=False, is_async=True),)
                     else:
                         sums = sums + (warpgroup_mma(left, right, acc[r], is_async=True),)
@@ -166,41 +154,45 @@ def compute(
                     else:
                         done = warpgroup_mma_wait(2, deps=(acc[0], acc[1]))
                         acc = (warpgroup_mma_init(done[0]), warpgroup_mma_init(done[1]))
-                if j % XJ == 0 and not SUMS:
-                    mbarrier.arrive(free.index(before), count=1, pred=unit + current - step + j > begin)
-                    before = stage
+                if j % XJ == 0 and j > 0 and not SUMS:
+                    mbarrier.arrive(free.index(stage - 1), count=1)
+            # Products that are under way from step to step would be made one after the other: the compiler
+            # has no registers for them then (ptxas C7512).
             if SUMS:
-                mbarrier.arrive(free.index(slot), count=1)
                 acc = ()
+            elif R == 1:
+                acc = (warpgroup_mma_wait(0, deps=(acc[0],)),)
+            else:
+                acc = warpgroup_mma_wait(0, deps=(acc[0], acc[1]))
+            mbarrier.arrive(free.index(slot * PARTS + PARTS - 1), count=1)
             phase = gl.where(slot + 1 == SLOTS, phase ^ 1, phase)
             slot = gl.where(slot + 1 == SLOTS, 0, slot + 1)
         if not SUMS:
-            if R == 1:
-                totals = (warpgroup_mma_wait(0, deps=(acc[0],)),)
-            else:
-                totals = warpgroup_mma_wait(0, deps=(acc[0], acc[1]))
+            totals = acc
 
         block_start = unit - step
         ours = count == steps
-        place = gl.arange(0, 16 * W, gl.SliceLayout(1, mma))[:, None] * BM
+        place = gl.arange(0, 64, gl.SliceLayout(1, mma))[:, None] * BM
         place += gl.arange(0, BM, gl.SliceLayout(0, mma))[None, :]
         if count < steps:
             program = begin // span
             mine = 2 * program + (unit > begin).to(gl.int32)
             for r in gl.static_range(R):
-                gl.store(partial_ptr + (mine * R + r).to(gl.int64) * slab + place, totals[r])
+                ours_at = (mine * TEAMS + TEAM) * R + r
+                gl.store(partial_ptr + ours_at.to(gl.int64) * slab + place, totals[r])
             barrier()
             first_program = block_start // span
             last_program = (block_start + steps - 1) // span
-            counter = arrived_ptr + block_start // steps
+            counter = arrived_ptr + (block_start // steps * TEAMS + TEAM)
             ours = gl.atomic_add(counter, 1, sem="acq_rel") == last_program - first_program
             if ours:
                 sums = ()
                 for r in gl.static_range(R):
-                    total = gl.zeros([16 * W, BM], gl.float32, mma)
+                    total = gl.zeros([64, BM], gl.float32, mma)
                     for q in range(first_program, last_program + 1):
                         slot_of = 2 * q + (q * span < block_start).to(gl.int32)
-                        theirs = partial_ptr + (slot_of * R + r).to(gl.int64) * slab + place
+                        theirs_at = (slot_of * TEAMS + TEAM) * R + r
+                        theirs = partial_ptr + theirs_at.to(gl.int64) * slab + place
                         total += gl.load(theirs, cache_modifier=".cg")
                     sums = sums + (total,)
                 totals = sums
@@ -208,8 +200,8 @@ def compute(
         if ours:
             for r in gl.static_range(R):
                 total = totals[r]
-                first_row = gl.minimum(n_block * TILES, tiles - TILES) * 16 + r * 16 * W
-                row = gl.arange(0, 16 * W, gl.SliceLayout(1, mma))
+                first_row = gl.minimum(n_block * TILES, tiles - TILES) * 16 + (r * TEAMS + TEAM) * 64
+                row = gl.arange(0, 64, gl.SliceLayout(1, mma))
                 at = gl.minimum(first_row + row, N - 1)
                 if GROUPS == 0:
                     halves = at // 16 * 16 + at % 8 * 2 + at % 16 // 8
@@ -217,7 +209,7 @@ def compute(
                 if HAS_BIAS:
                     total += gl.load(bias_ptr + at).to(gl.float32)[:, None]
                 y = gl.convert_layout(total.to(DTYPE), stores)
-                out_n = first_row + gl.arange(0, 16 * W, gl.SliceLayout(1, stores))[:, None]
+                out_n = first_row + gl.arange(0, 64, gl.SliceLayout(1, stores))[:, None]
                 out_m = m_tile * BM + gl.arange(0, BM, gl.SliceLayout(0, stores))[None, :]
                 inside = (out_n >= n_block * 16 * TILES) & (out_n < N) & (out_m < M)
                 gl.store(out_ptr + out_m.to(gl.int64) * N + out_n, y, mask=inside)
@@ -235,8 +227,8 @@ def ring_kernel(
     scales_ptr,
     bias_ptr,
     out_ptr,
-    partial_ptr,  # float32, two slabs [16 W R, BM] a program
-    arrived_ptr,  # int32 a block, zero between launches
+    partial_ptr,  # float32, two slabs [TEAMS, R, 64, BM] a program
+    arrived_ptr,  # int32 [blocks, TEAMS], zero between launches
     M,
     N,
     tiles,
@@ -247,10 +239,11 @@ def ring_kernel(
     BITS: gl.constexpr,
     GROUPS: gl.constexpr,
     BM: gl.constexpr,
-    W: gl.constexpr,
+    TEAMS: gl.constexpr,
     R: gl.constexpr,
     STAGES: gl.constexpr,
     XJ: gl.constexpr,
+    REGISTERS: gl.constexpr,
     FEED_REGISTERS: gl.constexpr,
     HAS_BIAS: gl.constexpr,
     UNPACK: gl.constexpr,
@@ -258,6 +251,7 @@ def ring_kernel(
     DEPENDENT: gl.constexpr,
 ):
     DTYPE: gl.constexpr = out_ptr.dtype.element_ty
+    W: gl.constexpr = 4 * TEAMS
     PARTS: gl.constexpr = (2 if BITS == 8 else 4) // XJ
     SLOTS: gl.constexpr = STAGES // PARTS
     ring = gl.allocate_shared_memory(DTYPE, [STAGES, XJ, BM, 64], gl.NVMMASharedLayout(128, 16, 3))
@@ -274,27 +268,52 @@ def ring_kernel(
     free = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     for stage in gl.static_range(STAGES):
         mbarrier.init(ready.index(stage), count=1)
-        mbarrier.init(free.index(stage), count=1)
+        mbarrier.init(free.index(stage), count=TEAMS)
     begin = gl.program_id(0) * span
     end = gl.minimum(begin + span, blocks * steps)
-    gl.warp_specialize(
-        [
-            (
-                compute,
+    shared = (ring, words, scale_ring, ready, free)
+    results = (scales_ptr, bias_ptr, out_ptr, partial_ptr, arrived_ptr)
+    sizes = (begin, end, span, M, N, tiles, steps, m_tiles)
+    if TEAMS == 1:
+        gl.warp_specialize(
+            [
                 (
-                    ring, words, scale_ring, ready, free, scales_ptr, bias_ptr, out_ptr, partial_ptr,
-                    arrived_ptr, begin, end, span, M, N, tiles, steps, m_tiles, GROUPS, R, W, STAGES, PARTS,
-                    HAS_BIAS, UNPACK, SUMS, DEPENDENT,
+                    compute,
+                    (
+                        shared, results, sizes, GROUPS, R, TEAMS, 0, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
+                        DEPENDENT,
+                    ),
                 ),
-            ),
-            (
-                feed,
                 (
-                    x_desc, words_desc, scales_desc, ring, words, scale_ring, ready, free, begin, end, tiles,
-                    steps, m_tiles, GROUPS, R, W, STAGES, PARTS, 128 * BM * XJ, DEPENDENT,
+                    feed,
+                    (x_desc, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, PARTS, DEPENDENT),
                 ),
-            ),
-        ],
-        [1],
-        [FEED_REGISTERS],
-    )  # fmt: skip
+            ],
+            [1],
+            [FEED_REGISTERS],
+        )  # fmt: skip
+    else:
+        gl.warp_specialize(
+            [
+                (
+                    compute,
+                    (
+                        shared, results, sizes, GROUPS, R, TEAMS, 0, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
+                        DEPENDENT,
+                    ),
+                ),
+                (
+                    compute,
+                    (
+                        shared, results, sizes, GROUPS, R, TEAMS, 1, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
+                        DEPENDENT,
+                    ),
+                ),
+                (
+                    feed,
+                    (x_desc, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, PARTS, DEPENDENT),
+                ),
+            ],
+            [4, 1],
+            [REGISTERS, FEED_REGISTERS],
+        )  # fmt: skip

@@ -62,29 +62,24 @@ def feed(
     x_desc,
     words_desc,
     scales_desc,
-    ring,
-    words,
-    scale_ring,
-    ready,
-    free,
-    begin,
-    end,
-    tiles,
-    steps,
-    m_tiles,
+    shared,
+    sizes,
     GROUPS: gl.constexpr,
     R: gl.constexpr,
-    W: gl.constexpr,
+    TEAMS: gl.constexpr,
     STAGES: gl.constexpr,
     PARTS: gl.constexpr,  # stages of a step
-    X_BYTES: gl.constexpr,
     DEPENDENT: gl.constexpr,
 ):
     """Copy the steps from `begin` to `end` into the ring, each as soon as its stages are free."""
+    ring, words, scale_ring, ready, free = shared
+    begin, end, _, _, _, tiles, steps, m_tiles = sizes
+    W: gl.constexpr = 4 * TEAMS
     SLOTS: gl.constexpr = STAGES // PARTS
     BYTES: gl.constexpr = (512 * (3 if words.shape[2] == 1 else 4) + 32 * GROUPS) * R * W  # of weights
     XJ: gl.constexpr = ring.shape[1]
     BM: gl.constexpr = ring.shape[2]
+    X_BYTES: gl.constexpr = 128 * BM * XJ
     block = begin // steps
     # The first weights don't wait for the kernel that writes x.
     n_block = block // m_tiles

@@ -9,31 +9,39 @@ from kernels.wide_operands import BLOCK_CONSTRAINTS
 
 
 @gluon.jit
-def words_of_slot(words, slot, W: gl.constexpr, dot: gl.constexpr):
-    """The words of W tiles as two tensors in the operand's layout (see `words_in_registers`)."""
+def team_of(boxes, number, TEAM: gl.constexpr):
+    """What a team has of a box that came for all: its 4 tiles."""
+    return boxes.index(number).slice(4 * TEAM, 4)
+
+
+@gluon.jit
+def words_of_slot(words, slot, TEAM: gl.constexpr, dot: gl.constexpr):
+    """The words of a team's 4 tiles as two tensors in the operand's layout (see `words_in_registers`)."""
     LANES: gl.constexpr = [[0, 0, 1], [0, 0, 2], [0, 0, 4], [0, 0, 8], [0, 0, 16]]
     PAIRS: gl.constexpr = [[0, 0, 2], [0, 0, 4], [0, 0, 8], [0, 0, 16], [0, 0, 32]]
     QUADS: gl.constexpr = [[0, 0, 4], [0, 0, 8], [0, 0, 16], [0, 0, 32], [0, 0, 64]]
-    WARPS: gl.constexpr = [[1, 0, 0], [2, 0, 0]] if W == 4 else [[1, 0, 0], [2, 0, 0], [4, 0, 0]]
+    WARPS: gl.constexpr = [[1, 0, 0], [2, 0, 0]]
     if words.shape[2] == 1:
         pairs: gl.constexpr = gl.DistributedLinearLayout(
-            [[0, 0, 1], [0, 0, 64]], PAIRS, WARPS, [], [W, 1, 128]
+            [[0, 0, 1], [0, 0, 64]], PAIRS, WARPS, [], [4, 1, 128]
         )
-        w = gl.join(words.index(3 * slot).load(pairs), words.index(3 * slot + 1).load(pairs))
-        w = gl.permute(gl.reshape(w, (W, 2, 8, 4, 2, 2)), (0, 5, 2, 1, 3, 4))
-        first = gl.reshape(w, (16 * W, 16))
+        w = gl.join(
+            team_of(words, 3 * slot, TEAM).load(pairs), team_of(words, 3 * slot + 1, TEAM).load(pairs)
+        )
+        w = gl.permute(gl.reshape(w, (4, 2, 8, 4, 2, 2)), (0, 5, 2, 1, 3, 4))
+        first = gl.reshape(w, (64, 16))
         singles: gl.constexpr = gl.DistributedLinearLayout(
-            [[0, 0, 32], [0, 0, 64]], LANES, WARPS, [], [W, 1, 128]
+            [[0, 0, 32], [0, 0, 64]], LANES, WARPS, [], [4, 1, 128]
         )
-        v = words.index(3 * slot + 2).load(singles)
-        v = gl.permute(gl.reshape(v, (W, 2, 2, 8, 4)), (0, 1, 3, 2, 4))
-        second = gl.reshape(gl.join(v, v), (16 * W, 16))
+        v = team_of(words, 3 * slot + 2, TEAM).load(singles)
+        v = gl.permute(gl.reshape(v, (4, 2, 2, 8, 4)), (0, 1, 3, 2, 4))
+        second = gl.reshape(gl.join(v, v), (64, 16))
     else:
         quads: gl.constexpr = gl.DistributedLinearLayout(
-            [[0, 0, 1], [0, 0, 2], [0, 1, 0], [0, 2, 0]], QUADS, WARPS, [], [W, 4, 128]
+            [[0, 0, 1], [0, 0, 2], [0, 1, 0], [0, 2, 0]], QUADS, WARPS, [], [4, 4, 128]
         )
-        w = gl.reshape(words.index(slot).load(quads), (W, 2, 2, 8, 4, 2, 2))
-        first, second = gl.split(gl.reshape(gl.permute(w, (0, 1, 3, 2, 4, 6, 5)), (16 * W, 16, 2)))
+        w = gl.reshape(team_of(words, slot, TEAM).load(quads), (4, 2, 2, 8, 4, 2, 2))
+        first, second = gl.split(gl.reshape(gl.permute(w, (0, 1, 3, 2, 4, 6, 5)), (64, 16, 2)))
     first = gl.convert_layout(first, dot, assert_trivial=True)
     second = gl.convert_layout(second, dot, assert_trivial=True)
     return first, second
@@ -46,8 +54,8 @@ def halves_of(pairs):
 
 
 @gluon.jit
-def scales_of_slot(scales, slot, W: gl.constexpr, rows: gl.constexpr):
-    """The scales of W tiles in one step: for each group of columns a tensor [16 W] in the layout `rows`.
+def scales_of_slot(scales, slot, TEAM: gl.constexpr, rows: gl.constexpr):
+    """The scales of a team's 4 tiles in one step: for each group of columns [64] in the layout `rows`.
 
     A tile has them as [8 (row g), GROUPS, 2 (rows g and g + 8)]; the four lanes of a row read the same.
     """
@@ -55,14 +63,14 @@ def scales_of_slot(scales, slot, W: gl.constexpr, rows: gl.constexpr):
     BITS: gl.constexpr = [[0, 0, 2], [0, 0, 4], [0, 0, 8]]
     COUNT: gl.constexpr = 0 if GROUPS == 1 else 1 if GROUPS == 2 else 2 if GROUPS == 4 else 3
     ROWS: gl.constexpr = [[0, 0, 2 * GROUPS], [0, 0, 4 * GROUPS], [0, 0, 8 * GROUPS]]
-    WARPS: gl.constexpr = [[1, 0, 0], [2, 0, 0]] if W == 4 else [[1, 0, 0], [2, 0, 0], [4, 0, 0]]
+    WARPS: gl.constexpr = [[1, 0, 0], [2, 0, 0]]
     own: gl.constexpr = gl.DistributedLinearLayout(
-        [[0, 0, 1]] + BITS[:COUNT], [[0, 0, 0], [0, 0, 0]] + ROWS, WARPS, [], [W, 1, 16 * GROUPS]
+        [[0, 0, 1]] + BITS[:COUNT], [[0, 0, 0], [0, 0, 0]] + ROWS, WARPS, [], [4, 1, 16 * GROUPS]
     )
-    s = gl.reshape(scales.index(slot).load(own), (W, 8, GROUPS, 2))
-    s = gl.reshape(gl.permute(s, (0, 3, 1, 2)), (16 * W, GROUPS))
+    s = gl.reshape(team_of(scales, slot, TEAM).load(own), (4, 8, GROUPS, 2))
+    s = gl.reshape(gl.permute(s, (0, 3, 1, 2)), (64, GROUPS))
     if GROUPS == 1:
-        found = (gl.reshape(s, (16 * W,)),)
+        found = (gl.reshape(s, (64,)),)
     elif GROUPS == 2:
         found = gl.split(s)
     elif GROUPS == 4:
@@ -93,12 +101,11 @@ def block_operand(
     UNPACK: gl.constexpr,
     J: gl.constexpr,
     DTYPE: gl.constexpr,
-    W: gl.constexpr,
     dot: gl.constexpr,
 ):
-    """Block J of a step's weights [16 W, 64] as the matrix unit takes them, in registers.
+    """Block J of a step's weights [64, 64] as the matrix unit takes them, in registers.
 
-    `first` and `second` [16 W, 1] are the scales of the left and the right half of its columns.
+    `first` and `second` [64, 1] are the scales of the left and the right half of its columns.
     """
     p0, p1, p2, p3 = gl.inline_asm_elementwise(
         UNPACK[J],
@@ -108,6 +115,6 @@ def block_operand(
         True,
         8,
     )
-    planes = gl.join(gl.join(p0, p2), gl.join(p1, p3))  # [16 W, 16, 2, 2], plane = 2 i + j
-    rows = gl.reshape(gl.permute(planes, (0, 2, 3, 1)), (16 * W, 64)).to(DTYPE, bitcast=True)
+    planes = gl.join(gl.join(p0, p2), gl.join(p1, p3))  # [64, 16, 2, 2], plane = 2 i + j
+    rows = gl.reshape(gl.permute(planes, (0, 2, 3, 1)), (64, 64)).to(DTYPE, bitcast=True)
     return gl.convert_layout(rows, dot, assert_trivial=True)

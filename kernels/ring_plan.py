@@ -9,12 +9,11 @@ from kernels.lane_layout import LaneMatrix
 from kernels.launch import Launch, kind_of
 from kernels.reorder import reorder_kernel
 from kernels.ring import ring_kernel
-from kernels.ring_tiles import RingTile, step_blocks
+from kernels.ring_tiles import FEED_REGISTERS, RingTile, step_blocks
 from kernels.wide_plan import BLOCK, REORDER_ROWS
 from kernels.wide_unpack import block_text
 
 SHORTEST_SPAN = 2  # steps
-FEED_REGISTERS = 24  # of a thread of the warp that feeds the others
 # Columns that take as long as adding up a block that programs share, and more for each row of x: on an H200,
 # 64 and 128 rows of x times Llama-8B's gate_up took 40.2 and 58.9 µs in shared blocks, 33.7 and 51.9 µs in
 # whole ones, with a seventh of the GPU idle.
@@ -58,18 +57,19 @@ class RingPlan:
         scales = self.scales.view(w.tiles, -1, 16 * max(1, groups))
         box = [tile.warps, 1, 16 * max(1, groups)]
         self.scale_boxes = TensorDescriptor.from_tensor(scales, box, SCALES_LAYOUT)
-        # One a block; captured graphs keep the address.
-        counters = self.n_blocks * -(-rows // tile.rows)
+        # One a block and team; captured graphs keep the address.
+        counters = self.n_blocks * -(-rows // tile.rows) * (tile.warps // 4)
         self.arrived = torch.zeros(counters, dtype=torch.int32, device=w.words.device)
         in_weights = 0 if sums else groups
         constants = {
             "BITS": w.bits,
             "GROUPS": groups,
             "BM": tile.rows,
-            "W": tile.warps,
+            "TEAMS": tile.warps // 4,
             "R": tile.row_tiles,
             "STAGES": tile.depth * blocks // tile.stage_blocks,
             "XJ": tile.stage_blocks,
+            "REGISTERS": tile.computing_registers,
             "FEED_REGISTERS": FEED_REGISTERS,
             "UNPACK": tuple(
                 block_text(w.bits, NAMES[w.dtype], j, in_weights, spread=True) for j in range(blocks)
@@ -77,7 +77,7 @@ class RingPlan:
             "SUMS": sums,
             "DEPENDENT": True,
         }
-        options = {"num_warps": tile.warps, "launch_pdl": True, "maxnreg": tile.registers}
+        options = {"num_warps": 4, "launch_pdl": True, "maxnreg": tile.registers}
         self.launches = {
             has_bias: Launch(ring_kernel, constants | {"HAS_BIAS": has_bias}, options)
             for has_bias in (False, True)

@@ -20,6 +20,7 @@ LONG_ROWS = 16384
 SHARED = 228 << 10  # bytes of a multiprocessor
 RESERVED = 2 << 10  # that a program takes beside the ring
 DEEPEST = 6  # steps
+FEED_REGISTERS = 24  # of a thread of the warp that feeds the others
 WELL_FILLED = 0.8  # of the multiprocessors have a whole block in every round
 
 
@@ -57,6 +58,12 @@ class RingTile:
         most of its registers to them then.
         """
         return min(248, (1 << 16) // (32 * (self.warps + 4) * self.programs) // 8 * 8)
+
+    @property
+    def computing_registers(self) -> int:
+        """That a thread of those that compute may have."""
+        of_warps = self.registers * (self.warps + 4) - 4 * FEED_REGISTERS
+        return min(240, of_warps // self.warps // 8 * 8)
 
     def of_bits(self, bits: int) -> "RingTile":
         """Itself; with 8 bits, whose steps are half as long, as many of them as there is room for."""

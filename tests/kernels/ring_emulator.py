@@ -1,8 +1,8 @@
 """Runs the text of `ring_kernel` in plain torch, as `tests.kernels.wide_emulator` does that of `wide_kernel`.
 
-A program's two parts, the one that feeds and the one that computes, run in threads of their own and wait for
-each other at barriers. Where both wait, a program would never end on a GPU; that fails here, and so do a copy
-into a place that was filled but not read, and a barrier that counts what it should not.
+The parts of a program, the one that feeds and the teams that compute, run in threads of their own and wait for
+each other at barriers. Where all wait, a program would never end on a GPU; that fails here, and so do a copy
+into a place that not every team has read, and a barrier that counts what it should not.
 """
 
 import threading
@@ -21,12 +21,12 @@ from tests.kernels.wide_emulator import EmulatedLaunch, fake_language, pointer_t
 
 
 class Turns:
-    """What the two threads of a program wait for."""
+    """What the threads of a program, one for each part, wait for."""
 
-    def __init__(self) -> None:
+    def __init__(self, parts: int) -> None:
         self.changed = threading.Condition()
         self.waiting: list[Callable[[], bool]] = []
-        self.parts = 2
+        self.parts = parts
 
     def wait_for(self, passes: Callable[[], bool]) -> None:
         """Return once `passes`; fails where nobody is left who could bring that about."""
@@ -50,15 +50,16 @@ class Barrier:
 
     def __init__(self, turns: Turns) -> None:
         self.turns = turns
-        self.phases = 0
+        self.count = self.phases = self.arrived = 0
         self.announced = self.brought = 0
-        self.arrived = False
+
+    def init(self, count: int) -> None:
+        self.count = count
 
     def arrive(self, announced: int = 0) -> None:
         with self.turns.changed:
-            assert not self.arrived, "arrives twice in a phase"
-            self.arrived = True
-            self.announced = announced
+            self.arrived += 1
+            self.announced += announced
             self.check()
 
     def bring(self, count: int) -> None:
@@ -68,9 +69,10 @@ class Barrier:
             self.check()
 
     def check(self) -> None:
-        if self.arrived and self.brought == self.announced:
+        assert self.arrived <= self.count, "more arrive than there are"
+        if self.arrived == self.count and self.brought == self.announced:
             self.phases += 1
-            self.arrived, self.announced, self.brought = False, 0, 0
+            self.arrived = self.announced = self.brought = 0
             self.turns.changed.notify_all()
 
     def wait(self, phase: int) -> None:
@@ -90,15 +92,16 @@ class Shared:
 
 
 class Place:
-    """A box of shared memory. `parts` of it are read one after the other; then it is free."""
+    """A box of shared memory. Every team reads `parts` of it one after the other; then it is free."""
 
-    def __init__(self) -> None:
+    def __init__(self, teams: int) -> None:
+        self.teams = teams
         self.content: Tensor | None = None
         self.unread = 0
 
     def fill(self, content: Tensor, parts: int) -> None:
         assert self.unread == 0, "filled again before it was read"
-        self.content, self.unread = content, parts
+        self.content, self.unread = content, parts * self.teams
 
     def reshape(self, shape: list[int]) -> "View":
         assert self.content is not None
@@ -148,25 +151,28 @@ def arrive(barrier: Barrier, *, count: int, pred: Any = True) -> None:
         barrier.arrive()
 
 
-def words_of_slot(ring: Shared, slot: Any, W: int, dot: Any) -> Tensor:
-    if ring.shape[2] == 1:
-        return torch.cat([ring.index(3 * slot + i).read().reshape(W, -1) for i in range(3)], -1)
-    return ring.index(slot).read().reshape(W, -1)
+def team_of(boxes: Shared, number: Any, TEAM: int) -> Tensor:
+    return boxes.index(number).read()[4 * TEAM : 4 * TEAM + 4]
 
 
-def scales_of_slot(ring: Shared, slot: Any, W: int, rows: Any) -> tuple[Tensor, ...]:
-    """[16 W] of each group: a tile's are [8 rows g, groups, rows g and g + 8]."""
-    content = ring.index(slot).read()
-    groups = content.reshape(W, 8, -1, 2).permute(2, 0, 3, 1).reshape(-1, 16 * W)
+def words_of_slot(words: Shared, slot: Any, TEAM: int, dot: Any) -> Tensor:
+    if words.shape[2] == 1:
+        return torch.cat([team_of(words, 3 * slot + i, TEAM).reshape(4, -1) for i in range(3)], -1)
+    return team_of(words, slot, TEAM).reshape(4, -1)
+
+
+def scales_of_slot(scales: Shared, slot: Any, TEAM: int, rows: Any) -> tuple[Tensor, ...]:
+    """[64] of each group: a tile's are [8 rows g, groups, rows g and g + 8]."""
+    groups = team_of(scales, slot, TEAM).reshape(4, 8, -1, 2).permute(2, 0, 3, 1).reshape(-1, 64)
     return tuple(value_of(group) for group in groups)
 
 
 def block_operand(
-    words: Tensor, first: Tensor, second: Tensor, UNPACK: Any, J: int, DTYPE: torch.dtype, W: int, dot: Any
+    words: Tensor, first: Tensor, second: Tensor, UNPACK: Any, J: int, DTYPE: torch.dtype, dot: Any
 ) -> Tensor:
-    """[16 W, 64]: the codes, times the scales of their half of the columns."""
+    """[64, 64]: the codes, times the scales of their half of the columns."""
     plain = SimpleNamespace(grouped=False)
-    codes = wide_emulator.left_operand(words, words, UNPACK, J, DTYPE, W, plain)
+    codes = wide_emulator.left_operand(words, words, UNPACK, J, DTYPE, 4, plain)
     return torch.cat([codes[:, :32] * first, codes[:, 32:] * second], 1) if dot.grouped else codes
 
 
@@ -179,11 +185,13 @@ def multiply(left: Tensor, right: Tensor, acc: Tensor, *, is_async: bool, use_ac
 def play(kernel: Any, program: int, grid: int, constants: dict[str, Any], arguments: tuple[Any, ...]) -> None:
     """One program."""
     grouped = constants["GROUPS"] > 0 and not constants["SUMS"]
-    turns = Turns()
+    turns = Turns(constants["TEAMS"] + 1)
 
     def allocate(dtype: Any, shape: list[int], layout: Any) -> Shared:
         barriers = dtype == torch.int64
-        return Shared(shape, [Barrier(turns) if barriers else Place() for _ in range(shape[0])])
+        return Shared(
+            shape, [Barrier(turns) if barriers else Place(constants["TEAMS"]) for _ in range(shape[0])]
+        )
 
     def run_part(part: tuple[Callable[..., None], tuple[Any, ...]]) -> None:
         try:
@@ -205,7 +213,7 @@ def play(kernel: Any, program: int, grid: int, constants: dict[str, Any], argume
         "gl": gl,
         "tma": SimpleNamespace(async_copy_global_to_shared=copy_box),
         "mbarrier": SimpleNamespace(
-            init=lambda *_, **__: None,
+            init=lambda barrier, count: barrier.init(count),
             expect=expect,
             arrive=arrive,
             wait=lambda barrier, phase: barrier.wait(int(phase)),
