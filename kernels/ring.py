@@ -222,7 +222,7 @@ def compute(
 @gluon.jit(do_not_specialize=["M", "m_tiles", "blocks", "span"])
 def ring_kernel(
     x_desc,  # reordered activations [K/64 * x_rows, 64], boxes [XJ, BM, 64]
-    words_desc,  # lane order [tiles, lines, 128], a step 4 lines in boxes [W, 4, 128] (3 bits: 3, [W, 1, 128])
+    words_desc,  # lane order [tiles, lines, 128]; a step is 4 lines, boxes [W, 4, 128]; 3 bits: 3, [W, 1, 128]
     scales_desc,  # [tiles, steps, 16 GROUPS], boxes [W, 1, 16 GROUPS]
     scales_ptr,
     bias_ptr,
@@ -286,11 +286,42 @@ def ring_kernel(
                 ),
                 (
                     feed,
-                    (x_desc, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, PARTS, DEPENDENT),
+                    (
+                        x_desc, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, PARTS,
+                        DEPENDENT,
+                    ),
                 ),
             ],
             [1],
             [FEED_REGISTERS],
+        )  # fmt: skip
+    elif TEAMS == 2:
+        gl.warp_specialize(
+            [
+                (
+                    compute,
+                    (
+                        shared, results, sizes, GROUPS, R, TEAMS, 0, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
+                        DEPENDENT,
+                    ),
+                ),
+                (
+                    compute,
+                    (
+                        shared, results, sizes, GROUPS, R, TEAMS, 1, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
+                        DEPENDENT,
+                    ),
+                ),
+                (
+                    feed,
+                    (
+                        x_desc, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, PARTS,
+                        DEPENDENT,
+                    ),
+                ),
+            ],
+            [4, 1],
+            [REGISTERS, FEED_REGISTERS],
         )  # fmt: skip
     else:
         gl.warp_specialize(
@@ -310,10 +341,27 @@ def ring_kernel(
                     ),
                 ),
                 (
+                    compute,
+                    (
+                        shared, results, sizes, GROUPS, R, TEAMS, 2, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
+                        DEPENDENT,
+                    ),
+                ),
+                (
+                    compute,
+                    (
+                        shared, results, sizes, GROUPS, R, TEAMS, 3, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
+                        DEPENDENT,
+                    ),
+                ),
+                (
                     feed,
-                    (x_desc, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, PARTS, DEPENDENT),
+                    (
+                        x_desc, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, PARTS,
+                        DEPENDENT,
+                    ),
                 ),
             ],
-            [4, 1],
-            [REGISTERS, FEED_REGISTERS],
+            [4, 4, 4, 1],
+            [REGISTERS, REGISTERS, REGISTERS, FEED_REGISTERS],
         )  # fmt: skip
