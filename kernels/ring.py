@@ -2,16 +2,19 @@
 # mypy: disable-error-code="untyped-decorator, assignment, misc, has-type"
 # ruff: noqa: B007, F821, PLR0912, PLR0915, PLR0917, RUF005 — Gluon compiles one branch of an `if`, takes many
 # arguments and no starred tuples
-"""The product of `kernels.wide` with other ways in: words and activations arrive through the copy engine.
+"""x times the weights of one matrix, from 9 rows on: fed by the copy engine, multiplied by the matrix unit.
 
     out[m, n] = Σ_k x[m, k] * code[n, k] * scale[n, k // group] + bias[n]
 
-The weights are the left operand as there, unpacked in registers from lane order. Three things differ:
+The weights are the left operand, unpacked in registers from lane order. A program is a warp that feeds and
+one, two or four teams of four warps that compute:
 
-- The copies are those of Hopper's copy engine (TMA), which count their bytes at a barrier in shared memory.
-  One thread starts them, none computes addresses, and no fence stands between them and the matrix unit. In
-  the loop of `wide_kernel` a step of 256 columns at 64 rows has 8 barriers and 4 fences that wait for memory,
-  of which the compiler adds all but 2 and 2; here it has 6 and 1, and up to 32 rows 3 and 1.
+    memory ──copy engine──> ring of DEPTH steps: x │ words │ scales ──┬─> team 0: unpack ─> matrix unit
+                 ▲            ready[stage] ────────────────────────>  ├─> team 1: unpack ─> matrix unit
+            feeding warp <──────────────────────────── free[stage] ───┘   (the next 64 rows of the weights)
+
+- No team waits for another. All share the ring's x; each has its own rows of the weights, whose words and
+  scales it takes out of the ring: when teams read their scales from memory, the matrix unit had to wait.
 - SUMS: a group's scale meets its sums in float32, as in the decode kernel, instead of its weights. That takes
   fewer instructions up to 32 rows, and keeps the codes exact.
 - The line of all steps of all blocks is cut into spans of equal length, so no program has more to do than
@@ -222,7 +225,7 @@ def compute(
 @gluon.jit(do_not_specialize=["M", "m_tiles", "blocks", "span"])
 def ring_kernel(
     x_desc,  # reordered activations [K/64 * x_rows, 64], boxes [XJ, BM, 64]
-    words_desc,  # lane order [tiles, lines, 128]; a step is 4 lines, boxes [W, 4, 128]; 3 bits: 3, [W, 1, 128]
+    words_desc,  # lane order [tiles, lines, 128]: 4 a step, boxes [W, 4, 128]; 3 bits: 3, [W, 1, 128]
     scales_desc,  # [tiles, steps, 16 GROUPS], boxes [W, 1, 16 GROUPS]
     scales_ptr,
     bias_ptr,

@@ -3,9 +3,9 @@
 """The warp of a ring program that brings what the others compute with: weights and activations, in step
 order.
 
-A stage of the ring holds `XJ` blocks of 64 columns of x; the words of a step lie in the slot of its first
-stage and count their bytes at that stage's barrier. `ready` says that a stage is there, `free` that every warp
-is done with it.
+A stage of the ring holds `XJ` blocks of 64 columns of x; the words and scales of a step lie in the slot of
+its first stage and count their bytes at that stage's barrier. `ready` says that a stage is there, `free` that
+every team is done with it.
 """
 
 from triton.experimental import gluon
@@ -15,7 +15,7 @@ from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
 
 @gluon.jit
 def wait_for_previous(number):
-    """`number`, once the kernel before is through; the one behind may start (programmatic dependent launch)."""
+    """`number`, once the kernel before is through; the one behind may start (dependent launch)."""
     return number + gl.inline_asm_elementwise(
         "griddepcontrol.launch_dependents; griddepcontrol.wait; mov.b32 $0, 0;",
         "=r,r",
@@ -39,8 +39,8 @@ def next_step(n_block, m_tile, step, steps, m_tiles):
 
 @gluon.jit
 def fetch_weights(
-    words_desc, scales_desc, words, scale_ring, ready, slot, n_block, step, tiles, wanted, GROUPS: gl.constexpr,
-    R: gl.constexpr, W: gl.constexpr,
+    words_desc, scales_desc, words, scale_ring, ready, slot, n_block, step, tiles, wanted,
+    GROUPS: gl.constexpr, R: gl.constexpr, W: gl.constexpr,
 ):  # fmt: skip
     """Start the copies of one step's words and scales of R · W tiles into a slot."""
     first = gl.minimum(n_block * (R * W), tiles - R * W)
@@ -90,7 +90,8 @@ def feed(
         stage = ready.index(slot * PARTS)
         mbarrier.expect(stage, BYTES + X_BYTES, pred=wanted)
         fetch_weights(
-            words_desc, scales_desc, words, scale_ring, stage, slot, n_block, step, tiles, wanted, GROUPS, R, W
+            words_desc, scales_desc, words, scale_ring, stage, slot, n_block, step, tiles, wanted, GROUPS,
+            R, W,
         )  # fmt: skip
         n_block, m_tile, step = next_step(n_block, m_tile, step, steps, m_tiles)
 
@@ -116,15 +117,15 @@ def feed(
 
     slot = begin * 0
     phase = begin * 0
-    for unit in range(begin + SLOTS, end):
+    for _unit in range(begin + SLOTS, end):
         for part in gl.static_range(PARTS):
             stage = slot * PARTS + part
             mbarrier.wait(free.index(stage), phase)
             if part == 0:
                 mbarrier.expect(ready.index(stage), BYTES + X_BYTES)
                 fetch_weights(
-                    words_desc, scales_desc, words, scale_ring, ready.index(stage), slot, n_block, step, tiles,
-                    True, GROUPS, R, W,
+                    words_desc, scales_desc, words, scale_ring, ready.index(stage), slot, n_block, step,
+                    tiles, True, GROUPS, R, W,
                 )  # fmt: skip
             else:
                 mbarrier.expect(ready.index(stage), X_BYTES)

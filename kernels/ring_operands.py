@@ -1,6 +1,6 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="untyped-decorator, assignment"
-# ruff: noqa: RUF005 — Gluon takes no starred tuples
-"""What a ring program takes out of its ring: words and scales into registers, and both into the left operand."""
+# ruff: noqa: PLR0917, RUF005 — Gluon takes many arguments and no starred tuples
+"""What a ring program takes out of its ring: words and scales into registers, both into the left operand."""
 
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl

@@ -116,7 +116,7 @@ class RingPlan:
         box = [tile.stage_blocks, tile.rows, BLOCK]
         self.launches[bias is not None](
             (programs, 1, 1), kind_of(bias),
-            TensorDescriptor.from_tensor(ordered, box, X_LAYOUT), self.words, self.scale_boxes, self.scales, bias, out, partial,
-            self.arrived, x.shape[0], w.n, w.tiles, w.steps, m_tiles, blocks, span,
+            TensorDescriptor.from_tensor(ordered, box, X_LAYOUT), self.words, self.scale_boxes, self.scales,
+            bias, out, partial, self.arrived, x.shape[0], w.n, w.tiles, w.steps, m_tiles, blocks, span,
         )  # fmt: skip
         return out

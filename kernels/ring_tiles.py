@@ -1,7 +1,7 @@
 """Which tile a ring matmul uses, and when it is used: pure functions of bits and shape, from a short table.
 
 Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0) by `benchmarks.kernels.tiles`: int4 with groups of 128
-in float16 at 16 to 256 rows of x, on the linears of an 8B Llama, OPT-30B and OPT-175B; some of them int8.
+in float16 at 16 to 128 rows of x, on the linears of an 8B Llama, OPT-30B and OPT-175B; some of them int3.
 Derived from that: more rows, and the other schemes.
 """
 
@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from kernels.tiles import row_bucket
 
 FEW_ROWS = 16
-LARGE_BYTES = 75_000_000  # packed weights that are large enough to take FEW_ROWS from the decode kernel
+LARGE_BYTES = 25_000_000  # packed weights that are large enough to take FEW_ROWS from the decode kernel
 # Weights of a matrix, times rows of x ÷ those of the tile: up to so many, smaller tiles fill the GPU better.
-SMALL_16 = 4e8
-SMALL_64 = 6e7
-SMALL_128 = 3e7
+SMALL = 3e7
+MEDIUM = 6e7
+LARGE = 4e8
 SMALL_256 = 1.8e8
 LONG_ROWS = 16384
 SHARED = 228 << 10  # bytes of a multiprocessor
 RESERVED = 2 << 10  # that a program takes beside the ring
 DEEPEST = 6  # steps
 FEED_REGISTERS = 24  # of a thread of the warp that feeds the others
-WELL_FILLED = 0.8  # of the multiprocessors have a whole block in every round
+WELL_FILLED = 0.8  # of the programs have a whole block in every round
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class RingTile:
     """How one ring matmul is cut up (see `kernels.ring`).
 
     A program takes `rows` of x times `warps` * `row_tiles` * 16 rows of the weights. `depth` steps lie in
-    shared memory, their x in stages of `stage_blocks` * 64 columns; `programs` a multiprocessor. `sums`: scales
-    meet the sums of their groups, where the groups allow it.
+    shared memory, their x in stages of `stage_blocks` * 64 columns; `programs` a multiprocessor. `sums`:
+    scales meet the sums of their groups, where the groups allow it.
     """
 
     rows: int
@@ -92,21 +92,32 @@ def choose_ring_tile(bits: int, m: int, n: int, k: int, multiprocessors: int = 1
 def _tile(m: int, n: int, k: int, multiprocessors: int) -> RingTile:
     weights = n * k
     if m <= FEW_ROWS:
-        if weights >= SMALL_16 or k > LONG_ROWS:
-            return RingTile(16, 8, 1, 4, 4, 2, sums=True)
-        return RingTile(16, 4, 1, 3, 4, 4, sums=True)
+        double = RingTile(16, 4, 2, 4, 4, 2, sums=True)
+        if weights >= LARGE or k > LONG_ROWS or fills(double, m, n, multiprocessors):
+            return double
+        return RingTile(16, 4, 1, 4, 4, 3, sums=True)
     if m <= 32:
-        if weights <= SMALL_64:
-            return RingTile(32, 8, 1, 3, 4, 2, sums=True)
-        return RingTile(32, 4, 2, 3, 2, 2)
-    if (m <= 64 and weights <= SMALL_64) or (m <= 128 and weights <= SMALL_128):
+        if weights <= SMALL:
+            return RingTile(16, 4, 1, 4, 4, 3, sums=True)
+        double = RingTile(32, 4, 2, 3, 4, 2, sums=True)
+        return double if fills(double, m, n, multiprocessors) else RingTile(32, 8, 1, 5, 4, 1, sums=True)
+    if m <= 64 and weights <= SMALL:
+        return RingTile(32, 8, 1, 5, 4, 1, sums=True)
+    if (m <= 64 and weights <= MEDIUM) or (m <= 128 and weights <= SMALL):
         return RingTile(64, 4, 1, 2, 2, 2)
-    if m <= 64:
-        return RingTile(64, 8, 1, 2, 2, 2)
+    double = RingTile(64, 8, 1, 2, 2, 2)
+    if m <= 64 and fills(double, m, n, multiprocessors):
+        return double
+    if m <= 64 or (m <= 128 and weights <= MEDIUM):
+        return RingTile(64, 8, 1, 4, 4, 1)
     largest = RingTile(256, 8, 1, 1, 1, 1)
-    blocks = -(-n // largest.outputs) * (m // largest.rows)
-    rounds = max(1, -(-blocks // multiprocessors))
-    filled = blocks / (rounds * multiprocessors)
-    if m > 128 and (weights * m / 256 > SMALL_256 or filled >= WELL_FILLED):
+    if m > 128 and (weights * m / 256 > SMALL_256 or fills(largest, m, n, multiprocessors)):
         return largest
     return RingTile(128, 8, 1, 2, 2, 1)
+
+
+def fills(tile: RingTile, m: int, n: int, multiprocessors: int) -> bool:
+    """Whether the blocks of `m` rows of x times `n` of weights keep nearly all programs busy to the end."""
+    blocks = -(-n // tile.outputs) * -(-m // tile.rows)
+    programs = tile.programs * multiprocessors
+    return blocks / (-(-blocks // programs) * programs) >= WELL_FILLED

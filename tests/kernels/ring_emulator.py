@@ -1,8 +1,8 @@
 """Runs the text of `ring_kernel` in plain torch, as `tests.kernels.wide_emulator` does that of `wide_kernel`.
 
-The parts of a program, the one that feeds and the teams that compute, run in threads of their own and wait for
-each other at barriers. Where all wait, a program would never end on a GPU; that fails here, and so do a copy
-into a place that not every team has read, and a barrier that counts what it should not.
+The parts of a program, the one that feeds and the teams that compute, run in threads of their own and wait
+for each other at barriers. Where all wait, a program would never end on a GPU; that fails here, and so do a
+copy into a place that not every team has read, and a barrier that counts what it should not.
 """
 
 import threading
@@ -98,6 +98,7 @@ class Place:
         self.teams = teams
         self.content: Tensor | None = None
         self.unread = 0
+        self.lock = threading.Lock()
 
     def fill(self, content: Tensor, parts: int) -> None:
         assert self.unread == 0, "filled again before it was read"
@@ -108,9 +109,10 @@ class Place:
         return View(self, self.content.reshape(shape))
 
     def read(self) -> Tensor:
-        assert self.content is not None and self.unread > 0, "read before it was filled"
-        self.unread -= 1
-        return self.content
+        with self.lock:
+            assert self.content is not None and self.unread > 0, "read before it was filled"
+            self.unread -= 1
+            return self.content
 
 
 @dataclass(frozen=True)
@@ -167,10 +169,9 @@ def scales_of_slot(scales: Shared, slot: Any, TEAM: int, rows: Any) -> tuple[Ten
     return tuple(value_of(group) for group in groups)
 
 
-def block_operand(
-    words: Tensor, first: Tensor, second: Tensor, UNPACK: Any, J: int, DTYPE: torch.dtype, dot: Any
-) -> Tensor:
+def block_operand(words: Tensor, first: Tensor, second: Tensor, *constants: Any) -> Tensor:
     """[64, 64]: the codes, times the scales of their half of the columns."""
+    UNPACK, J, DTYPE, dot = constants
     plain = SimpleNamespace(grouped=False)
     codes = wide_emulator.left_operand(words, words, UNPACK, J, DTYPE, 4, plain)
     return torch.cat([codes[:, :32] * first, codes[:, 32:] * second], 1) if dot.grouped else codes

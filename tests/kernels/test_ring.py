@@ -50,9 +50,9 @@ def test_every_shape_has_a_tile_that_fits(bits, m, n, k):
 
 
 def test_large_matrices_take_few_rows():
-    assert not takes_few(4, 28672, 4096)
-    assert takes_few(8, 28672, 4096)
-    assert takes_few(4, 21504, 7168)
+    assert not takes_few(4, 6144, 4096)
+    assert takes_few(8, 6144, 4096)
+    assert takes_few(4, 4096, 14336)
 
 
 @pytest.mark.slow
@@ -84,15 +84,14 @@ def test_tiles_compile_for_hopper():
     cases = [
         {"tile": asdict(tile.of_bits(bits)), "bits": bits, "group_size": group, "dtype": dtype}
         for number, tile in enumerate(tiles)
-        for bits, group, dtype in (schemes[number % 2], schemes[2 + number % 3])
+        for bits, group, dtype in (schemes[number % 2], schemes[2 + number % 4])
     ]
     for case, report_of_case in compile_all(cases, HERE / "compile_ring.py"):
         tile = case["tile"]
         calls = tile["row_tiles"] * (2 if case["bits"] == 8 else 4)
         assert report_of_case["multiplications"] == 4 * calls, case
-        assert report_of_case["starts"] == calls, (
-            case
-        )  # more where the compiler makes them wait for each other
+        # More where the compiler makes them wait for each other.
+        assert report_of_case["starts"] == calls, case
         assert report_of_case["local"] == 0 and report_of_case["stack"] <= MOST_STACK, case
         assert report_of_case["barriers"] <= MOST_BARRIERS and report_of_case["fences"] <= 1, case
         assert tile["programs"] * (report_of_case["shared"] + RESERVED) <= SHARED_OF_ALL, case
