@@ -5,8 +5,9 @@
     python -m benchmarks.fit --tiny --device cpu    # the same path with tiny models, weights and cache only
 
 A prompt of `context` tokens for `batch` sequences goes through in the pieces that generation uses, then one
-step is decoded. Measured are torch's peak (weights, cache, activations) and what NVML shows on the whole card
-beyond what was there before (total). The GPU must be quiet.
+step is decoded, and all of that once more: the second prompt finds the captured step's memory taken. Measured
+are torch's peak (weights, cache, activations), what NVML shows on the whole card beside torch's memory, and
+the most that torch ever took of it (total is both). The GPU must be quiet.
 """
 
 import argparse
@@ -71,8 +72,9 @@ def measure(combination: Combination, device_word: str, *, tiny: bool) -> dict[s
     with torch.inference_mode():
         cache = StaticCache(decoder, batch, context)
         steps = BatchSteps(decoder, cache)
-        steps.prompts([[0] * (context - 1)] * batch, lambda: False)
-        steps.step(torch.zeros(batch, dtype=torch.int64, device=device), [True] * batch)
+        for _ in range(2):
+            steps.prompts([[0] * (context - 1)] * batch, lambda: False)
+            steps.step(torch.zeros(batch, dtype=torch.int64, device=device), [True] * batch)
     found = {"weights": (option.weights_bytes, weights), "kv": (option.kv_bytes, cache.bytes)}
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -82,8 +84,8 @@ def measure(combination: Combination, device_word: str, *, tiny: bool) -> dict[s
         now = next(s for s in open_gpus().sample() if s.uuid == card.uuid)
         beside = now.memory_used - card.memory_used - torch.cuda.memory_reserved(device)
         found["runtime"] = (option.runtime_bytes, beside)
-        # The allocator keeps what it once reserved: that is the most the card had to give.
-        total = now.memory_used - card.memory_used
+        # Before a capture torch gives back what no tensor uses, so that the end is not the most.
+        total = beside + torch.cuda.max_memory_reserved(device)
         found["total"] = (option.total_bytes_per_gpu - option.loading_bytes, total)
     return {"model": name, "bits": bits, "context": context, "batch": batch, "terms": found}
 

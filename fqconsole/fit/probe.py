@@ -86,11 +86,8 @@ def runtime_term(probe: Probe, *, unified: bool = False) -> Term:
     where = f"{PROBED} on {day}, torch {probe.torch}" + (f", triton {probe.triton}" if probe.triton else "")
     if probe.device == host_name():
         return Term("Python + torch", probe.process_bytes, "measured", f"the worker's own process\n{where}")
-    parts = {
-        "CUDA context": probe.context_bytes,
-        "kernels": probe.kernels_bytes,
-        "workspace": probe.workspace_bytes,
-    }
+    # Workspaces are torch's own memory, which the activations count (`fqconsole.fit.scratch`).
+    parts = {"CUDA context": probe.context_bytes, "kernels": probe.kernels_bytes}
     if unified:
         parts["process"] = probe.process_bytes
     words = ", ".join(f"{word} {size(count)}" for word, count in parts.items())
