@@ -61,10 +61,10 @@ def evaluate(
     """
     started = time.perf_counter()
     place = resolve_device(device)
-    ids, bos = tokenize(load_tokenizer(reference), text)
-    if tokenize(load_tokenizer(checkpoint), text) != (ids, bos):
+    ids, bos = tokenize(load_tokenizer(reference), text, max_tokens)
+    if tokenize(load_tokenizer(checkpoint), text, max_tokens) != (ids, bos):
         raise _strangers(checkpoint, reference, "cut the text into different tokens")
-    windows = cut_windows(ids[:max_tokens], window, bos)
+    windows = cut_windows(ids, window, bos)
     job = _Job(windows, watch, place)
     with ExitStack() as stack:
         first = stack.enter_context(job.open(reference, window))

@@ -10,14 +10,23 @@ from torch import Tensor
 from fqconsole.errors import UsageError
 
 
-def tokenize(tokenizer: Any, text: str) -> tuple[list[int], int | None]:
-    """The tokens of `text` without special ones, and the token that the tokenizer puts before a text (None:
-    none).
+CHARACTERS = 8  # of a token, at first
+MARGIN = 64  # tokens before a cut that the cut may have changed
+
+
+def tokenize(tokenizer: Any, text: str, most: int) -> tuple[list[int], int | None]:
+    """The first `most` tokens of `text` without special ones, and the token that the tokenizer puts before a
+    text (None: none). Of a long text only as much is read as that takes.
     """
-    ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    size = CHARACTERS * (most + MARGIN)
+    while True:
+        ids = list(tokenizer(text[:size], add_special_tokens=False, verbose=False)["input_ids"])
+        if size >= len(text) or len(ids) >= most + MARGIN:
+            break
+        size *= 2
     bos = tokenizer.bos_token_id
     starts_with_bos = bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
-    return ids, bos if starts_with_bos else None
+    return ids[:most], bos if starts_with_bos else None
 
 
 class Window(NamedTuple):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fqconsole.demo import heldout_text
 from fqconsole.errors import UsageError
 from fqconsole.evaluation.windows import batches, cut_windows, scored_tokens, tokenize
 from fqconsole.generation.prompt import load_tokenizer
@@ -51,6 +52,27 @@ def test_a_tokenizer_that_begins_texts_with_a_token_is_noticed(tmp_path):
         folder = tmp_path / str(start)
         write_tokenizer(folder, start=start)
         tokenizer = load_tokenizer(folder)
-        ids, bos = tokenize(tokenizer, "Mara gave")
+        ids, bos = tokenize(tokenizer, "Mara gave", 100)
         assert tokenizer.decode(ids) == "Mara gave"
         assert bos == (tokenizer.bos_token_id if start else None)
+
+
+@pytest.mark.parametrize("most", [1, 100, 3000])
+def test_of_a_long_text_as_much_is_cut_into_tokens_as_is_scored(tmp_path, most):
+    """Also where tokens are long: a run of spaces and one word that never ends."""
+    write_tokenizer(tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    text = heldout_text(40) + " " * 5000 + "x" * 5000 + heldout_text(40) * 50
+    whole = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    read = []
+
+    class Counted:
+        bos_token_id = None
+
+        def __call__(self, part, **options):
+            read.append(len(part))
+            return tokenizer(part, **options)
+
+    assert tokenize(Counted(), text, most)[0] == whole[:most]
+    assert max(read) < len(text) / 4
+    assert tokenize(tokenizer, text, len(text))[0] == whole
