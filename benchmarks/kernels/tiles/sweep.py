@@ -43,6 +43,10 @@ def ring_tiles(rows: int, bits: int) -> "tuple[RingTile, ...]":
     from kernels.ring_tiles import RingTile
 
     tiles = (
+        RingTile(8, 4, 1, 4, 4, 4, sums=True),
+        RingTile(8, 4, 1, 5, 4, 3, sums=True),
+        RingTile(8, 4, 2, 5, 4, 2, sums=True),
+        RingTile(8, 8, 1, 5, 4, 2, sums=True),
         RingTile(16, 8, 1, 4, 4, 2, sums=True),
         RingTile(16, 4, 1, 3, 4, 4, sums=True),
         RingTile(16, 4, 1, 4, 4, 3, sums=True),
@@ -70,7 +74,7 @@ def ring_tiles(rows: int, bits: int) -> "tuple[RingTile, ...]":
         RingTile(256, 8, 1, 1, 1, 1),
         RingTile(256, 8, 1, 1, 2, 1),
     )
-    largest = min(256, max(16, row_bucket(rows)))
+    largest = min(256, row_bucket(rows))
     return tuple(tile.of_bits(bits) for tile in tiles if largest // 2 <= tile.rows <= largest)
 
 
