@@ -72,6 +72,7 @@ def compute(
     HAS_BIAS: gl.constexpr,
     UNPACK: gl.constexpr,
     SUMS: gl.constexpr,
+    AT_ONCE: gl.constexpr,
     DEPENDENT: gl.constexpr,
 ):
     """The products of the steps from `begin` to `end`, as their stages get ready."""
@@ -191,13 +192,22 @@ def compute(
             if ours:
                 sums = ()
                 for r in gl.static_range(R):
-                    total = gl.zeros([64, BM], gl.float32, mma)
-                    for q in range(first_program, last_program + 1):
+                    sums = sums + (gl.zeros([64, BM], gl.float32, mma),)
+                for first in range(first_program, last_program + 1, AT_ONCE):
+                    shares = ()
+                    for i in gl.static_range(AT_ONCE):
+                        q = first + i
                         slot_of = 2 * q + (q * span < block_start).to(gl.int32)
-                        theirs_at = (slot_of * TEAMS + TEAM) * R + r
-                        theirs = partial_ptr + theirs_at.to(gl.int64) * slab + place
-                        total += gl.load(theirs, cache_modifier=".cg")
-                    sums = sums + (total,)
+                        there = (place >= 0) & (q <= last_program)
+                        for r in gl.static_range(R):
+                            theirs = ((slot_of * TEAMS + TEAM) * R + r).to(gl.int64) * slab
+                            share = gl.load(partial_ptr + theirs + place, there, 0.0, cache_modifier=".cg")
+                            shares = shares + (share,)
+                    for i in gl.static_range(AT_ONCE):
+                        added = ()
+                        for r in gl.static_range(R):
+                            added = added + (sums[r] + shares[i * R + r],)
+                        sums = added
                 totals = sums
                 gl.store(counter, 0)
         if ours:
@@ -251,6 +261,7 @@ def ring_kernel(
     HAS_BIAS: gl.constexpr,
     UNPACK: gl.constexpr,
     SUMS: gl.constexpr,  # scales meet the sums of their groups; else the weights
+    AT_ONCE: gl.constexpr,  # shares of a block that are on their way together
     DEPENDENT: gl.constexpr,
 ):
     DTYPE: gl.constexpr = out_ptr.dtype.element_ty
@@ -284,7 +295,7 @@ def ring_kernel(
                     compute,
                     (
                         shared, results, sizes, GROUPS, R, TEAMS, 0, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
-                        DEPENDENT,
+                        AT_ONCE, DEPENDENT,
                     ),
                 ),
                 (
@@ -305,14 +316,14 @@ def ring_kernel(
                     compute,
                     (
                         shared, results, sizes, GROUPS, R, TEAMS, 0, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
-                        DEPENDENT,
+                        AT_ONCE, DEPENDENT,
                     ),
                 ),
                 (
                     compute,
                     (
                         shared, results, sizes, GROUPS, R, TEAMS, 1, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
-                        DEPENDENT,
+                        AT_ONCE, DEPENDENT,
                     ),
                 ),
                 (
@@ -333,28 +344,28 @@ def ring_kernel(
                     compute,
                     (
                         shared, results, sizes, GROUPS, R, TEAMS, 0, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
-                        DEPENDENT,
+                        AT_ONCE, DEPENDENT,
                     ),
                 ),
                 (
                     compute,
                     (
                         shared, results, sizes, GROUPS, R, TEAMS, 1, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
-                        DEPENDENT,
+                        AT_ONCE, DEPENDENT,
                     ),
                 ),
                 (
                     compute,
                     (
                         shared, results, sizes, GROUPS, R, TEAMS, 2, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
-                        DEPENDENT,
+                        AT_ONCE, DEPENDENT,
                     ),
                 ),
                 (
                     compute,
                     (
                         shared, results, sizes, GROUPS, R, TEAMS, 3, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
-                        DEPENDENT,
+                        AT_ONCE, DEPENDENT,
                     ),
                 ),
                 (

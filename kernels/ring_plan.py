@@ -75,6 +75,7 @@ class RingPlan:
                 block_text(w.bits, NAMES[w.dtype], j, in_weights, spread=True) for j in range(blocks)
             ),
             "SUMS": sums,
+            "AT_ONCE": tile.shares_at_once,
             "DEPENDENT": True,
         }
         options = {"num_warps": 4, "launch_pdl": True, "maxnreg": tile.registers}

@@ -20,6 +20,7 @@ LONG_ROWS = 16384
 SHARED = 228 << 10  # bytes of a multiprocessor
 RESERVED = 2 << 10  # that a program takes beside the ring
 DEEPEST = 6  # steps
+OTHER_REGISTERS = 32  # of a thread that adds up
 FEED_REGISTERS = 24  # of a thread of the warp that feeds the others
 WELL_FILLED = 0.8  # of the programs have a whole block in every round
 
@@ -64,6 +65,13 @@ class RingTile:
         """That a thread of those that compute may have."""
         of_warps = self.registers * (self.warps + 4) - 4 * FEED_REGISTERS
         return min(240, of_warps // self.warps // 8 * 8)
+
+    @property
+    def shares_at_once(self) -> int:
+        """Sums of other programs that a thread has registers to wait for at the same time: 1, 2, 4 or 8."""
+        each = self.row_tiles * self.rows // 2
+        room = (self.computing_registers - OTHER_REGISTERS) // each - 1
+        return next((count for count in (8, 4, 2) if count <= room), 1)
 
     def of_bits(self, bits: int) -> "RingTile":
         """Itself; with 8 bits, whose steps are half as long, as many of them as there is room for."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kernels import ring, ring_feed
 from tests.kernels import wide_emulator
-from tests.kernels.wide_emulator import EmulatedLaunch, fake_language, pointer_to, value_of
+from tests.kernels.wide_emulator import EmulatedLaunch, Pointer, fake_language, pointer_to, value_of
 
 
 class Turns:
@@ -177,6 +177,14 @@ def block_operand(words: Tensor, first: Tensor, second: Tensor, *constants: Any)
     return torch.cat([codes[:, :32] * first, codes[:, 32:] * second], 1) if dot.grouped else codes
 
 
+def load(pointer: Any, mask: Any = True, other: float = 0.0, **_: Any) -> Tensor:
+    """What is not `mask`ed is not read."""
+    at, inside = torch.broadcast_tensors(torch.as_tensor(pointer.at), torch.as_tensor(mask))
+    found = torch.full(at.shape, other, dtype=pointer.memory.dtype)
+    found[inside] = wide_emulator.load(Pointer(pointer.memory, at[inside]))
+    return value_of(found)
+
+
 def multiply(left: Tensor, right: Tensor, acc: Tensor, *, is_async: bool, use_acc: bool = True) -> Tensor:
     assert is_async
     product = left.float() @ right.float()
@@ -207,6 +215,7 @@ def play(kernel: Any, program: int, grid: int, constants: dict[str, Any], argume
 
     gl = fake_language(program, grid, grouped)
     gl.allocate_shared_memory = allocate
+    gl.load = load
     gl.warp_specialize = specialize
     names: dict[str, Any] = {
         **vars(ring_feed),
