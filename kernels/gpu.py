@@ -13,16 +13,10 @@ from kernels.epilogue import NOTHING, Activation, Epilogue, multiply_with
 from kernels.lane_layout import LaneMatrix
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix
-from kernels.ring_tiles import choose_ring_tile, takes_few
+from kernels.ring_tiles import LARGEST_RING, choose_ring_tile, takes_few
 from kernels.tiles import LARGEST_FUSED, Gpu, choose_tile, row_bucket, supports_group
 from kernels.tuning import tuned_tile
-from kernels.wide_tiles import (
-    LARGEST_WIDE,
-    MOST_WALKED,
-    SMALLEST_WIDE_OUTPUT,
-    WIDE_CAPABILITY,
-    choose_routed_tiles,
-)
+from kernels.wide_tiles import MOST_WALKED, SMALLEST_WIDE_OUTPUT, WIDE_CAPABILITY, choose_routed_tiles
 
 if TYPE_CHECKING:
     from kernels.decode import DecodePlan
@@ -33,7 +27,7 @@ if TYPE_CHECKING:
 
 OLDEST_CAPABILITY = 80  # bfloat16 in the matrix unit
 FUSED_DTYPES = (torch.float16, torch.bfloat16)
-LARGEST_DECODE = 16  # rows of x for the decode kernel, where there is the wide or the ring one
+LARGEST_DECODE = 16  # rows of x for the decode kernel, where there is the ring one
 DECODE_OF_LARGE = 8  # and where the matrix is so large that the ring kernel is faster sooner
 ROW_TILE = 16  # a gate tile and its up tile must not share rows
 HERE = nullcontext()
@@ -126,7 +120,7 @@ class TritonMatrix(PreparedMatrix):
 
     def is_wide(self, m: int, dtype: torch.dtype) -> bool:
         """Whether the ring kernel takes so many rows of x."""
-        return self.knows_wide(dtype) and m <= LARGEST_WIDE
+        return self.knows_wide(dtype) and m <= LARGEST_RING
 
     def knows_wide(self, dtype: torch.dtype) -> bool:
         """Whether these kernels can multiply this matrix, or this stack, at all."""

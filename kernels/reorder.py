@@ -1,6 +1,6 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs
 # ruff: noqa: PLR0917 — Triton takes many arguments
-"""Activations in the order in which the wide kernel's fragments meet them.
+"""Activations in the order in which the fragments of a warpgroup's matrix unit meet them.
 
 A lane of the decode kernel reads its activations of 32 columns as 8 neighbours, and lane order is made for
 that; the matrix unit of a warpgroup wants pairs that stand 8 columns apart. So x is written once more:

@@ -10,9 +10,9 @@ from kernels.launch import Launch, kind_of
 from kernels.reorder import reorder_kernel
 from kernels.ring import ring_kernel
 from kernels.ring_tiles import FEED_REGISTERS, RingTile, step_blocks
-from kernels.wide_plan import BLOCK, REORDER_ROWS
-from kernels.wide_unpack import block_text
+from kernels.wide_unpack import BLOCK, block_text
 
+REORDER_ROWS = 32  # of x that a program reorders, at most
 SHORTEST_SPAN = 2  # steps
 # Columns that take as long as adding up a block that programs share, and more for each row of x: on an H200,
 # 64 and 128 rows of x times Llama-8B's gate_up took 40.2 and 58.9 µs in shared blocks, 33.7 and 51.9 µs in

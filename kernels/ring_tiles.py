@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from kernels.tiles import row_bucket
 
+LARGEST_RING = 2048  # rows of x; with more, unpacking once for a 16-bit matmul is faster
 FEW_ROWS = 16
 LARGE_BYTES = 25_000_000  # packed weights that are large enough to take FEW_ROWS from the decode kernel
 # Weights of a matrix, times rows of x ÷ those of the tile: up to so many, smaller tiles fill the GPU better.

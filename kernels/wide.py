@@ -1,16 +1,17 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="untyped-decorator, assignment, misc"
-# ruff: noqa: B007, PLR0912, PLR0915, PLR0917, RUF005, SIM102 — Gluon compiles one branch of an `if`, takes many
-# arguments and no starred tuples
-"""Fused dequantize + matmul for many rows on Hopper: warpgroup matrix units fed from registers, in Gluon.
+# ruff: noqa: B007, PLR0912, PLR0915, PLR0917, RUF005 — Gluon compiles one branch of an `if`, takes many arguments
+# and no starred tuples
+"""Many routed rows on Hopper: warpgroup matrix units fed from registers, in Gluon.
 
-    out[m, n] = Σ_k x[m, k] * code[n, k] * scale[n, k // group] + bias[n]
+    out[row[m], n] = Σ_k x[m, k] * code[e, n, k] * scale[e, n, k // group]        e: the expert of m's tile
 
-The weights are the left operand. Each lane loads the packed words of its own fragments (lane order, see
-`kernels.lane_layout`), unpacks them in registers and hands them to `wgmma`; dequantized weights never touch
-shared memory. The activations are the right operand, in a ring of shared-memory blocks of 64 columns filled
-by asynchronous copies.
+x is rows of a stack's experts in tiles of one expert each (`kernels.wide_experts`); plain matrices are
+multiplied by `kernels.ring`. The weights are the left operand. Each lane loads the packed words of its own
+fragments (lane order, see `kernels.lane_layout`), unpacks them in registers and hands them to `wgmma`;
+dequantized weights never touch shared memory. The activations are the right operand, in a ring of
+shared-memory blocks of 64 columns filled by asynchronous copies.
 
-    program:  16 W rows of the weights (W warps)  x  BM rows of the activations
+    a block:  16 W R rows of an expert's weights (W warps)  x  a tile of BM rows of the activations
 
               block of 64 columns ->
               ┌────┬────┬────┬────┬─        registers: words of the next step are under way while this one
@@ -18,15 +19,12 @@ by asynchronous copies.
               └────┴────┴────┴────┴─
     x ring:   [ j ][j+1][   ][   ]          shared memory, STAGES times XJ blocks of [BM, 64]
 
-Where there are fewer blocks of outputs than the GPU holds programs, `parts` programs share a block along
-K. Each leaves its sums in memory, and whoever comes last adds them in the order of the parts, so the result
-is the same bit for bit. Otherwise a program takes `span` steps: one block, or several one after the other.
-
-ROUTED, x is rows of a stack's experts in tiles of one expert each (`kernels.wide_experts`). Then a block is a
-tile of rows times a block of its expert's outputs, and program p of P takes blocks p, p + P, p + 2 P …
+All blocks of one tile of rows come first, then those of the next, so programs side by side share rows and
+expert. Program p of P takes the blocks p, p + P, p + 2 P …, whose steps are the line that it walks. How many
+tiles there are is read on the device.
 
 A lane reads its activations of 32 columns as 8 neighbours (`kernels.decode`), the matrix unit wants pairs 8
-columns apart. So `reorder_kernel` first writes x in the order in which the fragments meet it.
+columns apart. So `gather_kernel` first writes x in the order in which the fragments meet it.
 """
 
 from triton.experimental import gluon
@@ -45,7 +43,7 @@ from kernels.wide_operands import (
     left_operand,
     load_scales,
     routed_place,
-    step_on_line,
+    step_of_stack,
     words_in_registers,
     words_of_tiles,
 )
@@ -54,26 +52,20 @@ from kernels.wide_operands import (
 barrier = gl.barrier if hasattr(gl, "barrier") else gl.thread_barrier
 
 
-@gluon.jit(do_not_specialize=["M", "m_tiles", "blocks", "parts", "span"])
+@gluon.jit(do_not_specialize=["m_tiles", "blocks"])
 def wide_kernel(
     x_ptr,  # reordered activations [K/64, x_rows, 64]
     words_ptr,  # packed weights in lane order
     scales_ptr,  # their scale words
-    bias_ptr,
     out_ptr,
-    partial_ptr,  # float32, [16 W, BM] a program
-    arrived_ptr,  # int32 a block, zero between launches
-    row_ptr,  # ROUTED: int32, the row of the result that each row of x makes, below zero: none
-    expert_ptr,  # ROUTED: int32, the expert of each tile of rows, and then how many tiles there are
-    M,
+    row_ptr,  # int32, the row of the result that each row of x makes, below zero: none
+    expert_ptr,  # int32, the expert of each tile of rows, and then how many tiles there are
     N,
     x_rows,  # rows of x, filled up to whole tiles
-    tiles,  # of 16 rows of the weights
+    tiles,  # of 16 rows of one expert's weights
     steps,
-    m_tiles,  # ROUTED: that there is room for
-    blocks,  # ROUTED: of one tile of rows
-    parts,  # programs that share a block
-    span,  # steps of a program
+    m_tiles,  # that there is room for
+    blocks,  # of one tile of rows
     BITS: gl.constexpr,
     GROUPS: gl.constexpr,  # scales in a step, 0: one a row
     BM: gl.constexpr,
@@ -82,11 +74,8 @@ def wide_kernel(
     STAGES: gl.constexpr,
     XJ: gl.constexpr,
     SLOTS: gl.constexpr,
-    HAS_BIAS: gl.constexpr,
     LOAD_SCALES: gl.constexpr,
     UNPACK: gl.constexpr,
-    DEPENDENT: gl.constexpr,
-    ROUTED: gl.constexpr,
 ):
     DTYPE: gl.constexpr = out_ptr.dtype.element_ty
     STEP_BLOCKS: gl.constexpr = 2 if BITS == 8 else 4
@@ -98,7 +87,6 @@ def wide_kernel(
         version=[3, 0], warps_per_cta=[W, 1], instr_shape=[16, BM, 16]
     )
     dot: gl.constexpr = gl.DotOperandLayout(0, mma, 2)
-    slab: gl.constexpr = 16 * W * BM
     stores: gl.constexpr = gl.BlockedLayout([8, 1], [2 * W, 16 // W], [1, W], [0, 1])
     ring = gl.allocate_shared_memory(DTYPE, [STAGES * XJ, BM, 64], gl.NVMMASharedLayout(128, 16, 2))
     plain: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [2, 1, 0])
@@ -115,49 +103,25 @@ def wide_kernel(
         word_rings = (gl.allocate_shared_memory(gl.int32, [SLOTS, TILES, 128, 4], plain),)
         word_places = (words_of_tiles(words_ptr, steps, STEP_WORDS, 0, 512, TILES, W),)
     program = gl.program_id(0)
-    if ROUTED:
-        # All blocks of one tile of rows, then those of the next: programs side by side share rows and expert.
-        # A program takes every `programs`-th, so what it walks is a line of its own.
-        programs = gl.num_programs(0)
-        block = program
-        m_tile, n_block, expert = routed_place(expert_ptr, block, blocks, m_tiles)
-        next_m_tile, next_n_block, next_expert = routed_place(expert_ptr, block + programs, blocks, m_tiles)
-        step = program * 0
-        unit = program * 0
-        whole = gl.load(expert_ptr + m_tiles) * blocks
-        end = (whole - program + programs - 1) // programs * steps
-    else:
-        # All steps of all blocks form one line.
-        unit = program * span
-        end = gl.minimum(unit + span, blocks * steps)
-        if parts > 1:
-            unit = program // parts * steps + program % parts * span
-            end = gl.minimum(unit + span, (program // parts + 1) * steps)
-        block = unit // steps
-        step = unit % steps
-        n_block = block // m_tiles
-        m_tile = block % m_tiles
-        expert = None
-        next_expert = None
+    programs = gl.num_programs(0)
+    block = program
+    m_tile, n_block, expert = routed_place(expert_ptr, block, blocks, m_tiles)
+    next_m_tile, next_n_block, next_expert = routed_place(expert_ptr, block + programs, blocks, m_tiles)
+    end = gl.load(expert_ptr + m_tiles) * blocks
     # The words run ahead by SLOTS - 1 steps, on their own place on the line. The last block overlaps the one
     # before where its tiles do not come out even; its store leaves that part out.
-    words_m_tile = m_tile
     words_block = n_block
     words_expert = expert
     words_at = block
-    words_step = step
+    words_step = program * 0
     for slot in gl.static_range(SLOTS - 1):
-        start = step_on_line(words_block, words_step, words_expert, tiles, steps, TILES)
+        start = step_of_stack(words_block, words_step, words_expert, tiles, steps, TILES)
         copy_words(word_places, word_rings, slot, start * STEP_WORDS, BITS)
         words_step += 1
         if words_step == steps:
             words_step = words_step * 0
-            if ROUTED:
-                words_at += programs
-                words_m_tile, words_block, words_expert = routed_place(expert_ptr, words_at, blocks, m_tiles)
-            else:
-                words_block += (words_m_tile + 1 == m_tiles).to(gl.int32)
-                words_m_tile = gl.where(words_m_tile + 1 == m_tiles, 0, words_m_tile + 1)
+            words_at += programs
+            _, words_block, words_expert = routed_place(expert_ptr, words_at, blocks, m_tiles)
 
     # All 8 elements of a lane hold the same offset, so it takes one register.
     n = gl.arange(0, 16 * W, gl.SliceLayout(1, dot))[:, None]
@@ -165,7 +129,7 @@ def wide_kernel(
     nowhere = gl.zeros([16 * W, 16], gl.int64, dot)
     scale_off = n // 16 * (steps * SCALE_BYTES) + n % 8 * (4 * GROUPS) + c * 0
     if GROUPS:
-        start = step_on_line(n_block, step, expert, tiles, steps, TILES)
+        start = step_of_stack(n_block, 0, expert, tiles, steps, TILES)
         scales = load_scales(
             nowhere + (scales_ptr.to(gl.int64) + start * SCALE_BYTES),
             scale_off,
@@ -176,57 +140,38 @@ def wide_kernel(
 
     copies: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [W, 1], [1, 0])
     x_row = gl.arange(0, BM, gl.SliceLayout(1, copies))
-    if DEPENDENT:
-        x_row += gl.inline_asm_elementwise(
-            "griddepcontrol.launch_dependents; griddepcontrol.wait; mov.b32 $0, 0;",
-            "=r,r",
-            [x_row],
-            gl.int32,
-            False,
-            1,
-        )
     x_place = x_ptr + x_row[:, None] * 64 + gl.arange(0, 64, gl.SliceLayout(0, copies))[None, :]
     # The copies run ahead: their own place on the line.
     copy_m_tile = m_tile
     copy_at = block
-    copy_block = step * STEP_BLOCKS
+    copy_block = program * 0
     for stage in gl.static_range(AHEAD):
         copy_x(x_place, ring, stage, copy_m_tile, copy_block, x_rows, BM, XJ)
         async_copy.commit_group()
         copy_block += XJ
         if copy_block == steps * STEP_BLOCKS:
             copy_block = copy_block * 0
-            if ROUTED:
-                copy_at += programs
-                copy_m_tile = gl.minimum(copy_at // blocks, m_tiles - 1)
-            else:
-                copy_m_tile = gl.where(copy_m_tile + 1 == m_tiles, 0, copy_m_tile + 1)
+            copy_at += programs
+            copy_m_tile = gl.minimum(copy_at // blocks, m_tiles - 1)
 
     read_stage = program * 0
     copy_stage = read_stage + AHEAD
     read_slot = program * 0
     copy_slot = read_slot + SLOTS - 1
-    while unit < end:
-        last_step = gl.minimum(steps, step + end - unit)
-        count = last_step - step
-        if ROUTED:
-            # Read a block before it is wanted, so that nothing waits for it.
-            later = routed_place(expert_ptr, block + 2 * programs, blocks, m_tiles)
+    while block < end:
+        # Read a block before it is wanted, so that nothing waits for it.
+        later = routed_place(expert_ptr, block + 2 * programs, blocks, m_tiles)
         acc = ()
         for r in gl.static_range(R):
             acc = acc + (warpgroup_mma_init(gl.zeros([16 * W, BM], gl.float32, mma)),)
-        for current in range(step, last_step):
+        for current in range(steps):
             if GROUPS:
                 # The next step on the line is of the next block where this one ends.
                 ends = current + 1 == steps
-                if ROUTED:
-                    next_block = gl.where(ends, next_n_block, n_block)
-                    of_expert = gl.where(ends, next_expert, expert)
-                else:
-                    next_block = gl.where(ends & (m_tile + 1 == m_tiles), n_block + 1, n_block)
-                    of_expert = None
+                next_block = gl.where(ends, next_n_block, n_block)
+                of_expert = gl.where(ends, next_expert, expert)
                 next_step = gl.where(ends, 0, current + 1)
-                start = step_on_line(next_block, next_step, of_expert, tiles, steps, TILES)
+                start = step_of_stack(next_block, next_step, of_expert, tiles, steps, TILES)
                 scales_ahead = load_scales(
                     nowhere + (scales_ptr.to(gl.int64) + start * SCALE_BYTES),
                     scale_off,
@@ -243,31 +188,22 @@ def wide_kernel(
                     copy_block += XJ
                     if copy_block == steps * STEP_BLOCKS:
                         copy_block = copy_block * 0
-                        if ROUTED:
-                            copy_at += programs
-                            copy_m_tile = gl.minimum(copy_at // blocks, m_tiles - 1)
-                        else:
-                            copy_m_tile = gl.where(copy_m_tile + 1 == m_tiles, 0, copy_m_tile + 1)
+                        copy_at += programs
+                        copy_m_tile = gl.minimum(copy_at // blocks, m_tiles - 1)
                     copy_stage = gl.where(copy_stage + 1 == STAGES, 0, copy_stage + 1)
                     if j == 0:
                         words = ()
                         for r in gl.static_range(R):
                             words = words + (words_in_registers(word_rings, read_slot, r, R, BITS, W, dot),)
                         read_slot = gl.where(read_slot + 1 == SLOTS, 0, read_slot + 1)
-                        start = step_on_line(words_block, words_step, words_expert, tiles, steps, TILES)
+                        start = step_of_stack(words_block, words_step, words_expert, tiles, steps, TILES)
                         copy_words(word_places, word_rings, copy_slot, start * STEP_WORDS, BITS)
                         copy_slot = gl.where(copy_slot + 1 == SLOTS, 0, copy_slot + 1)
                         words_step += 1
                         if words_step == steps:
                             words_step = words_step * 0
-                            if ROUTED:
-                                words_at += programs
-                                words_m_tile, words_block, words_expert = routed_place(
-                                    expert_ptr, words_at, blocks, m_tiles
-                                )
-                            else:
-                                words_block += (words_m_tile + 1 == m_tiles).to(gl.int32)
-                                words_m_tile = gl.where(words_m_tile + 1 == m_tiles, 0, words_m_tile + 1)
+                            words_at += programs
+                            _, words_block, words_expert = routed_place(expert_ptr, words_at, blocks, m_tiles)
                     async_copy.commit_group()
                 right = ring.index(read_stage * XJ + j % XJ).permute((1, 0))
                 sums = ()
@@ -294,53 +230,22 @@ def wide_kernel(
         else:
             totals = warpgroup_mma_wait(0, deps=(acc[0], acc[1]))
 
-        ours = parts == 1
-        place = gl.arange(0, 16 * W, gl.SliceLayout(1, mma))[:, None] * BM
-        place += gl.arange(0, BM, gl.SliceLayout(0, mma))[None, :]
-        if not ROUTED:
-            counter = arrived_ptr + program // parts
-            if parts > 1:
-                for r in gl.static_range(R):
-                    gl.store(partial_ptr + (program * R + r).to(gl.int64) * slab + place, totals[r])
-                barrier()
-                ours = gl.atomic_add(counter, 1, sem="acq_rel") == parts - 1
-        if ours:
-            for r in gl.static_range(R):
-                total = totals[r]
-                if not ROUTED:
-                    if parts > 1:
-                        total = gl.zeros([16 * W, BM], gl.float32, mma)
-                        theirs = partial_ptr + (program // parts * parts * R + r).to(gl.int64) * slab + place
-                        for part in range(parts):
-                            total += gl.load(theirs + (part * R).to(gl.int64) * slab, cache_modifier=".cg")
-                        gl.store(counter, 0)
-                first_row = gl.minimum(n_block * TILES, tiles - TILES) * 16 + r * 16 * W
+        for r in gl.static_range(R):
+            total = totals[r]
+            first_row = gl.minimum(n_block * TILES, tiles - TILES) * 16 + r * 16 * W
+            if GROUPS == 0:
                 row = gl.arange(0, 16 * W, gl.SliceLayout(1, mma))
                 at = gl.minimum(first_row + row, N - 1)
-                if GROUPS == 0:
-                    # One word holds the scales of rows g and g + 8 of a tile.
-                    halves = at // 16 * 16 + at % 8 * 2 + at % 16 // 8
-                    if ROUTED:
-                        halves += expert * (tiles * 16)
-                    total *= gl.load(scales_ptr + halves).to(gl.float32)[:, None]
-                if HAS_BIAS:
-                    total += gl.load(bias_ptr + at).to(gl.float32)[:, None]
-                y = gl.convert_layout(total.to(DTYPE), stores)
-                out_n = first_row + gl.arange(0, 16 * W, gl.SliceLayout(1, stores))[:, None]
-                out_m = m_tile * BM + gl.arange(0, BM, gl.SliceLayout(0, stores))[None, :]
-                if ROUTED:
-                    out_m = gl.load(row_ptr + out_m)
-                    inside = (out_n >= n_block * 16 * TILES) & (out_n < N) & (out_m >= 0)
-                else:
-                    inside = (out_n >= n_block * 16 * TILES) & (out_n < N) & (out_m < M)
-                gl.store(out_ptr + out_m.to(gl.int64) * N + out_n, y, mask=inside)
-        unit += count
-        step = step * 0
-        if ROUTED:
-            block += programs
-            m_tile, n_block, expert = next_m_tile, next_n_block, next_expert
-            next_m_tile, next_n_block, next_expert = later
-        else:
-            n_block += (m_tile + 1 == m_tiles).to(gl.int32)
-            m_tile = gl.where(m_tile + 1 == m_tiles, 0, m_tile + 1)
+                # One word holds the scales of rows g and g + 8 of a tile.
+                halves = at // 16 * 16 + at % 8 * 2 + at % 16 // 8 + expert * (tiles * 16)
+                total *= gl.load(scales_ptr + halves).to(gl.float32)[:, None]
+            y = gl.convert_layout(total.to(DTYPE), stores)
+            out_n = first_row + gl.arange(0, 16 * W, gl.SliceLayout(1, stores))[:, None]
+            out_m = m_tile * BM + gl.arange(0, BM, gl.SliceLayout(0, stores))[None, :]
+            out_m = gl.load(row_ptr + out_m)
+            inside = (out_n >= n_block * 16 * TILES) & (out_n < N) & (out_m >= 0)
+            gl.store(out_ptr + out_m.to(gl.int64) * N + out_n, y, mask=inside)
+        block += programs
+        m_tile, n_block, expert = next_m_tile, next_n_block, next_expert
+        next_m_tile, next_n_block, next_expert = later
     async_copy.wait_group(0)

@@ -1,4 +1,4 @@
-"""Many routed rows on Hopper: the wide kernel over tiles of one expert each, and its launches.
+"""Many routed rows on Hopper: the launches around the wide kernel, and everything that one stack decides.
 
     out[t, n] = Σ_k x[t // share, k] * weight[expert[t], n, k]
 
@@ -24,10 +24,30 @@ from kernels.lane_layout import LaneMatrix
 from kernels.launch import Launch, kind_of
 from kernels.reorder import gather_kernel
 from kernels.wide import wide_kernel
-from kernels.wide_plan import BLOCK, wide_constants
 from kernels.wide_tiles import WideTile
+from kernels.wide_unpack import BLOCK, block_text, scales_text
 
 GATHER_ROWS = 32  # divides CHUNK
+
+
+def wide_constants(w: LaneMatrix, tile: WideTile) -> dict[str, object]:
+    """The compile-time constants that one stack and one tile decide."""
+    dtype = {torch.float16: "fp16", torch.bfloat16: "bf16"}[w.dtype]
+    groups = 0 if w.group_size is None else w.scales_per_step
+    # The words of a step arrive with an activation stage that is awaited before the step begins.
+    slots = 1 + -(-(tile.stages - 2) * tile.stage_blocks // (w.step // BLOCK))
+    return {
+        "BITS": w.bits,
+        "GROUPS": groups,
+        "BM": tile.rows,
+        "W": tile.warps,
+        "R": tile.row_tiles,
+        "STAGES": tile.stages,
+        "XJ": tile.stage_blocks,
+        "SLOTS": slots,
+        "LOAD_SCALES": scales_text(groups) if groups else "",
+        "UNPACK": tuple(block_text(w.bits, dtype, block, groups) for block in range(w.step // BLOCK)),
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +88,8 @@ class WideExpertsPlan:
         self.tiles = (tile,) if small is None else (tile, small)
         self.programs = tuple(each.programs * multiprocessors for each in self.tiles)
         # The product reads at once what the launch before it wrote, so it starts after it.
-        whole = {"HAS_BIAS": False, "DEPENDENT": False, "ROUTED": True}
         self.products = [
-            Launch(
-                wide_kernel,
-                wide_constants(w, each) | whole,
-                {"num_warps": each.warps, "maxnreg": each.registers},
-            )
+            Launch(wide_kernel, wide_constants(w, each), {"num_warps": each.warps, "maxnreg": each.registers})
             for each in self.tiles
         ]
         read = max(1, min(CHUNK, LARGEST_READ // self.ids))
@@ -106,8 +121,8 @@ class WideExpertsPlan:
             n_blocks = -(-w.n // tile.outputs)
             product(
                 (min(most, m_tiles * n_blocks), 1, 1), (),
-                tiles.x, w.words, self.scales, None, out, None, None, tiles.row, tiles.expert,
-                out.shape[0], w.n, arranged[0].x.shape[1], w.tiles, w.steps, m_tiles, n_blocks, 1, w.steps,
+                tiles.x, w.words, self.scales, out, tiles.row, tiles.expert,
+                w.n, arranged[0].x.shape[1], w.tiles, w.steps, m_tiles, n_blocks,
             )  # fmt: skip
         return out
 

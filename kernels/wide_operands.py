@@ -27,11 +27,10 @@ def copy_x(x_place, ring, stage, m_tile, block, x_rows, BM: gl.constexpr, XJ: gl
 
 
 @gluon.jit
-def step_on_line(n_block, step, expert, tiles, steps, TILES: gl.constexpr):
-    """Steps that lie before this one of a block of outputs; with an expert, in the whole stack."""
+def step_of_stack(n_block, step, expert, tiles, steps, TILES: gl.constexpr):
+    """Steps of the whole stack that lie before this one of an expert's block of outputs."""
     tile = gl.minimum(n_block * TILES, tiles - TILES).to(gl.int64)
-    if expert is not None:
-        tile += expert.to(gl.int64) * tiles
+    tile += expert.to(gl.int64) * tiles
     return tile * steps + step
 
 

@@ -1,18 +1,14 @@
-"""Which tile a wide matmul uses: a pure function of bits and shape, from a short table.
+"""Which tiles routed rows use: a pure function of bits and shape, from a short table.
 
-Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0): int4 with groups of 64 in float16, on the linears of
-an 8B Llama at 32 to 4096 rows. Derived from that: the other schemes and shapes.
+Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0) when plain matrices used the same tiles: int4 with
+groups of 64 in float16, on the linears of an 8B Llama at 32 to 4096 rows. Derived from that: the other
+schemes, and which tile so many rows of an expert use.
 """
 
 from dataclasses import dataclass
 
-from kernels.tiles import row_bucket
-
-LARGEST_WIDE = 2048  # rows of x; with more, unpacking once for a 16-bit matmul is faster
 SMALLEST_WIDE_OUTPUT = 256  # rows of the weights: one program's, at most
 WIDE_CAPABILITY = 90
-MANY_OUTPUTS = 16384  # enough blocks for every multiprocessor without splitting K
-LONG_ROWS = 8192
 MOST_WALKED = 12  # routed rows an expert, on average, up to which the kernel for few rows multiplies them
 # TFLOP/s by rows of a tile, from 32, 64, 128 and 256 rows of x times OPT-175B's fc1 in docs/kernels-h200.md.
 TILE_SPEEDS = {32: 217, 64: 388, 128: 559, 256: 723}
@@ -22,11 +18,11 @@ END_OF_BLOCK = 256  # columns that take as long as storing a block, while no oth
 
 @dataclass(frozen=True)
 class WideTile:
-    """How one wide matmul is cut up (see `kernels.wide`).
+    """How a product of routed rows is cut up (see `kernels.wide`).
 
-    A program takes `rows` of x (BM) and `warps` times `row_tiles` times 16 rows of the weights. The ring of
-    the activations has `stages` of `stage_blocks` times 64 columns. `programs` a multiprocessor, whose
-    threads use `registers` at most, so that they fit.
+    A block is `rows` of x (BM) and `warps` times `row_tiles` times 16 rows of the weights. The ring of the
+    activations has `stages` of `stage_blocks` times 64 columns. `programs` a multiprocessor, whose threads
+    use `registers` at most, so that they fit.
     """
 
     rows: int
@@ -39,24 +35,19 @@ class WideTile:
 
     @property
     def outputs(self) -> int:
-        """Rows of the weights that a program takes."""
+        """Rows of the weights in a block."""
         return 16 * self.warps * self.row_tiles
 
 
-def choose_wide_tile(bits: int, m: int, n: int, k: int) -> WideTile:
-    """The tile for x `[m, k]` times a matrix `[n, k]`; the same for every m of a `row_bucket`."""
-    m = row_bucket(m)
-    blocks = 2 if bits == 8 else 4  # of 64 columns in a step
-    many = n > MANY_OUTPUTS
-    if m <= 32:
-        return WideTile(32, 4, 2, 4, 2, 2) if many else WideTile(32, 4, 1, 4, blocks, 2)
-    if m <= 64:
-        if many and bits == 8:
-            return WideTile(64, 4, 2, 6, 1, 2)  # as much in flight, in so little memory that two programs fit
-        return WideTile(64, 4, 2 if many else 1, 4, 2, 2)
-    if m <= 128 and not many and k <= LONG_ROWS:
-        return WideTile(64, 4, 1, 4, 2, 2)
-    if m <= 128 or (m <= 256 and not many):
+def wide_tile(bits: int, rows: int) -> WideTile:
+    """The tile of so many rows of x, one of those of `TILE_SPEEDS`."""
+    if rows == 32:
+        return WideTile(32, 4, 2, 4, 2, 2)
+    if rows == 64 and bits == 8:
+        return WideTile(64, 4, 2, 6, 1, 2)  # as much in flight, in so little memory that two programs fit
+    if rows == 64:
+        return WideTile(64, 4, 2, 4, 2, 2)
+    if rows == 128:
         return WideTile(128, 8, 1, 4, 2, 1)
     return WideTile(256, 8, 1, 4, 1, 1)
 
@@ -69,17 +60,14 @@ def choose_routed_tiles(bits: int, rows_per_expert: float, k: int) -> tuple[Wide
     `TILE_SPEEDS`, not measured.
     """
 
-    def tile_of(rows: int) -> WideTile:
-        return choose_wide_tile(bits, rows, MANY_OUTPUTS + 1, k)
-
     def cost(rows: int) -> float:
         small = SMALL_TILES.get(rows, 0)
         last = rows / TILE_SPEEDS[rows]
         if small and rows_per_expert >= rows:  # so that any number of rows is as likely in the last tile
             last += small / rows * (small / TILE_SPEEDS[small] - last)
         full = max(0.0, rows_per_expert - rows / 2) / TILE_SPEEDS[rows]
-        alone = tile_of(rows).programs == 1
+        alone = wide_tile(bits, rows).programs == 1
         return (full + last) * (k + END_OF_BLOCK * alone)
 
     rows = min(TILE_SPEEDS, key=cost)
-    return tile_of(rows), tile_of(SMALL_TILES[rows]) if rows in SMALL_TILES else None
+    return wide_tile(bits, rows), wide_tile(bits, SMALL_TILES[rows]) if rows in SMALL_TILES else None

@@ -20,7 +20,8 @@ ONE = {"fp16": 0x3C00, "bf16": 0x3F80}  # 1.0; the bits above the mantissa count
 SUFFIX = {"fp16": "f16x2", "bf16": "bf16x2"}
 WORDS = {8: 4, 4: 4, 3: 3}  # of a lane and fragment register, in one step
 PLANES = {8: 8, 4: 16, 3: 16}  # fragments of a step
-BLOCK_PLANES = 4  # fragments of 64 columns
+BLOCK = 64  # columns that the left operand of one product has
+BLOCK_PLANES = 4  # their fragments
 
 
 @dataclass(frozen=True)

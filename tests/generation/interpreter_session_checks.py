@@ -2,7 +2,7 @@
 
 Matrices lie in lane order, layers fuse what they fuse on a GPU, and the kernels between the products are
 Triton's. Run by `test_interpreted_session.py`: the interpreter is chosen when Triton is imported. What Triton
-can't interpret is left to the kernels' own tests: the wide kernel, graphs, dependent launch.
+can't interpret is left to the kernels' own tests: ring and wide kernel, graphs, dependent launch.
 """
 
 import os
@@ -31,7 +31,7 @@ IDS = [5, 77, 130, 9, 41, 300, 8]
 
 
 def prepare(w, device=None, dtype=torch.bfloat16):
-    """As on a GPU without the wide kernel."""
+    """As on a GPU without the ring and the wide kernel."""
     kept = w.scales.dtype if w.scales.dtype in FUSED_DTYPES else dtype
     return TritonMatrix(to_lanes(w, kept), AMPERE)
 

@@ -14,8 +14,8 @@ from triton.experimental.gluon._runtime import GluonASTSource
 
 from kernels.ring_plan import LINE, SCALES_LAYOUT, WORDS_LAYOUT, X_LAYOUT, RingPlan, box_lines
 from kernels.ring_tiles import RingTile
-from kernels.wide_plan import BLOCK
 from kernels.wide_tiles import WIDE_CAPABILITY
+from kernels.wide_unpack import BLOCK
 from tests.kernels.cases import lanes_without_memory
 from tests.kernels.compile_offline import resource_usage
 from tests.kernels.compile_wide import inner_loops

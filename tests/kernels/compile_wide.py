@@ -19,14 +19,12 @@ from triton.backends.compiler import GPUTarget
 from triton.experimental.gluon._runtime import GluonASTSource
 
 from kernels.wide_experts import WideExpertsPlan
-from kernels.wide_plan import WidePlan
-from kernels.wide_tiles import WIDE_CAPABILITY, WideTile, choose_routed_tiles, choose_wide_tile
+from kernels.wide_tiles import WIDE_CAPABILITY, WideTile, choose_routed_tiles
 from tests.kernels.cases import lanes_without_memory
 from tests.kernels.compile_offline import resource_usage
 
 TYPES = {"float16": "*fp16", "bfloat16": "*bf16"}
-INTEGERS = ("words_ptr", "arrived_ptr", "row_ptr", "expert_ptr")
-POINTERS = dict.fromkeys(INTEGERS, "*i32") | {"partial_ptr": "*fp32"}  # others: the activations'
+INTEGERS = ("words_ptr", "row_ptr", "expert_ptr")  # other pointers: the activations' type
 ALIGNED = ("x_rows", "N")  # multiples of 16 in every case
 MULTIPROCESSORS = 132
 LOCAL = ("LDL", "STL")
@@ -37,19 +35,15 @@ LABEL = re.compile(r"(\.L_\w+):")
 
 @dataclass(frozen=True)
 class Case:
-    """One compilation, as `WidePlan` would ask for it, or with experts `WideExpertsPlan`.
-
-    `m` rows of x; of each expert.
-    """
+    """One compilation, as `WideExpertsPlan` would ask for it, with `m` rows of x for each expert."""
 
     m: int
-    experts: int = 0
+    experts: int = 8
     n: int = 4096
     k: int = 4096
     bits: int = 4
     group_size: int | None = 64
     dtype: str = "float16"
-    bias: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,21 +74,16 @@ def compile_case(case: Case, tile: WideTile) -> Any:
     w = lanes_without_memory(
         case.bits, case.group_size, case.n, case.k, getattr(torch, case.dtype), experts=case.experts
     )
-    if case.experts:
-        launch = WideExpertsPlan(w, tile, MULTIPROCESSORS).products[0]
-        absent = ("bias_ptr", "partial_ptr", "arrived_ptr")
-    else:
-        launch = WidePlan(w, tile, MULTIPROCESSORS).launches[case.bias]
-        absent = ("row_ptr", "expert_ptr", *(() if case.bias else ("bias_ptr",)))
+    launch = WideExpertsPlan(w, tile, MULTIPROCESSORS).products[0]
     names = launch.kernel.arg_names
-    constants = dict(zip(launch.names, launch.constants, strict=True)) | dict.fromkeys(absent)
+    constants = dict(zip(launch.names, launch.constants, strict=True))
     signature, attributes = {}, {}
     for place, name in enumerate(names):
         if name in constants:
             signature[name] = "constexpr"
             continue
         pointer = name.endswith("_ptr")
-        signature[name] = POINTERS.get(name, TYPES[case.dtype]) if pointer else "i32"
+        signature[name] = "i32" if not pointer else "*i32" if name in INTEGERS else TYPES[case.dtype]
         if pointer or name in ALIGNED:
             attributes[place,] = [["tt.divisibility", 16]]
     places = {(names.index(name),): value for name, value in constants.items()}
@@ -135,10 +124,7 @@ def count(loops: list[list[str]], names: tuple[str, ...]) -> int:
 
 
 def report_of(case: Case) -> Report:
-    if case.experts:
-        tile, _ = choose_routed_tiles(case.bits, case.m, case.k)
-    else:
-        tile = choose_wide_tile(case.bits, case.m, case.n, case.k)
+    tile, _ = choose_routed_tiles(case.bits, case.m, case.k)
     compiled = compile_case(case, tile)
     ptx = compiled.asm["ptx"]
     usage = resource_usage(compiled.asm["cubin"])

@@ -14,42 +14,15 @@ from torch import Tensor
 from kernels.expert_tiles import place_kernel
 from kernels.experts import expert_matmul_reference
 from kernels.lane_layout import to_lanes
-from kernels.reorder import reorder_kernel
 from kernels.wide_experts import WideExpertsPlan
-from kernels.wide_plan import WidePlan
 from kernels.wide_tiles import WideTile
 from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
 from tests.kernels.numerics import poisoned_memory
 from tests.kernels.wide_emulator import EmulatedLaunch
 
 HALF, BRAIN = torch.float16, torch.bfloat16
-SMALL, TWO_TILES = WideTile(32, 4, 1, 4, 4, 2), WideTile(32, 4, 2, 4, 2, 2)
-LONG_RING, EIGHT_WARPS = WideTile(64, 4, 2, 6, 1, 2), WideTile(128, 8, 1, 4, 2, 1)
-LARGEST = WideTile(256, 8, 1, 4, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("bits", "group_size", "dtype", "m", "n", "k", "tile", "multiprocessors"),
-    [
-        (4, 64, HALF, 40, 300, 576, TWO_TILES, 2),  # a program takes several blocks
-        (4, 128, BRAIN, 20, 300, 2048, SMALL, 12),  # four share one
-        (8, 128, HALF, 70, 272, 1024, LONG_RING, 9),
-        (3, 32, BRAIN, 140, 272, 544, EIGHT_WARPS, 1),
-        (8, None, HALF, 40, 300, 500, TWO_TILES, 1),
-    ],
-)
-def test_dense(bits, group_size, dtype, m, n, k, tile, multiprocessors):
-    """What ran on a GPU comes out of the emulator too, so what it says of the routed form counts."""
-    packed = random_matrix((n, k), bits, group_size, dtype)
-    plan = WidePlan(to_lanes(packed, dtype), tile, multiprocessors)
-    plan.launches = {True: EmulatedLaunch(plan.launches[True])}
-    constants = {"ROWS": plan.reorder_rows, "PAIR": 2, "DEPENDENT": False}
-    plan.reorder = lambda grid, kind, *arguments: reorder_kernel[grid](*arguments, **constants)
-    x, bias = random_rows((m, k), dtype), random_rows((n,), dtype, 2)
-    with poisoned_memory():
-        out = plan.multiply(x, bias)
-    exact = x.double() @ packed.dequantize(torch.float64).mT + bias.double()
-    assert relative_error(out, exact) <= TOLERANCE[dtype]
+TWO_TILES, LONG_RING = WideTile(32, 4, 2, 4, 2, 2), WideTile(64, 4, 2, 6, 1, 2)
+EIGHT_WARPS, LARGEST = WideTile(128, 8, 1, 4, 2, 1), WideTile(256, 8, 1, 4, 1, 1)
 
 
 def routed(bits, group_size, dtype, expert, experts, n, k, tile, multiprocessors, share, small=None) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from kernels import ring, ring_feed
+from kernels.launch import Launch
 from tests.kernels import wide_emulator
 from tests.kernels.wide_emulator import EmulatedLaunch, Pointer, fake_language, pointer_to, value_of
 
@@ -248,7 +249,11 @@ def play(kernel: Any, program: int, grid: int, constants: dict[str, Any], argume
 
 
 class EmulatedRing(EmulatedLaunch):
-    """Stands for a `Launch` of the ring kernel."""
+    """Stands for a `Launch` of the ring kernel, which waits for no other."""
+
+    def __init__(self, launch: Launch) -> None:
+        super().__init__(launch)
+        self.constants["DEPENDENT"] = False
 
     def __call__(self, grid: tuple[int, int, int], kind: Any, *arguments: Any) -> None:
         """All programs, the last first: who comes last adds up, whoever that is."""

@@ -8,12 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.ring_tiles import choose_ring_tile, takes_few
-from kernels.tiles import row_bucket
-from kernels.wide_tiles import LARGEST_WIDE, SMALLEST_WIDE_OUTPUT
+from kernels.gpu import TritonMatrix
+from kernels.ring_tiles import LARGEST_RING, choose_ring_tile, takes_few
+from kernels.tiles import Gpu, row_bucket
+from kernels.wide_tiles import SMALLEST_WIDE_OUTPUT
+from tests.kernels.cases import lanes_without_memory
 from tests.kernels.test_compile import compile_all
 from tests.kernels.test_interpreter import why_no_interpreter
 
@@ -35,7 +38,7 @@ needs_triton = pytest.mark.skipif(
 
 @given(
     bits=st.sampled_from([3, 4, 8]),
-    m=st.integers(9, LARGEST_WIDE),
+    m=st.integers(9, LARGEST_RING),
     n=st.integers(256, 60_000),
     k=st.integers(64, 60_000),
 )
@@ -53,6 +56,26 @@ def test_large_matrices_take_few_rows():
     assert not takes_few(4, 6144, 4096)
     assert takes_few(8, 6144, 4096)
     assert takes_few(4, 4096, 14336)
+
+
+@pytest.mark.parametrize(
+    ("changed", "taken"),
+    [
+        ({}, True),
+        ({"capability": 80}, False),
+        ({"capability": 100}, False),  # other matrix units
+        ({"group_size": 48}, False),  # lane order without pairs
+        ({"group_size": None}, True),
+        ({"n": SMALLEST_WIDE_OUTPUT - 1}, False),
+        ({"m": LARGEST_RING + 1}, False),
+        ({"dtype": torch.bfloat16}, False),  # not that of the scales
+    ],
+)
+def test_what_the_ring_kernel_takes(changed, taken):
+    case = {"capability": 90, "group_size": 64, "n": 4096, "m": 100, "dtype": torch.float16} | changed
+    lanes = lanes_without_memory(4, case["group_size"], case["n"], 768)
+    matrix = TritonMatrix(lanes, Gpu(case["capability"]))
+    assert matrix.is_wide(case["m"], case["dtype"]) is taken
 
 
 @pytest.mark.slow

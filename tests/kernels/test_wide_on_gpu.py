@@ -1,4 +1,7 @@
-"""The wide kernel on a Hopper GPU: numerics against float64, the same bits again, graphs, calls in a row."""
+"""The ring and the wide kernel on a Hopper GPU: numerics against float64, the same bits again, graphs.
+
+Plain matrices go through the ring kernel, routed rows through the wide one.
+"""
 
 import itertools
 
@@ -9,8 +12,9 @@ from torch import Tensor
 from kernels import PackedMatrix, expert_linear, prepare
 from kernels.experts import expert_matmul_reference
 from kernels.gpu import TritonMatrix, gpu_of
+from kernels.ring_tiles import LARGEST_RING
 from kernels.tiles import row_bucket
-from kernels.wide_tiles import LARGEST_WIDE, MANY_OUTPUTS, TILE_SPEEDS, WIDE_CAPABILITY, choose_wide_tile
+from kernels.wide_tiles import TILE_SPEEDS, WIDE_CAPABILITY, wide_tile
 from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
 
 
@@ -18,7 +22,7 @@ def why_not_here() -> str:
     if not torch.cuda.is_available():
         return "no CUDA GPU on this machine"
     if gpu_of(torch.device("cuda")).capability != WIDE_CAPABILITY:
-        return "the wide kernel is for compute capability 9.0"
+        return "these kernels are for compute capability 9.0"
     return ""
 
 
@@ -36,7 +40,7 @@ HALVES = (
 
 
 def check(matrix: TritonMatrix, packed: PackedMatrix, m: int, *, bias: bool = False, runs: int = 3) -> None:
-    """Within the tolerance of float64 by the wide kernel, and the same bit for bit when run again."""
+    """Within the tolerance of float64 by the ring kernel, and the same bit for bit when run again."""
     dtype = matrix.lanes.dtype
     x = random_rows((m, packed.k), dtype, seed=m, device="cuda")
     added = random_rows((packed.n,), dtype, seed=m + 1, device="cuda") if bias else None
@@ -84,7 +88,7 @@ def test_linears_of_models(bits, n, k):
     """Whole blocks one after the other and blocks shared along K: the same bits in 20 runs."""
     packed = random_matrix((n, k), bits, 64, torch.float16, device="cuda")
     matrix = prepare(packed)
-    for m in (17, 64, 100, 1024, LARGEST_WIDE):
+    for m in (17, 64, 100, 1024, LARGEST_RING):
         check(matrix, packed, m, runs=20)
 
 
@@ -124,7 +128,7 @@ def test_views_as_activations():
 
 def test_what_it_does_not_take():
     """Few outputs, groups of 48 and more rows than it pays for go another way, and are right too."""
-    for n, group_size, m in ((200, 64, 50), (320, 48, 50), (320, 64, LARGEST_WIDE + 1)):
+    for n, group_size, m in ((200, 64, 50), (320, 48, 50), (320, 64, LARGEST_RING + 1)):
         packed = random_matrix((n, 768), 4, group_size, torch.float16, device="cuda")
         matrix = prepare(packed)
         x = random_rows((m, 768), torch.float16, device="cuda")
@@ -238,9 +242,10 @@ def test_routed_rows(bits, group_size, dtype):
     packed = random_matrix((EXPERTS, n, RAGGED_K[group_size]), bits, group_size, dtype, device="cuda")
     matrix = prepare(packed)
     for rows, routing, of_tile in itertools.product(ROUTED_ROWS, ("random", "some without"), TILE_SPEEDS):
-        tile = choose_wide_tile(bits, of_tile, MANY_OUTPUTS + 1, packed.k)
-        small = choose_wide_tile(bits, 32, MANY_OUTPUTS + 1, packed.k) if of_tile > 32 else None
-        plan = WideExpertsPlan(matrix.lanes, tile, matrix.gpu.multiprocessors, small=small)
+        small = wide_tile(bits, 32) if of_tile > 32 else None
+        plan = WideExpertsPlan(
+            matrix.lanes, wide_tile(bits, of_tile), matrix.gpu.multiprocessors, small=small
+        )
         matrix.wide_expert_plans = {row_bucket(rows): plan}
         x = random_rows((rows, packed.k), dtype, seed=rows, device="cuda")
         check_routed(matrix, packed, x, ROUTINGS[routing](rows).cuda())

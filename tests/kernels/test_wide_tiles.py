@@ -1,4 +1,4 @@
-"""How a wide matmul is cut up: tiles that fit a multiprocessor, every step of every block exactly once."""
+"""How a product of routed rows is cut up: tiles that fit a multiprocessor, room for every routing."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -9,23 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.gpu import TritonMatrix
-from kernels.tiles import Gpu, row_bucket
+from kernels.tiles import Gpu
 from kernels.wide_tiles import (
-    LARGEST_WIDE,
-    MANY_OUTPUTS,
     MOST_WALKED,
     SMALLEST_WIDE_OUTPUT,
     TILE_SPEEDS,
     choose_routed_tiles,
-    choose_wide_tile,
+    wide_tile,
 )
 from tests.kernels.cases import lanes_without_memory
 
 pytest.importorskip("triton")
 
 from kernels.expert_tiles import most_tiles
-from kernels.wide_experts import WideExpertsPlan
-from kernels.wide_plan import LARGEST_SPLIT, SHORTEST_PART, WidePlan
+from kernels.wide_experts import WideExpertsPlan, wide_constants
 
 # Of compute capability 9.0.
 SHARED = 227 << 10  # bytes that a program may take
@@ -35,161 +32,60 @@ REGISTERS = 1 << 16
 SCRATCH = 512  # bytes a warp, in which the epilogue turns 16 x 16 results
 
 BITS = st.sampled_from([8, 4, 3])
-ROWS = st.integers(17, LARGEST_WIDE)
 OUTPUTS = st.integers(SMALLEST_WIDE_OUTPUT, 60_000)
 COLUMNS = st.integers(16, 30_000)
 
-
-@dataclass
-class Recorder:
-    """Stands for a launch, and keeps what it is called with."""
-
-    calls: list[tuple] = field(default_factory=list)
-
-    def __call__(self, grid, kind, *arguments):
-        self.calls.append((grid, arguments))
+every_tile = pytest.mark.parametrize(("bits", "rows"), list(itertools.product([8, 4, 3], TILE_SPEEDS)))
 
 
-def constants_of(plan: WidePlan) -> dict[str, object]:
-    launch = plan.launches[False]
-    return dict(zip(launch.names, launch.constants, strict=True))
-
-
-@given(bits=BITS, m=ROWS, n=OUTPUTS, k=COLUMNS)
-def test_one_tile_a_bucket(bits, m, n, k):
-    tile = choose_wide_tile(bits, m, n, k)
-    assert tile == choose_wide_tile(bits, row_bucket(m), n, k)
-    assert tile.outputs == 16 * tile.warps * tile.row_tiles <= SMALLEST_WIDE_OUTPUT
-
-
-@given(bits=BITS, m=ROWS, n=OUTPUTS, k=COLUMNS)
-def test_a_tile_is_one_that_the_kernel_knows(bits, m, n, k):
-    tile = choose_wide_tile(bits, m, n, k)
+@every_tile
+def test_a_tile_is_one_that_the_kernel_knows(bits, rows):
+    tile = wide_tile(bits, rows)
+    assert tile.rows == rows
     assert (2 if bits == 8 else 4) % tile.stage_blocks == 0  # a step is whole stages
     assert tile.stages >= 3  # one read, one just read, one on its way
     assert tile.warps in (4, 8)  # one or two warpgroups
     assert tile.row_tiles in (1, 2)
-    assert tile.rows in (32, 64, 128, 256)
+    assert tile.outputs == 16 * tile.warps * tile.row_tiles <= SMALLEST_WIDE_OUTPUT
 
 
-@given(bits=BITS, m=ROWS, n=OUTPUTS, k=COLUMNS)
-def test_registers(bits, m, n, k):
+@every_tile
+def test_registers(bits, rows):
     """A warp's registers come 8 a lane; sums, a fragment of unpacked weights and its words must fit."""
-    tile = choose_wide_tile(bits, m, n, k)
+    tile = wide_tile(bits, rows)
     assert tile.registers <= 255
     assert tile.programs * tile.warps * 32 * (-(-tile.registers // 8) * 8) <= REGISTERS
     sums = tile.row_tiles * tile.rows // 2  # 16 rows of weights a warp
     assert sums + 32 + 16 <= tile.registers
 
 
+@every_tile
 @pytest.mark.parametrize("group_size", [None, 32, 128])
-@pytest.mark.parametrize("bits", [8, 4, 3])
-def test_the_rings_fit_in_shared_memory(bits, group_size):
-    for m in (32, 64, 128, 256, 512, 1024, 2048):
-        for n in (4096, 28672):
-            for k in (4096, 14336):
-                tile = choose_wide_tile(bits, m, n, k)
-                plan = WidePlan(lanes_without_memory(bits, group_size, n, k), tile, 132)
-                x = tile.stages * tile.stage_blocks * tile.rows * 64 * 2
-                words = constants_of(plan)["SLOTS"] * tile.outputs // 16 * plan.lanes.words.shape[-1] * 4
-                needed = x + words + SCRATCH * tile.warps
-                assert needed <= SHARED
-                assert tile.programs * (needed + RESERVED) <= SHARED_OF_ALL
+def test_the_rings_fit_in_shared_memory(bits, rows, group_size):
+    tile = wide_tile(bits, rows)
+    stack = lanes_without_memory(bits, group_size, 4096, 4096, experts=8)
+    x = tile.stages * tile.stage_blocks * tile.rows * 64 * 2
+    words = wide_constants(stack, tile)["SLOTS"] * tile.outputs // 16 * stack.words.shape[-1] * 4
+    needed = x + words + SCRATCH * tile.warps
+    assert needed <= SHARED
+    assert tile.programs * (needed + RESERVED) <= SHARED_OF_ALL
 
 
-@given(bits=BITS, m=ROWS, n=OUTPUTS)
-def test_words_arrive_before_their_step(bits, m, n):
+@every_tile
+def test_words_arrive_before_their_step(bits, rows):
     """Words start with the first stage of a step, SLOTS - 1 steps ahead, and arrive STAGES - 2 stages on."""
-    tile = choose_wide_tile(bits, m, n, 4096)
-    slots = constants_of(WidePlan(lanes_without_memory(bits, 64, n, 4096), tile, 132))["SLOTS"]
+    tile = wide_tile(bits, rows)
+    slots = wide_constants(lanes_without_memory(bits, 64, 4096, 4096, experts=8), tile)["SLOTS"]
     stages_of_a_step = (2 if bits == 8 else 4) // tile.stage_blocks
     assert (slots - 1) * stages_of_a_step >= tile.stages - 2
 
 
-@given(
-    bits=BITS, group_size=st.sampled_from([None, 32, 96]), m=ROWS, n=OUTPUTS,
-    groups=st.integers(1, 200), multiprocessors=st.sampled_from([78, 114, 132]),
-)  # fmt: skip
-def test_every_step_of_every_block_once(bits, group_size, m, n, groups, multiprocessors):  # noqa: PLR0917
-    k = groups * (group_size or 100)
-    tile = choose_wide_tile(bits, m, n, k)
-    plan = WidePlan(lanes_without_memory(bits, group_size, n, k), tile, multiprocessors)
-    launch, plan.reorder = Recorder(), Recorder()
-    plan.launches = {False: launch}
-    out = plan.multiply(torch.empty((m, k), dtype=torch.float16, device="meta"), None)
-    assert out.shape == (m, n)
-
-    (((programs, _, _), arguments),) = launch.calls
-    ordered, *_, partial, arrived = arguments[:7]
-    rows, outputs, x_rows, tiles, steps, m_tiles, blocks, parts, span = arguments[9:]
-    assert (rows, outputs) == (m, n)
-    assert blocks == -(-n // tile.outputs) * m_tiles
-    assert x_rows == m_tiles * tile.rows >= m
-    assert tiles == -(-n // 16) >= tile.outputs // 16  # a last block that overlaps has rows to overlap with
-    assert tuple(ordered.shape) == (steps * plan.lanes.step // 64, x_rows, 64)
-    (((blocks_of_x, tiles_of_x, _), _),) = plan.reorder.calls
-    assert (blocks_of_x, tiles_of_x * plan.reorder_rows) == tuple(ordered.shape[:2])
-
-    # The first lines of the kernel.
-    if parts > 1:
-        walks = [
-            (p // parts * steps + p % parts * span, min(p % parts * span + span, steps) + p // parts * steps)
-            for p in range(programs)
-        ]
-    else:
-        walks = [(p * span, min(p * span + span, blocks * steps)) for p in range(programs)]
-    assert walks[0][0] == 0
-    assert walks[-1][1] == blocks * steps
-    assert all(first < last for first, last in walks)
-    assert all(before[1] == after[0] for before, after in itertools.pairwise(walks))
-    assert programs <= plan.programs  # all run at once
-    if parts == 1:
-        assert span % steps == 0  # blocks stay whole
-        return
-    assert parts <= LARGEST_SPLIT
-    assert parts * span >= steps > (parts - 1) * span
-    assert span >= SHORTEST_PART
-    assert arrived.numel() >= blocks
-    assert partial.numel() == programs * tile.outputs * tile.rows
-
-
-def test_counters_stay_where_they_are():
-    """A captured graph keeps their address, so a call with more rows must not make others."""
-    plan = WidePlan(lanes_without_memory(4, 64, 4096, 4096), choose_wide_tile(4, 1024, 4096, 4096), 132)
-    plan.launches, plan.reorder = {False: (launch := Recorder())}, Recorder()
-    for m in (513, 1024):
-        plan.multiply(torch.empty((m, 4096), dtype=torch.float16, device="meta"), None)
-    (_, first), (_, second) = launch.calls
-    assert first[6] is second[6]
-
-
-@pytest.mark.parametrize(
-    ("changed", "taken"),
-    [
-        ({}, True),
-        ({"capability": 80}, False),
-        ({"capability": 100}, False),  # other matrix units
-        ({"group_size": 48}, False),  # lane order without pairs
-        ({"group_size": None}, True),
-        ({"n": SMALLEST_WIDE_OUTPUT - 1}, False),
-        ({"m": LARGEST_WIDE + 1}, False),
-        ({"dtype": torch.bfloat16}, False),  # not that of the scales
-    ],
-)
-def test_what_the_wide_kernel_takes(changed, taken):
-    case = {"capability": 90, "group_size": 64, "n": 4096, "m": 100, "dtype": torch.float16} | changed
-    lanes = lanes_without_memory(4, case["group_size"], case["n"], 768)
-    matrix = TritonMatrix(lanes, Gpu(case["capability"]))
-    assert matrix.is_wide(case["m"], case["dtype"]) is taken
-
-
 @given(bits=BITS, rows_per_expert=st.floats(1, 4096), k=COLUMNS)
-def test_routed_tiles_are_dense_ones(bits, rows_per_expert, k):
+def test_tiles_are_of_known_speed(bits, rows_per_expert, k):
     tile, small = choose_routed_tiles(bits, rows_per_expert, k)
     for each in (tile, small or tile):
-        assert each == choose_wide_tile(bits, each.rows, MANY_OUTPUTS + 1, k)
         assert each.rows in TILE_SPEEDS
-        assert each.outputs <= SMALLEST_WIDE_OUTPUT
+        assert each == wide_tile(bits, each.rows)
     assert small is None or small.rows < tile.rows
 
 
@@ -213,6 +109,16 @@ def test_there_is_room_for_every_routing(counts, rows, small):
     assert needed <= most <= max(1, sum(counts) // rows + len(counts))
 
 
+@dataclass
+class Recorder:
+    """Stands for a launch, and keeps what it is called with."""
+
+    calls: list[tuple] = field(default_factory=list)
+
+    def __call__(self, grid, kind, *arguments):
+        self.calls.append((grid, arguments))
+
+
 @given(
     bits=BITS, rows=st.integers(1, 5000), experts=st.sampled_from([1, 8, 60, 512]), n=OUTPUTS,
     multiprocessors=st.sampled_from([78, 132]), share=st.sampled_from([1, 4]),
@@ -231,15 +137,15 @@ def test_launches_of_routed_rows(bits, rows, experts, n, multiprocessors, share)
     for number, product in enumerate(products):
         of_tile = (tile, small)[number]
         (((programs, _, _), arguments),) = product.calls
-        ordered, row, tile_expert = arguments[0], *arguments[7:9]
-        _, outputs, x_rows, tiles, steps, m_tiles, n_blocks, parts, _ = arguments[9:]
+        ordered, row, tile_expert = arguments[0], *arguments[4:6]
+        outputs, x_rows, tiles, steps, m_tiles, n_blocks = arguments[6:]
         assert ordered.shape[0] == steps * stack.step // 64
         assert ordered.shape[1] == x_rows - places  # of all tiles, the places of these come first
         places += row.shape[0]
         assert row.shape[0] == m_tiles * of_tile.rows
         assert tile_expert.shape[0] >= m_tiles + 1
         assert tile_expert.storage_offset() % 4 == row.storage_offset() % 4 == 0  # 16 bytes
-        assert (outputs, tiles, parts) == (n, stack.tiles, 1)
+        assert (outputs, tiles) == (n, stack.tiles)
         assert n_blocks == -(-n // of_tile.outputs)
         assert 1 <= programs <= of_tile.programs * multiprocessors
     assert places == x_rows

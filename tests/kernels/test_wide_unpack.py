@@ -1,4 +1,4 @@
-"""The wide kernel's PTX texts, lane by lane: every register holds the two weights that lane order says."""
+"""The PTX texts that unpack, lane by lane: every register holds the two weights that lane order says."""
 
 import numpy as np
 import pytest

@@ -147,7 +147,7 @@ def left_operand(
 
 
 def fake_language(program: int, programs: int, grouped: bool) -> SimpleNamespace:
-    """What stands for `gl` in one program."""
+    """What stands for `gl` in one program, of the wide kernel or the ring kernel."""
 
     def arange(first: int, last: int, *_: Any) -> Tensor:
         return value_of(torch.arange(first, last))
@@ -159,7 +159,6 @@ def fake_language(program: int, programs: int, grouped: bool) -> SimpleNamespace
         arange=arange,
         zeros=lambda shape, dtype, *_: value_of(torch.zeros(shape, dtype=dtype)),
         minimum=lambda a, b: torch.minimum(torch.as_tensor(a), torch.as_tensor(b)),
-        maximum=lambda a, b: torch.maximum(torch.as_tensor(a), torch.as_tensor(b)),
         where=lambda c, a, b: torch.where(c, torch.as_tensor(a), torch.as_tensor(b)),
         load=load,
         store=store,
@@ -200,7 +199,7 @@ def emulate(kernel: Any, grid: int, constants: dict[str, Any], arguments: tuple[
             "load_scales": load_scales,
             "left_operand": left_operand,
         }
-        for name in ("copy_x", "copy_words", "step_on_line", "routed_place"):
+        for name in ("copy_x", "copy_words", "step_of_stack", "routed_place"):
             names[name] = FunctionType(getattr(wide_operands, name).fn.__code__, names)
         run = FunctionType(kernel.fn.__code__, {**vars(wide), **names, "__builtins__": __builtins__})
         run(*arguments, *(constants[name] for name in kernel.arg_names if name in constants))
@@ -220,7 +219,7 @@ class EmulatedLaunch:
 
     def __init__(self, launch: Launch) -> None:
         self.kernel = launch.kernel
-        self.constants = dict(zip(launch.names, launch.constants, strict=True)) | {"DEPENDENT": False}
+        self.constants = dict(zip(launch.names, launch.constants, strict=True))
 
     def __call__(self, grid: tuple[int, int, int], kind: Any, *arguments: Any) -> None:
         """Tensors become pointers, numbers tensors that know `to`."""
