@@ -71,7 +71,7 @@ def feed_boxes(
     PARTS: gl.constexpr,  # stages of a step
     DEPENDENT: gl.constexpr,
 ):
-    """Copy the steps from `begin` to `end` into the ring, also x, each as soon as its stages are free."""
+    """Copy the steps from `begin` to `end` into the ring, x in boxes too, as soon as their stages are free."""
     ring, words, scale_ring, ready, free = shared
     begin, end, _, _, _, tiles, steps, m_tiles = sizes
     W: gl.constexpr = 4 * TEAMS
