@@ -234,8 +234,7 @@ def compute(
 
 @gluon.jit(do_not_specialize=["M", "m_tiles", "blocks", "span"])
 def ring_kernel(
-    x_desc,  # reordered activations [K/64 * x_rows, 64], boxes [XJ, BM, 64]; none where AHEAD
-    x_ptr,  # activations [M, K]; only where AHEAD
+    x_desc,  # reordered activations [K/64 * x_rows, 64], boxes [XJ, BM, 64]
     words_desc,  # lane order [tiles, lines, 128]: 4 a step, boxes [W, 4, 128]; 3 bits: 3, [W, 1, 128]
     scales_desc,  # [tiles, steps, 16 GROUPS], boxes [W, 1, 16 GROUPS]
     scales_ptr,
@@ -245,8 +244,6 @@ def ring_kernel(
     arrived_ptr,  # int32 [blocks, TEAMS], zero between launches
     M,
     N,
-    K,
-    stride_x,
     tiles,
     steps,
     m_tiles,
@@ -264,7 +261,6 @@ def ring_kernel(
     HAS_BIAS: gl.constexpr,
     UNPACK: gl.constexpr,
     SUMS: gl.constexpr,  # scales meet the sums of their groups; else the weights
-    AHEAD: gl.constexpr,  # steps of x that are read ahead as they lie; 0: x comes in boxes
     AT_ONCE: gl.constexpr,  # shares of a block that are on their way together
     DEPENDENT: gl.constexpr,
 ):
@@ -272,7 +268,6 @@ def ring_kernel(
     W: gl.constexpr = 4 * TEAMS
     PARTS: gl.constexpr = (2 if BITS == 8 else 4) // XJ
     SLOTS: gl.constexpr = STAGES // PARTS
-    FEED_WARPS: gl.constexpr = 4 if AHEAD else 1
     ring = gl.allocate_shared_memory(DTYPE, [STAGES, XJ, BM, 64], gl.NVMMASharedLayout(128, 16, 3))
     COPIES: gl.constexpr = 3 if BITS == 3 else 1
     LINES: gl.constexpr = 1 if BITS == 3 else 4
@@ -286,7 +281,7 @@ def ring_kernel(
     ready = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     free = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     for stage in gl.static_range(STAGES):
-        mbarrier.init(ready.index(stage), count=2 if AHEAD else 1)
+        mbarrier.init(ready.index(stage), count=1)
         mbarrier.init(free.index(stage), count=TEAMS)
     begin = gl.program_id(0) * span
     end = gl.minimum(begin + span, blocks * steps)
@@ -306,12 +301,12 @@ def ring_kernel(
                 (
                     feed,
                     (
-                        x_desc, x_ptr, stride_x, K, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS,
-                        STAGES, PARTS, AHEAD, DEPENDENT,
+                        x_desc, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, PARTS,
+                        DEPENDENT,
                     ),
                 ),
             ],
-            [FEED_WARPS],
+            [1],
             [FEED_REGISTERS],
         )  # fmt: skip
     elif TEAMS == 2:
@@ -334,12 +329,12 @@ def ring_kernel(
                 (
                     feed,
                     (
-                        x_desc, x_ptr, stride_x, K, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS,
-                        STAGES, PARTS, AHEAD, DEPENDENT,
+                        x_desc, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, PARTS,
+                        DEPENDENT,
                     ),
                 ),
             ],
-            [4, FEED_WARPS],
+            [4, 1],
             [REGISTERS, FEED_REGISTERS],
         )  # fmt: skip
     else:
@@ -376,11 +371,11 @@ def ring_kernel(
                 (
                     feed,
                     (
-                        x_desc, x_ptr, stride_x, K, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS,
-                        STAGES, PARTS, AHEAD, DEPENDENT,
+                        x_desc, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, PARTS,
+                        DEPENDENT,
                     ),
                 ),
             ],
-            [4, 4, 4, FEED_WARPS],
+            [4, 4, 4, 1],
             [REGISTERS, REGISTERS, REGISTERS, FEED_REGISTERS],
         )  # fmt: skip

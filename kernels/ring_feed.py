@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="untyped-decorator"
-# ruff: noqa: PLR0917, RUF005 — Gluon takes many arguments and no starred tuples
+# ruff: noqa: PLR0917 — Gluon takes many arguments
 """The warp of a ring program that brings what the others compute with: weights and activations, in step
 order.
 
@@ -10,7 +10,7 @@ every team is done with it.
 
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
+from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
 
 
 @gluon.jit
@@ -58,7 +58,7 @@ def fetch_weights(
 
 
 @gluon.jit
-def feed_boxes(
+def feed(
     x_desc,
     words_desc,
     scales_desc,
@@ -71,7 +71,7 @@ def feed_boxes(
     PARTS: gl.constexpr,  # stages of a step
     DEPENDENT: gl.constexpr,
 ):
-    """Copy the steps from `begin` to `end` into the ring, x in boxes too, as soon as their stages are free."""
+    """Copy the steps from `begin` to `end` into the ring, each as soon as its stages are free."""
     ring, words, scale_ring, ready, free = shared
     begin, end, _, _, _, tiles, steps, m_tiles = sizes
     W: gl.constexpr = 4 * TEAMS
@@ -138,112 +138,3 @@ def feed_boxes(
         n_block, m_tile, step = next_step(n_block, m_tile, step, steps, m_tiles)
         phase = gl.where(slot + 1 == SLOTS, phase ^ 1, phase)
         slot = gl.where(slot + 1 == SLOTS, 0, slot + 1)
-
-
-@gluon.jit
-def read_rows(x_ptr, stride_x, m_tile, step, wanted, M, K, BM: gl.constexpr, COLUMNS: gl.constexpr):
-    """x [BM, COLUMNS] of one tile of rows and one step, 16 bytes a lane; zero beyond M and K."""
-    lanes: gl.constexpr = COLUMNS // 8
-    layout: gl.constexpr = gl.BlockedLayout([1, 8], [32 // lanes, lanes], [4, 1], [1, 0])
-    row = m_tile * BM + gl.arange(0, BM, gl.SliceLayout(1, layout))
-    column = step * COLUMNS + gl.arange(0, COLUMNS, gl.SliceLayout(0, layout))
-    inside = (row < M)[:, None] & (column < K)[None, :] & wanted
-    return gl.load(x_ptr + row.to(gl.int64)[:, None] * stride_x + column[None, :], mask=inside, other=0.0)
-
-
-@gluon.jit
-def feed_rows(
-    x_ptr,
-    stride_x,
-    K,
-    words_desc,
-    scales_desc,
-    shared,
-    sizes,
-    GROUPS: gl.constexpr,
-    R: gl.constexpr,
-    TEAMS: gl.constexpr,
-    SLOTS: gl.constexpr,
-    AHEAD: gl.constexpr,  # steps of x in registers
-    DEPENDENT: gl.constexpr,
-):
-    """As `feed_boxes`, with x as it lies: four warps read it and put it down in the fragments' order."""
-    ring, words, scale_ring, ready, free = shared
-    begin, end, _, M, _, tiles, steps, m_tiles = sizes
-    W: gl.constexpr = 4 * TEAMS
-    BYTES: gl.constexpr = (512 * (3 if words.shape[2] == 1 else 4) + 32 * GROUPS) * R * W
-    XJ: gl.constexpr = ring.shape[1]
-    BM: gl.constexpr = ring.shape[2]
-    block = begin // steps
-    n_block = block // m_tiles
-    m_tile = block % m_tiles
-    step = begin % steps
-    for slot in gl.static_range(SLOTS):
-        wanted = begin + slot < end
-        mbarrier.expect(ready.index(slot), BYTES, pred=wanted)
-        fetch_weights(
-            words_desc, scales_desc, words, scale_ring, ready.index(slot), slot, n_block, step, tiles, wanted,
-            GROUPS, R, W,
-        )  # fmt: skip
-        n_block, m_tile, step = next_step(n_block, m_tile, step, steps, m_tiles)
-
-    n_block = block // m_tiles
-    m_tile = block % m_tiles
-    step = begin % steps
-    x_step = step
-    if DEPENDENT:
-        x_step = wait_for_previous(x_step)
-    x_block = n_block
-    x_tile = m_tile
-    queue = ()
-    for i in gl.static_range(AHEAD):
-        queue = queue + (read_rows(x_ptr, stride_x, x_tile, x_step, begin + i < end, M, K, BM, 64 * XJ),)
-        x_block, x_tile, x_step = next_step(x_block, x_tile, x_step, steps, m_tiles)
-    slot = begin * 0
-    phase = begin * 0 + 1
-    for unit in range(begin, end):
-        if unit >= begin + SLOTS:
-            mbarrier.wait(free.index(slot), phase)
-            mbarrier.expect(ready.index(slot), BYTES)
-            fetch_weights(
-                words_desc, scales_desc, words, scale_ring, ready.index(slot), slot, n_block, step, tiles,
-                True, GROUPS, R, W,
-            )  # fmt: skip
-        x = gl.reshape(queue[0], (BM, XJ, 2, 4, 2, 2, 2))  # columns (q, t, b, h, e), see `kernels.reorder`
-        ring.index(slot).store(gl.reshape(gl.permute(x, (1, 0, 2, 4, 5, 3, 6)), (XJ, BM, 64)))
-        fence_async_shared()
-        mbarrier.arrive(ready.index(slot), count=1)
-        later = read_rows(x_ptr, stride_x, x_tile, x_step, unit + AHEAD < end, M, K, BM, 64 * XJ)
-        queue = queue[1:] + (later,)
-        x_block, x_tile, x_step = next_step(x_block, x_tile, x_step, steps, m_tiles)
-        n_block, m_tile, step = next_step(n_block, m_tile, step, steps, m_tiles)
-        phase = gl.where(slot + 1 == SLOTS, phase ^ 1, phase)
-        slot = gl.where(slot + 1 == SLOTS, 0, slot + 1)
-
-
-@gluon.jit
-def feed(
-    x_desc,
-    x_ptr,
-    stride_x,
-    K,
-    words_desc,
-    scales_desc,
-    shared,
-    sizes,
-    GROUPS: gl.constexpr,
-    R: gl.constexpr,
-    TEAMS: gl.constexpr,
-    STAGES: gl.constexpr,
-    PARTS: gl.constexpr,  # stages of a step
-    AHEAD: gl.constexpr,  # 0: x comes in boxes
-    DEPENDENT: gl.constexpr,
-):
-    """One warp with boxes of x, four with its rows."""
-    if AHEAD:
-        feed_rows(
-            x_ptr, stride_x, K, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, AHEAD,
-            DEPENDENT,
-        )  # fmt: skip
-    else:
-        feed_boxes(x_desc, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, PARTS, DEPENDENT)

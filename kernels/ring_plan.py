@@ -5,12 +5,11 @@ from torch import Tensor
 from triton.experimental.gluon.language import NVMMASharedLayout
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-from kernels.decode import whole_loads
 from kernels.lane_layout import LaneMatrix
 from kernels.launch import Launch, kind_of
 from kernels.reorder import reorder_kernel
 from kernels.ring import ring_kernel
-from kernels.ring_tiles import RingTile, step_blocks
+from kernels.ring_tiles import FEED_REGISTERS, RingTile, step_blocks
 from kernels.wide_unpack import BLOCK, block_text
 
 REORDER_ROWS = 32  # of x that a program reorders, at most
@@ -43,7 +42,6 @@ class RingPlan:
         groups = 0 if w.group_size is None else w.scales_per_step
         blocks = step_blocks(w.bits)
         sums = tile.sums and 0 < groups <= blocks == tile.stage_blocks
-        self.ahead = tile.ahead if blocks == tile.stage_blocks else 0
         if w.pair != 2:
             raise ValueError("only groups of a multiple of 32, or one scale a row")
         if blocks % tile.stage_blocks or w.n < tile.outputs:
@@ -72,12 +70,11 @@ class RingPlan:
             "STAGES": tile.depth * blocks // tile.stage_blocks,
             "XJ": tile.stage_blocks,
             "REGISTERS": tile.computing_registers,
-            "FEED_REGISTERS": tile.feeding_registers,
+            "FEED_REGISTERS": FEED_REGISTERS,
             "UNPACK": tuple(
                 block_text(w.bits, NAMES[w.dtype], j, in_weights, spread=True) for j in range(blocks)
             ),
             "SUMS": sums,
-            "AHEAD": self.ahead,
             "AT_ONCE": tile.shares_at_once,
             "DEPENDENT": True,
         }
@@ -104,31 +101,23 @@ class RingPlan:
         """x `[M, K]` with contiguous rows → `[M, N]`, on the matrix's device, the current one; M ≥ 1."""
         w, tile = self.w, self.tile
         m_tiles = -(-x.shape[0] // tile.rows)
+        x_rows = m_tiles * tile.rows
+        columns = w.steps * w.step
+        ordered = x.new_empty((columns // BLOCK, x_rows, BLOCK))
+        self.reorder(
+            (columns // BLOCK, x_rows // self.reorder_rows, 1), kind_of(x),
+            x, ordered, x.shape[0], w.k, x_rows, x.stride(0),
+        )  # fmt: skip
         blocks = self.n_blocks * m_tiles
         span = self.span(blocks)
         programs = -(-blocks * w.steps // span)
-        if self.ahead:
-            x = whole_loads(x)
-            given = (None, x)
-        else:
-            given = (self.reordered(x, m_tiles * tile.rows), None)
         out = x.new_empty((x.shape[0], w.n))
         slabs = 2 * programs if span % w.steps else 0  # none where all blocks are whole
         partial = x.new_empty((slabs, tile.outputs * tile.rows), dtype=torch.float32)
+        box = [tile.stage_blocks, tile.rows, BLOCK]
         self.launches[bias is not None](
-            (programs, 1, 1), (*kind_of(given[1]), *kind_of(bias)),
-            *given, self.words, self.scale_boxes, self.scales, bias, out, partial, self.arrived,
-            x.shape[0], w.n, x.shape[1], x.stride(0), w.tiles, w.steps, m_tiles, blocks, span,
+            (programs, 1, 1), kind_of(bias),
+            TensorDescriptor.from_tensor(ordered, box, X_LAYOUT), self.words, self.scale_boxes, self.scales,
+            bias, out, partial, self.arrived, x.shape[0], w.n, w.tiles, w.steps, m_tiles, blocks, span,
         )  # fmt: skip
         return out
-
-    def reordered(self, x: Tensor, x_rows: int) -> TensorDescriptor:
-        """x in the fragments' order, as boxes."""
-        w, tile = self.w, self.tile
-        blocks = w.steps * w.step // BLOCK
-        ordered = x.new_empty((blocks, x_rows, BLOCK))
-        self.reorder(
-            (blocks, x_rows // self.reorder_rows, 1), kind_of(x),
-            x, ordered, x.shape[0], w.k, x_rows, x.stride(0),
-        )  # fmt: skip
-        return TensorDescriptor.from_tensor(ordered, [tile.stage_blocks, tile.rows, BLOCK], X_LAYOUT)

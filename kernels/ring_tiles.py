@@ -21,7 +21,6 @@ LONG_ROWS = 16384
 SHARED = 228 << 10  # bytes of a multiprocessor
 RESERVED = 2 << 10  # that a program takes beside the ring
 DEEPEST = 6  # steps
-AHEAD = 2  # steps of x in registers of the feeding warps
 OTHER_REGISTERS = 32  # of a thread that adds up
 FEED_REGISTERS = 24  # of a thread of the warp that feeds the others
 WELL_FILLED = 0.8  # of the programs have a whole block in every round
@@ -43,7 +42,6 @@ class RingTile:
     stage_blocks: int
     programs: int
     sums: bool = False
-    ahead: int = 0
 
     @property
     def outputs(self) -> int:
@@ -66,13 +64,8 @@ class RingTile:
     @property
     def computing_registers(self) -> int:
         """That a thread of those that compute may have."""
-        of_warps = self.registers * (self.warps + 4) - 4 * self.feeding_registers
+        of_warps = self.registers * (self.warps + 4) - 4 * FEED_REGISTERS
         return min(240, of_warps // self.warps // 8 * 8)
-
-    @property
-    def feeding_registers(self) -> int:
-        """That a thread of those that feed may have: with `ahead`, one for each row of so many steps more."""
-        return FEED_REGISTERS + self.ahead * self.rows
 
     @property
     def shares_at_once(self) -> int:
@@ -102,10 +95,7 @@ def takes_few(bits: int, n: int, k: int) -> bool:
 
 def choose_ring_tile(bits: int, m: int, n: int, k: int, multiprocessors: int = 132) -> RingTile:
     """The tile for x `[m, k]` times a matrix `[n, k]`; the same for every m of a `row_bucket`."""
-    tile = _tile(row_bucket(m), n, k, multiprocessors)
-    if tile.sums and tile.rows * tile.row_tiles <= 32:  # there are registers for x on its way
-        tile = replace(tile, ahead=AHEAD)
-    return tile.of_bits(bits)
+    return _tile(row_bucket(m), n, k, multiprocessors).of_bits(bits)
 
 
 def _tile(m: int, n: int, k: int, multiprocessors: int) -> RingTile:

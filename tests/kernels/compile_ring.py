@@ -30,7 +30,6 @@ def report_of(case: dict[str, Any]) -> dict[str, Any]:
     w = lanes_without_memory(case["bits"], case["group_size"], 4096, 4096, getattr(torch, case["dtype"]))
     launch = RingPlan(w, tile, MULTIPROCESSORS, tile.rows).launches[False]
     constants = dict(zip(launch.names, launch.constants, strict=True)) | {"bias_ptr": None}
-    constants["x_desc" if tile.ahead else "x_ptr"] = None
     halves = 16 * max(1, constants["GROUPS"])
     special = {
         "x_desc": f"tensordesc<{dtype}[{tile.stage_blocks}, {tile.rows}, {BLOCK}],{X_LAYOUT!r}>",
@@ -47,7 +46,7 @@ def report_of(case: dict[str, Any]) -> dict[str, Any]:
             signature[name] = "constexpr"
         else:
             signature[name] = special.get(name, f"*{dtype}" if pointer else "i32")
-            if pointer or name in ("K", "N", "stride_x"):
+            if pointer or name in ("x_rows", "N"):
                 attributes[place,] = [["tt.divisibility", 16]]
     places = {(names.index(name),): value for name, value in constants.items()}
     source = GluonASTSource(fn=launch.kernel, signature=signature, constexprs=places, attrs=attributes)

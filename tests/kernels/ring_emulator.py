@@ -105,10 +105,6 @@ class Place:
         assert self.unread == 0, "filled again before it was read"
         self.content, self.unread = content, parts * self.teams
 
-    def store(self, content: Tensor) -> None:
-        with self.lock:
-            self.fill(content, content.shape[0])
-
     def reshape(self, shape: list[int]) -> "View":
         assert self.content is not None
         return View(self, self.content.reshape(shape))
@@ -221,8 +217,6 @@ def play(kernel: Any, program: int, grid: int, constants: dict[str, Any], argume
     gl = fake_language(program, grid, grouped)
     gl.allocate_shared_memory = allocate
     gl.load = load
-    gl.reshape = lambda value, shape: value.reshape(shape)
-    gl.permute = lambda value, order: value.permute(order)
     gl.warp_specialize = specialize
     names: dict[str, Any] = {
         **vars(ring_feed),
@@ -238,7 +232,6 @@ def play(kernel: Any, program: int, grid: int, constants: dict[str, Any], argume
         ),
         "range": lambda *limits: map(value_of, range(*limits)),
         "barrier": lambda: None,
-        "fence_async_shared": lambda: None,
         "warpgroup_mma": multiply,
         "warpgroup_mma_init": lambda acc: acc,
         "warpgroup_mma_wait": lambda _, deps: deps[0] if len(deps) == 1 else deps,
@@ -247,7 +240,7 @@ def play(kernel: Any, program: int, grid: int, constants: dict[str, Any], argume
         "block_operand": block_operand,
         "__builtins__": __builtins__,
     }
-    for name in ("next_step", "fetch_weights", "read_rows", "feed_boxes", "feed_rows", "feed"):
+    for name in ("next_step", "fetch_weights", "feed"):
         names[name] = FunctionType(getattr(ring_feed, name).fn.__code__, names)
     for name in ("add_scaled", "compute"):
         names[name] = FunctionType(getattr(ring, name).fn.__code__, names)

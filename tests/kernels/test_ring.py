@@ -25,7 +25,7 @@ SHARED_OF_ALL = 228 << 10  # bytes of a multiprocessor; each program costs RESER
 RESERVED = 1 << 10
 BARRIERS = 256  # bytes, at most
 REGISTERS = 1 << 16
-MOST_STACK = 80  # bytes a thread
+MOST_STACK = 64  # bytes a thread
 MOST_BARRIERS = 8  # in a step of 256 columns, with 64 columns of x a stage
 SHAPES = [
     (m, n, k) for m in (16, 32, 64, 128, 256, 2048) for n, k in ((4096, 4096), (7168, 28672), (49152, 12288))

@@ -74,19 +74,14 @@ def ring_tiles(rows: int, bits: int) -> "tuple[RingTile, ...]":
         RingTile(256, 8, 1, 1, 1, 1),
         RingTile(256, 8, 1, 1, 2, 1),
     )
-    small = [tile for tile in tiles if tile.sums and tile.rows * tile.row_tiles <= 32]
-    tiles += tuple(replace(tile, ahead=2) for tile in small)
     largest = min(256, row_bucket(rows))
     return tuple(tile.of_bits(bits) for tile in tiles if largest // 2 <= tile.rows <= largest)
 
 
 def name_of(tile: Any) -> str:
-    """A tile in one word: 64x4x2/3x2 p2, rows x warps x row tiles / steps x blocks of a stage, programs.
-
-    And "sums" or "rows", where it makes or reads them.
-    """
+    """A tile in one word: 64x4x2/3x2 p2, rows x warps x row tiles / steps x blocks of a stage, programs."""
     name = f"{tile.rows}x{tile.warps}x{tile.row_tiles}/{tile.depth}x{tile.stage_blocks}"
-    return f"{name} p{tile.programs}{' sums' if tile.sums else ''}{' rows' if tile.ahead else ''}"
+    return f"{name} p{tile.programs}{' sums' if tile.sums else ''}"
 
 
 def decode_tiles(matrix: TritonMatrix, rows: int) -> tuple[Tile, ...]:
