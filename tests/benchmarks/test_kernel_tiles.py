@@ -2,7 +2,6 @@
 
 import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,13 +21,7 @@ from benchmarks.kernels.tiles.sweep import (
 from kernels.gpu import TritonMatrix
 from kernels.tiles import Gpu, choose_tile
 from tests.kernels.cases import lanes_without_memory
-
-HERE = Path(__file__).parent
-SHARED_OF_ALL = 228 << 10  # bytes of a multiprocessor; each program costs RESERVED more than it asks for
-RESERVED = 1 << 10
-REGISTERS = 1 << 16
-MOST_STACK = 64  # bytes a thread
-MOST_BARRIERS = 9  # in a step of 256 columns, with 64 columns of x a stage
+from tests.kernels.ring_limits import check_compiled, check_room
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed"
@@ -36,15 +29,21 @@ needs_triton = pytest.mark.skipif(
 
 
 @needs_triton
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [3, 4, 8])
 @pytest.mark.parametrize("rows", ROWS)
 def test_every_number_of_rows_has_tiles(rows, bits):
     tiles = ring_tiles(rows, bits)
     assert len({name_of(tile) for tile in tiles}) == len(tiles) >= 2
     for tile in tiles:
-        assert tile.rows >= min(rows, 256) / 2
-        assert tile.programs * (tile.shared + RESERVED) <= SHARED_OF_ALL
-        assert tile.programs * tile.warps * 32 * tile.registers <= REGISTERS
+        assert rows / 2 <= tile.rows <= max(8, rows)
+        check_room(tile, bits)
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_tiles_to_try_compile_for_hopper():
+    check_compiled(dict.fromkeys(tile for rows in ROWS for tile in ring_tiles(rows, 4)))
 
 
 @needs_triton

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,10 @@ from kernels.ring_tiles import LARGEST_RING, choose_ring_tile, takes_few
 from kernels.tiles import Gpu, row_bucket
 from kernels.wide_tiles import SMALLEST_WIDE_OUTPUT
 from tests.kernels.cases import lanes_without_memory
-from tests.kernels.test_compile import compile_all
+from tests.kernels.ring_limits import check_compiled, check_room
 from tests.kernels.test_interpreter import why_no_interpreter
 
 HERE = Path(__file__).parent
-SHARED_OF_ALL = 228 << 10  # bytes of a multiprocessor; each program costs RESERVED more than it asks for
-RESERVED = 1 << 10
-BARRIERS = 256  # bytes, at most
-REGISTERS = 1 << 16
-MOST_STACK = 64  # bytes a thread
-MOST_BARRIERS = 8  # in a step of 256 columns, with 64 columns of x a stage
 SHAPES = [
     (m, n, k) for m in (16, 32, 64, 128, 256, 2048) for n, k in ((4096, 4096), (7168, 28672), (49152, 12288))
 ]
@@ -47,9 +40,7 @@ def test_every_shape_has_a_tile_that_fits(bits, m, n, k):
     assert tile == choose_ring_tile(bits, row_bucket(m), n, k)
     assert tile.outputs <= SMALLEST_WIDE_OUTPUT
     assert tile.rows <= max(16, row_bucket(m))
-    assert tile.programs * (tile.shared(bits) + RESERVED + BARRIERS) <= SHARED_OF_ALL
-    assert tile.programs * (tile.warps + 4) * 32 * tile.registers <= REGISTERS
-    assert tile.stage_blocks <= (2 if bits == 8 else 4)
+    check_room(tile, bits)
 
 
 def test_large_matrices_take_few_rows():
@@ -94,28 +85,4 @@ def test_products_through_an_emulator():
 @needs_triton
 @pytest.mark.slow
 def test_tiles_compile_for_hopper():
-    """For each number of rows: it fits, nothing spills, matrix instructions don't wait for each other."""
-    schemes = (
-        (4, 128, "float16"),
-        (4, 64, "bfloat16"),
-        (8, None, "float16"),
-        (4, 32, "float16"),
-        (8, 128, "bfloat16"),
-        (3, 64, "float16"),
-    )
-    tiles = list(dict.fromkeys(choose_ring_tile(4, *shape) for shape in SHAPES))
-    cases = [
-        {"tile": asdict(tile.of_bits(bits)), "bits": bits, "group_size": group, "dtype": dtype}
-        for number, tile in enumerate(tiles)
-        for bits, group, dtype in (schemes[number % 2], schemes[2 + number % 4])
-    ]
-    for case, report_of_case in compile_all(cases, HERE / "compile_ring.py"):
-        tile = case["tile"]
-        calls = tile["row_tiles"] * (2 if case["bits"] == 8 else 4)
-        assert report_of_case["multiplications"] == 4 * calls, case
-        # More where the compiler makes them wait for each other.
-        assert report_of_case["starts"] == calls, case
-        assert report_of_case["local"] == 0 and report_of_case["stack"] <= MOST_STACK, case
-        assert report_of_case["barriers"] <= MOST_BARRIERS and report_of_case["fences"] <= 1, case
-        assert tile["programs"] * (report_of_case["shared"] + RESERVED) <= SHARED_OF_ALL, case
-        assert tile["programs"] * (tile["warps"] + 4) * 32 * report_of_case["registers"] <= REGISTERS, case
+    check_compiled(dict.fromkeys(choose_ring_tile(4, *shape) for shape in SHAPES))

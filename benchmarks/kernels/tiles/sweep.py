@@ -52,9 +52,7 @@ def ring_tiles(rows: int, bits: int) -> "tuple[RingTile, ...]":
         RingTile(16, 4, 1, 4, 4, 3, sums=True),
         RingTile(16, 4, 2, 4, 4, 2, sums=True),
         RingTile(16, 8, 1, 6, 4, 1, sums=True),
-        RingTile(16, 16, 1, 5, 4, 1, sums=True),
         RingTile(32, 8, 1, 3, 4, 2),
-        RingTile(32, 4, 1, 3, 4, 3, sums=True),
         RingTile(32, 4, 2, 3, 4, 2, sums=True),
         RingTile(32, 4, 2, 3, 2, 2),
         RingTile(32, 8, 1, 5, 4, 1, sums=True),
@@ -75,7 +73,8 @@ def ring_tiles(rows: int, bits: int) -> "tuple[RingTile, ...]":
         RingTile(256, 8, 1, 1, 2, 1),
     )
     largest = min(256, row_bucket(rows))
-    return tuple(tile.of_bits(bits) for tile in tiles if largest // 2 <= tile.rows <= largest)
+    fitting = [tile for tile in tiles if largest // 2 <= tile.rows <= largest]
+    return tuple(dict.fromkeys(tile.of_bits(bits) for tile in fitting))
 
 
 def name_of(tile: Any) -> str:
