@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs
-# mypy: disable-error-code="untyped-decorator, assignment, misc, has-type"
+# mypy: disable-error-code="untyped-decorator, assignment, misc, has-type, var-annotated, unreachable"
 # ruff: noqa: B007, F821, PLR0912, PLR0915, PLR0917, RUF005 — Gluon compiles one branch of an `if`, takes many
 # arguments and no starred tuples
 """x times the weights of one matrix, from 9 rows on: fed by the copy engine, multiplied by the matrix unit.
