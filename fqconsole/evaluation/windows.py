@@ -9,7 +9,6 @@ from torch import Tensor
 
 from fqconsole.errors import UsageError
 
-
 CHARACTERS = 8  # of a token, at first
 MARGIN = 64  # tokens before a cut that the cut may have changed
 

@@ -5,8 +5,8 @@ from fqconsole.fit.term import Term
 
 GIB = 1 << 30
 
-# CUDA context of a data-centre GPU (about 0.6 GiB) and loaded Triton modules: 0.74 GiB on an H200, whatever the
-# model (`benchmarks.fit`).
+# CUDA context of a data-centre GPU (about 0.6 GiB) and loaded Triton modules: 0.74 GiB on an H200, whatever
+# the model (`benchmarks.fit`).
 GPU = Term("CUDA + Triton", int(0.74 * GIB), "default", "CUDA context, Triton modules\nnot measured here")
 # Resident memory of a Python process after importing torch 2.13 and transformers 5.23 and one generation.
 HOST = Term("Python + torch", int(0.5 * GIB), "default", "the worker's own process\nnot measured here")
