@@ -68,7 +68,7 @@ class TritonMatrix(PreparedMatrix):
         self.plans: dict[tuple[int, bool], DecodePlan] = {}  # of each `row_bucket` met so far
         self.prefills: dict[torch.dtype, Prefill] = {}
         self.expert_plans: dict[tuple[int, Activation | None], ExpertsPlan] = {}
-        self.wide_plans: dict[int, RingPlan] = {}
+        self.ring_plans: dict[int, RingPlan] = {}
         self.wide_expert_plans: dict[int, WideExpertsPlan] = {}
 
     @property
@@ -86,8 +86,8 @@ class TritonMatrix(PreparedMatrix):
             # The one place where the number of rows decides who multiplies.
             m = x.shape[0]
             if m > few:
-                wide = self.is_wide(m, x.dtype)
-                return multiply_with(self.multiply_wide if wide else self.multiply_many, x, epilogue)
+                ring = self.takes_ring(m, x.dtype)
+                return multiply_with(self.multiply_ring if ring else self.multiply_many, x, epilogue)
             if not self.fuses(x, epilogue):
                 return multiply_with(self.multiply_few, x, epilogue)
             return self.plan_for(m, epilogue.activation is not None).multiply(x, epilogue)
@@ -113,34 +113,34 @@ class TritonMatrix(PreparedMatrix):
 
     def decode_rows(self, dtype: torch.dtype) -> int:
         """Most rows of x for the decode kernel."""
-        if not self.is_wide(LARGEST_DECODE + 1, dtype):
+        if not self.takes_ring(LARGEST_DECODE + 1, dtype):
             return LARGEST_FUSED
         bits = self.lanes.bits
         return DECODE_OF_LARGE if takes_few(bits, self.n, self.k) else LARGEST_DECODE
 
-    def is_wide(self, m: int, dtype: torch.dtype) -> bool:
+    def takes_ring(self, m: int, dtype: torch.dtype) -> bool:
         """Whether the ring kernel takes so many rows of x."""
-        return self.knows_wide(dtype) and m <= LARGEST_RING
+        return self.suits_hopper(dtype) and m <= LARGEST_RING
 
-    def knows_wide(self, dtype: torch.dtype) -> bool:
-        """Whether these kernels can multiply this matrix, or this stack, at all."""
+    def suits_hopper(self, dtype: torch.dtype) -> bool:
+        """Whether the ring kernel can multiply this matrix, or the wide one this stack, at all."""
         known = self.gpu.capability == WIDE_CAPABILITY and self.lanes.pair == 2
         return known and self.n >= SMALLEST_WIDE_OUTPUT and self.lanes.dtype == dtype
 
-    def multiply_wide(self, x: Tensor, bias: Tensor | None) -> Tensor:
+    def multiply_ring(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """Many rows of x, weights unpacked on the way to the matrix unit."""
         bucket = row_bucket(x.shape[0])
-        plan = self.wide_plans.get(bucket) or self.wide_plan_for(bucket)
+        plan = self.ring_plans.get(bucket) or self.ring_plan_for(bucket)
         with on_device(x.device):
             return plan.multiply(x, bias)
 
-    def wide_plan_for(self, bucket: int) -> RingPlan:
+    def ring_plan_for(self, bucket: int) -> RingPlan:
         """The plan for so many rows of x, made once."""
         from kernels.ring_plan import RingPlan
 
         w, count = self.lanes, self.gpu.multiprocessors
         plan = RingPlan(w, choose_ring_tile(w.bits, bucket, w.n, w.k, count), count, bucket)
-        self.wide_plans[bucket] = plan
+        self.ring_plans[bucket] = plan
         return plan
 
     def multiply_dequantized(self, x: Tensor, bias: Tensor | None) -> Tensor:
@@ -196,7 +196,7 @@ class TritonMatrix(PreparedMatrix):
         """Whether the wide kernel takes so many routed rows: from shapes alone, which expert has how many
         lies on the device."""
         per_expert = row_bucket(rows) / (self.lanes.experts or 1)
-        return per_expert > MOST_WALKED and self.knows_wide(dtype)
+        return per_expert > MOST_WALKED and self.suits_hopper(dtype)
 
     def wide_expert_plan_for(self, rows: int) -> WideExpertsPlan:
         """The plan for so many routed rows and the wide kernel, made once for all that share a bucket."""

@@ -66,7 +66,7 @@ def test_what_the_ring_kernel_takes(changed, taken):
     case = {"capability": 90, "group_size": 64, "n": 4096, "m": 100, "dtype": torch.float16} | changed
     lanes = lanes_without_memory(4, case["group_size"], case["n"], 768)
     matrix = TritonMatrix(lanes, Gpu(case["capability"]))
-    assert matrix.is_wide(case["m"], case["dtype"]) is taken
+    assert matrix.takes_ring(case["m"], case["dtype"]) is taken
 
 
 @pytest.mark.slow
