@@ -1,7 +1,7 @@
 # ruff: noqa: PLR0917 — a case has as many parts as it has
 """The text of `ring_kernel` through an emulator, its reordering through Triton's interpreter.
 
-Run by `test_ring.py`: the interpreter is chosen when Triton is imported, for the whole process.
+Run by `test_interpreter.py`: the interpreter is chosen when Triton is imported, for the whole process.
 """
 
 import pytest
