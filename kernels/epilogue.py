@@ -52,6 +52,11 @@ class Epilogue:
     activation: Activation | None = None
     norm: Norm | None = None
 
+    @property
+    def is_more(self) -> bool:
+        """Whether there is more to do than a product and a bias."""
+        return self.norm is not None or self.activation is not None or self.residual is not None
+
     def outputs(self, n: int) -> int:
         """Columns of the result for a matrix of `n` rows.
 

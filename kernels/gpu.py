@@ -64,7 +64,11 @@ class TritonMatrix(PreparedMatrix):
         self.gpu = gpu
         self.n = lanes.n
         self.k = lanes.k
-        self.decoded_rows = {dtype: self.decode_rows(dtype) for dtype in FUSED_DTYPES}
+        self.decoded_rows = {
+            (dtype, more): self.decode_rows(dtype, more=more)
+            for dtype in FUSED_DTYPES
+            for more in (False, True)
+        }
         self.plans: dict[tuple[int, bool], DecodePlan] = {}  # of each `row_bucket` met so far
         self.prefills: dict[torch.dtype, Prefill] = {}
         self.expert_plans: dict[tuple[int, Activation | None], ExpertsPlan] = {}
@@ -79,7 +83,7 @@ class TritonMatrix(PreparedMatrix):
         return self.multiply_with(x, NOTHING if bias is None else Epilogue(bias))
 
     def multiply_with(self, x: Tensor, epilogue: Epilogue) -> Tensor:
-        few = self.decoded_rows.get(x.dtype)
+        few = self.decoded_rows.get((x.dtype, epilogue.is_more))
         if few is None:
             return multiply_with(self.multiply_dequantized, x, epilogue)
         with on_device(x.device):
@@ -111,12 +115,12 @@ class TritonMatrix(PreparedMatrix):
         loads = weight.dtype == x.dtype and weight.is_contiguous() and weight.data_ptr() % 16 == 0
         return loads and self.k % 8 == 0
 
-    def decode_rows(self, dtype: torch.dtype) -> int:
-        """Most rows of x for the decode kernel."""
+    def decode_rows(self, dtype: torch.dtype, *, more: bool) -> int:
+        """Most rows of x for the decode kernel; `more` as in `takes_few`."""
         if not self.takes_ring(LARGEST_DECODE + 1, dtype):
             return LARGEST_FUSED
-        bits = self.lanes.bits
-        return DECODE_OF_LARGE if takes_few(bits, self.n, self.k) else LARGEST_DECODE
+        large = takes_few(self.lanes.bits, self.n, self.k, more=more)
+        return DECODE_OF_LARGE if large else LARGEST_DECODE
 
     def takes_ring(self, m: int, dtype: torch.dtype) -> bool:
         """Whether the ring kernel takes so many rows of x."""

@@ -11,7 +11,10 @@ from kernels.tiles import row_bucket
 
 LARGEST_RING = 2048  # rows of x; with more, unpacking once for a 16-bit matmul is faster
 FEW_ROWS = 16
-LARGE_BYTES = 25_000_000  # packed weights that are large enough to take FEW_ROWS from the decode kernel
+# Packed weights that are large enough to take FEW_ROWS from the decode kernel, and where that one would do a
+# norm, an activation or a residual in the same launch.
+LARGE_BYTES = 25_000_000
+LARGE_BYTES_WITH_MORE = 75_000_000
 # Weights of a matrix, times rows of x ÷ those of the tile: up to so many, smaller tiles fill the GPU better.
 SMALL = 3e7
 MEDIUM = 6e7
@@ -88,9 +91,12 @@ def step_blocks(bits: int) -> int:
     return 2 if bits == 8 else 4
 
 
-def takes_few(bits: int, n: int, k: int) -> bool:
-    """Whether a matrix `[n, k]` is so large that this kernel is faster than the decode one from 9 rows on."""
-    return n * k * bits >= 8 * LARGE_BYTES
+def takes_few(bits: int, n: int, k: int, *, more: bool) -> bool:
+    """Whether a matrix `[n, k]` is so large that this kernel is faster than the decode one from 9 rows on.
+
+    `more`: with a norm, an activation or a residual, which the decode kernel does in the same launch.
+    """
+    return n * k * bits >= 8 * (LARGE_BYTES_WITH_MORE if more else LARGE_BYTES)
 
 
 def choose_ring_tile(bits: int, m: int, n: int, k: int, multiprocessors: int = 132) -> RingTile:

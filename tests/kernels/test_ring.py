@@ -38,9 +38,11 @@ def test_every_shape_has_a_tile_that_fits(bits, m, n, k):
 
 
 def test_large_matrices_take_few_rows():
-    assert not takes_few(4, 6144, 4096)
-    assert takes_few(8, 6144, 4096)
-    assert takes_few(4, 4096, 14336)
+    assert not takes_few(4, 6144, 4096, more=False)
+    assert takes_few(8, 6144, 4096, more=False)
+    assert takes_few(4, 4096, 14336, more=False)
+    assert not takes_few(4, 28672, 4096, more=True)
+    assert takes_few(4, 21504, 7168, more=True)
 
 
 @pytest.mark.parametrize(

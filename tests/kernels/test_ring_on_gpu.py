@@ -27,7 +27,7 @@ def check(matrix: TritonMatrix, packed: PackedMatrix, m: int, *, bias: bool = Fa
     x = random_rows((m, packed.k), dtype, seed=m, device="cuda")
     added = random_rows((packed.n,), dtype, seed=m + 1, device="cuda") if bias else None
     assert matrix.takes_ring(m, dtype)
-    assert m > matrix.decode_rows(dtype)
+    assert m > matrix.decode_rows(dtype, more=False)
     first = matrix.multiply(x, added)
     assert first.shape == (m, packed.n)
     again = [matrix.multiply(x, added) for _ in range(runs - 1)]
