@@ -15,6 +15,8 @@ import json
 import statistics
 import subprocess
 import sys
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,17 @@ COMBINATIONS = (
     ("gemma-3-12b", 4, 8192, 1), ("gemma-3-12b", 16, 2048, 1), ("qwen3-30b-a3b", 4, 8192, 1),
     ("qwen3-30b-a3b", 16, 2048, 1), ("opt-30b", 4, 2048, 4), ("opt-30b", 16, 2048, 1),
 )  # fmt: skip
+READY = 3  # processes that are started: one that measures, and the next ones
 TERMS = ("weights", "kv", "activations", "runtime", "total")
 
 
-def measure(combination: Combination, device_word: str, *, tiny: bool) -> dict[str, Any]:
-    """Term → predicted and measured bytes of one combination, in this process."""
-    from fqconsole.gpus import open_gpus
+def measure(
+    combination: Combination, device_word: str, *, tiny: bool, wait: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
+    """Term → predicted and measured bytes of one combination, in this process.
 
-    cards = {s.uuid.removeprefix("GPU-"): s for s in open_gpus().sample()}
+    `wait` is called before anything touches the GPU: what takes seconds until there can go on beside another.
+    """
     import torch
     from transformers import CONFIG_MAPPING
 
@@ -46,12 +51,15 @@ def measure(combination: Combination, device_word: str, *, tiny: bool) -> dict[s
     from fqconsole.generation.assembly import assemble
     from fqconsole.generation.batch import BatchSteps
     from fqconsole.generation.static_cache import StaticCache
+    from fqconsole.gpus import open_gpus
 
     name, bits, context, batch = combination
     torch.manual_seed(0)
     device = torch.device(device_word)
     fields = config_of(name, tiny)
     config = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
+    wait()
+    cards = {s.uuid.removeprefix("GPU-"): s for s in open_gpus().sample()}
     card = None
     if device.type == "cuda":
         card = cards[str(torch.cuda.get_device_properties(device).uuid).removeprefix("GPU-")]
@@ -131,26 +139,35 @@ def main() -> None:
     if asked.only and asked.bits and asked.context and asked.batch and not wanted:
         wanted = [(asked.only, asked.bits, asked.context, asked.batch)]
     if asked.here:
-        print(json.dumps(measure(wanted[0], asked.device, tiny=asked.tiny)))
+        print(json.dumps(measure(wanted[0], asked.device, tiny=asked.tiny, wait=sys.stdin.readline)))
         return
     run(wanted, asked)
 
 
+def started(combination: Combination, asked: argparse.Namespace) -> "subprocess.Popen[str]":
+    """A process that measures one combination when a line comes in."""
+    name, *numbers = combination
+    command = [sys.executable, "-m", "benchmarks.fit", "--here", "--only", name, "--device", asked.device]
+    for option, number in zip(("--bits", "--context", "--batch"), numbers, strict=True):
+        command += [option, str(number)]
+    pipe = subprocess.PIPE
+    tiny = ["--tiny"] if asked.tiny else []
+    return subprocess.Popen([*command, *tiny], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
 def run(wanted: list[Combination], asked: argparse.Namespace) -> None:
-    """Each combination in a process of its own, so that nothing of one is left for the next."""
+    """Each combination in a process of its own, one after the other: nothing of one is left for the next."""
     from benchmarks._table import table
 
     results, problems = [], []
-    for name, bits, context, batch in wanted:
-        command = [sys.executable, "-m", "benchmarks.fit", "--here", "--only", name, "--device", asked.device]
-        command += ["--bits", str(bits), "--context", str(context), "--batch", str(batch)]
-        done = subprocess.run(
-            [*command, *(["--tiny"] if asked.tiny else [])], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            problems.append(f"{name} {bits} bits: {done.stderr.strip().splitlines()[-1:]}")
+    following: deque[subprocess.Popen[str]] = deque()
+    for number, (name, bits, _, _) in enumerate(wanted):
+        following += [started(one, asked) for one in wanted[number + len(following) : number + READY]]
+        out, err = following[0].communicate("\n")
+        if following.popleft().returncode:
+            problems.append(f"{name} {bits} bits: {err.strip().splitlines()[-1:]}")
             continue
-        results.append(json.loads(done.stdout.splitlines()[-1]))
+        results.append(json.loads(out.splitlines()[-1]))
         print("  ".join(cell for cell in row(results[-1]) if cell), flush=True)
         if asked.out:
             asked.out.write_text(json.dumps(results, indent=1))
