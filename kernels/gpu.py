@@ -89,12 +89,15 @@ class TritonMatrix(PreparedMatrix):
         with on_device(x.device):
             # The one place where the number of rows decides who multiplies.
             m = x.shape[0]
-            if m > few:
-                ring = self.takes_ring(m, x.dtype)
-                return multiply_with(self.multiply_ring if ring else self.multiply_many, x, epilogue)
-            if not self.fuses(x, epilogue):
-                return multiply_with(self.multiply_few, x, epilogue)
-            return self.plan_for(m, epilogue.activation is not None).multiply(x, epilogue)
+            if m <= few and self.fuses(x, epilogue):
+                return self.plan_for(m, epilogue.activation is not None).multiply(x, epilogue)
+            ring = m > few and self.takes_ring(m, x.dtype)
+            multiply = self.multiply_ring if ring else self.multiply_many if m > few else self.multiply_few
+            if not epilogue.is_more:
+                return multiply(x, epilogue.bias)
+            from kernels.apart import multiply_apart
+
+            return multiply_apart(multiply, x, epilogue)
 
     def multiply_few(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """The product alone of up to `LARGEST_FUSED` rows."""

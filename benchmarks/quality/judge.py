@@ -31,9 +31,9 @@ class Judge:
     """Knows what `reference` predicts on `text`; a context manager."""
 
     def __init__(self, reference: Path, text: str, tokens: int, device: str) -> None:
-        ids, bos = tokenize(load_tokenizer(reference), text)
+        ids, bos = tokenize(load_tokenizer(reference), text, tokens)
         self._device = device
-        self._windows = cut_windows(ids[:tokens], WINDOW, bos)
+        self._windows = cut_windows(ids, WINDOW, bos)
         self.tokens = scored_tokens(self._windows)
         with open_session(reference, device=device) as session:
             paths.cache_dir().mkdir(parents=True, exist_ok=True)

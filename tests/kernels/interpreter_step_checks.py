@@ -9,8 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.apart import multiply_apart
 from kernels.attention_kernel import attend_on_gpu
 from kernels.choice_kernel import choose_on_gpu
+from kernels.epilogue import Epilogue, Norm, multiply_with
 from kernels.norms_kernel import norm_on_gpu
 from kernels.prompt_kernel import attend_prompt_on_gpu
 from kernels.rotary_kernel import rotate_and_store_latent_on_gpu, rotate_and_store_on_gpu
@@ -174,3 +176,27 @@ def test_combine(dtype):
     for options in ({}, around):
         expected = combine_plain(x.double(), weight, **options)
         assert relative_error(combine_on_gpu(x, weight, **options), expected) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("activation", [None, "silu", "gelu_tanh"])
+@pytest.mark.parametrize(("norm", "residual"), [(True, True), (True, False), (False, True)])
+def test_what_is_around_a_product_in_launches_of_its_own(activation, norm, residual, dtype):
+    """Against plain torch around the same product, in float32: only the rounding between differs."""
+    m, n, k = 5, 96, 160
+    weight = random_rows((n, k), dtype, 1)
+    bias = random_rows((n,), dtype, 2)
+    epilogue = Epilogue(
+        bias,
+        random_rows((m, n if activation is None else n // 2), dtype, 3) if residual else None,
+        activation,
+        Norm(random_rows((k,), dtype, 4), 1e-5) if norm else None,
+    )
+    x = random_rows((m, k), dtype)
+    found = multiply_apart(lambda x, bias: x @ weight.mT + bias, x, epilogue)
+    added = None if epilogue.residual is None else epilogue.residual.float()
+    wide = Epilogue(bias.float(), added, activation)
+    normed = epilogue.norm.apply(x) if norm else x
+    expected = multiply_with(lambda x, bias: x @ weight.float().mT + bias, normed.float(), wide)
+    assert found.dtype == dtype
+    assert relative_error(found, expected) <= 4 * TOLERANCE[dtype]
