@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels import PackedMatrix, prepare
+from kernels import PackedMatrix, linear, prepare
+from kernels.decode import decode_reference
+from kernels.epilogue import Epilogue, Norm
 from kernels.gpu import TritonMatrix
 from kernels.ring_tiles import LARGEST_RING
 from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
@@ -169,3 +171,17 @@ def test_a_chain_of_products():
     expected = run(True)
     assert torch.isfinite(expected).all()
     assert all(torch.equal(run(False), expected) for _ in range(20))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [12, 40])
+def test_a_norm_a_gate_and_a_residual_around_many_rows(rows, dtype):
+    """Against float64; with 40 rows each has a launch of its own, with 12 the decode kernel does all."""
+    packed = random_matrix((2048, 1024), 4, 64, dtype, device="cuda")
+    norm = Norm(random_rows((1024,), dtype, 1, device="cuda"), 1e-5)
+    residual = random_rows((rows, 1024), dtype, 2, device="cuda")
+    bias = random_rows((2048,), dtype, 3, device="cuda")
+    x = random_rows((rows, 1024), dtype, device="cuda")
+    out = linear(x, prepare(packed), bias, residual=residual, activation="silu", norm=norm)
+    exact = decode_reference(x, packed, Epilogue(bias, residual, "silu", norm))
+    assert relative_error(out, exact) <= 2 * TOLERANCE[dtype]
