@@ -52,8 +52,9 @@ class RingTile:
         return 16 * self.warps * self.row_tiles
 
     def shared(self, bits: int) -> int:
-        """Bytes of the ring."""
-        return self.depth * 128 * (step_blocks(bits) * self.rows + self.outputs)
+        """Bytes of the ring, with scales for groups of 32 columns, the shortest that it knows."""
+        blocks = step_blocks(bits)
+        return self.depth * (128 * (blocks * self.rows + self.outputs) + 4 * blocks * self.outputs)
 
     @property
     def registers(self) -> int:
