@@ -288,6 +288,7 @@ def ring_kernel(
     shared = (ring, words, scale_ring, ready, free)
     results = (scales_ptr, bias_ptr, out_ptr, partial_ptr, arrived_ptr)
     sizes = (begin, end, span, M, N, tiles, steps, m_tiles)
+    # Gluon takes the parts of a program as they are written: no loop makes the list.
     if TEAMS == 1:
         gl.warp_specialize(
             [
