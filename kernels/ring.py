@@ -7,7 +7,7 @@
     out[m, n] = Σ_k x[m, k] * code[n, k] * scale[n, k // group] + bias[n]
 
 The weights are the left operand, unpacked in registers from lane order. A program is a warp that feeds and
-one, two or four teams of four warps that compute:
+one team of four warps that compute, or two:
 
     memory ──copy engine──> ring of DEPTH steps: x │ words │ scales ──┬─> team 0: unpack ─> matrix unit
                  ▲            ready[stage] ────────────────────────>  ├─> team 1: unpack ─> matrix unit
@@ -310,7 +310,7 @@ def ring_kernel(
             [1],
             [FEED_REGISTERS],
         )  # fmt: skip
-    elif TEAMS == 2:
+    else:
         gl.warp_specialize(
             [
                 (
@@ -337,46 +337,4 @@ def ring_kernel(
             ],
             [4, 1],
             [REGISTERS, FEED_REGISTERS],
-        )  # fmt: skip
-    else:
-        gl.warp_specialize(
-            [
-                (
-                    compute,
-                    (
-                        shared, results, sizes, GROUPS, R, TEAMS, 0, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
-                        AT_ONCE, DEPENDENT,
-                    ),
-                ),
-                (
-                    compute,
-                    (
-                        shared, results, sizes, GROUPS, R, TEAMS, 1, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
-                        AT_ONCE, DEPENDENT,
-                    ),
-                ),
-                (
-                    compute,
-                    (
-                        shared, results, sizes, GROUPS, R, TEAMS, 2, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
-                        AT_ONCE, DEPENDENT,
-                    ),
-                ),
-                (
-                    compute,
-                    (
-                        shared, results, sizes, GROUPS, R, TEAMS, 3, STAGES, PARTS, HAS_BIAS, UNPACK, SUMS,
-                        AT_ONCE, DEPENDENT,
-                    ),
-                ),
-                (
-                    feed,
-                    (
-                        x_desc, words_desc, scales_desc, shared, sizes, GROUPS, R, TEAMS, STAGES, PARTS,
-                        DEPENDENT,
-                    ),
-                ),
-            ],
-            [4, 4, 4, 1],
-            [REGISTERS, REGISTERS, REGISTERS, FEED_REGISTERS],
         )  # fmt: skip

@@ -30,7 +30,7 @@ HALF, BRAIN = torch.float16, torch.bfloat16
         (8, 64, HALF, 16, 272, 640, RingTile(16, 4, 1, 4, 2, 2, sums=True), 3),
         (8, None, HALF, 40, 300, 500, RingTile(64, 4, 2, 2, 1, 2), 1),
         (3, 64, HALF, 5, 272, 576, RingTile(8, 4, 1, 4, 4, 4, sums=True), 2),
-        (4, 128, HALF, 40, 592, 1024, RingTile(64, 16, 1, 3, 2, 1), 2),
+        (4, 128, HALF, 40, 592, 1024, RingTile(64, 8, 1, 3, 2, 1), 2),
         (3, 64, HALF, 40, 300, 576, RingTile(64, 8, 1, 2, 2, 2), 2),
         (3, 128, BRAIN, 16, 272, 1024, RingTile(16, 4, 1, 3, 4, 4, sums=True), 2),
         (4, None, BRAIN, 9, 272, 1000, RingTile(16, 4, 1, 3, 4, 4, sums=True), 2),
