@@ -6,6 +6,7 @@ A block is copied while the next ones are read, of the next tensor too; nobody w
 page, nor for the driver's own copy of what is not page-locked. A CPU's tensors are read as they are.
 """
 
+import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from torch import Tensor
 from fqconsole.models.description import TensorInfo
 from quantizer.source import Bytes, TensorFile, torch_dtype
 
-BLOCK = 8 << 20  # as for reading: full speed, and many blocks in a matrix
-SLOTS = 8
-READERS = 4
+BLOCK = 2 << 20  # large enough for full speed, and several of them in a matrix
+SLOTS = 16
+MOST_READERS = 8
 SMALLEST = 1 << 16  # bytes: what is smaller goes the plain way
 
 
@@ -64,7 +65,8 @@ class Upload:
     def _fill(self, out: Tensor, file: TensorFile, start: int, slots: list[_Slot]) -> None:
         """`out` uint8 with the file's bytes from `start`."""
         if self._readers is None:
-            self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+            count = min(MOST_READERS, len(os.sched_getaffinity(0)))
+            self._readers = ThreadPoolExecutor(count, thread_name_prefix="read")
         stream = torch.cuda.current_stream(out.device)
         waiting: deque[tuple[Future[None], _Slot, int, int]] = deque()
 

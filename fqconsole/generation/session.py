@@ -38,6 +38,7 @@ PLAIN_WARM_UP = (16,)
 FUSED_WARM_UP = (2100, 600, 200, 100, 50, 25, 16)  # one for each kernel that the number of rows chooses
 
 
+@uncollected()
 def open_session(
     path: Path,
     *,
@@ -74,8 +75,7 @@ def open_session(
     place = resolve_device(device)
     if runs_triton(place):
         wake_compiler()
-    with uncollected():
-        tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path)
     stages.ended("transformers, tokenizer")
     if gpus > 1:
         loaded, ranks = load_together(path, str(place), gpus, split, cuts, on_progress, on_stuck)
