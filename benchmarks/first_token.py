@@ -4,7 +4,8 @@
     python -m benchmarks.first_token FOLDER --shape llama-3-8b --bits 4     # random weights, made in FOLDER
 
 As the console does it: a worker is started, loads the model, warms it up, and gets a prompt. Files that were
-just written lie in the page cache. On a CPU nothing is compiled, and both are alike.
+just written lie in the page cache. On a CPU nothing is compiled, and both are alike. A table says what the
+time went to, by the worker's own clock; what it does not tell is between its events and this process.
 """
 
 import argparse
@@ -12,10 +13,12 @@ import asyncio
 import os
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks._folder_argument import add_folder, make_folder
+from benchmarks._table import table
 from fqconsole.generation.options import Sampling
 from fqconsole.jobs import Job
 from fqconsole.jobs.messages import JobFailed, Send, SessionReady, StartSession, TokensGenerated
@@ -27,30 +30,39 @@ PROMPT = "Once there was a brave girl named Mira. " * 12
 @dataclass(frozen=True)
 class Start:
     """Seconds from Enter to a session that is ready, of which the worker says it loaded `load`; and to the
-    first token.
+    first token. `stages`: what the worker says the time until it was ready went to.
     """
 
     cache: str  # "empty" or "warm"
     ready: float
     load: float
     first_token: float
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The stages, what is in none of them, and the first prompt; together `first_token`."""
+        told = sum(self.stages.values())
+        rest = {"not told": self.ready - told, "first prompt": self.first_token - self.ready}
+        return self.stages | rest
 
 
 async def start_once(folder: Path, device: str, cache: str) -> Start:
     """One session, one prompt, until its first token. Raises RuntimeError with the worker's sentence."""
     begun = time.perf_counter()
     ready = load = 0.0
+    stages: dict[str, float] = {}
     request = StartSession(model_path=str(folder), device=device, context=1024)
     async with await Job.start(request) as job:
         async for event in job.events():
             now = time.perf_counter() - begun
             match event:
                 case SessionReady():
-                    ready, load = now, event.load_seconds
+                    ready, load, stages = now, event.load_seconds, event.stages
                     sampling = Sampling(temperature=0, max_new_tokens=8)
                     await job.send(Send(run_id="r1", sampling=sampling, prompt=PROMPT))
                 case TokensGenerated():
-                    return Start(cache, ready, load, now)
+                    return Start(cache, ready, load, now, stages)
                 case JobFailed():
                     raise RuntimeError(event.what)
     raise RuntimeError("the session ended without a token")
@@ -69,6 +81,18 @@ def measure_start(folder: Path, device: str) -> list[Start]:
                 os.environ[CACHE] = before
 
 
+def stage_table(starts: Sequence[Start]) -> str:
+    """The parts of each start, in seconds, one beside the other."""
+    names = list(dict.fromkeys(name for start in starts for name in start.parts))
+    rows = [(name, *(_seconds(start.parts.get(name)) for start in starts)) for name in names]
+    rows.append(("first token", *(_seconds(start.first_token) for start in starts)))
+    return table(("seconds", *(f"{start.cache} kernel cache" for start in starts)), rows)
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -77,12 +101,13 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     asked = parser.parse_args()
     make_folder(asked)
-    for start in measure_start(asked.folder, asked.device):
+    starts = measure_start(asked.folder, asked.device)
+    for start in starts:
         print(
             f"{start.cache} kernel cache: ready after {start.ready:.1f} s (loading {start.load:.1f} s), "
-            f"first token after {start.first_token:.1f} s",
-            flush=True,
+            f"first token after {start.first_token:.1f} s"
         )
+    print(stage_table(starts))
 
 
 if __name__ == "__main__":

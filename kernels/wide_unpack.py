@@ -13,6 +13,7 @@ The exponent is chosen so that the field's lowest bit stands for 1: 2^(10 - p) f
 (10 bits of mantissa), 2^(7 - p) in bfloat16 (7 bits); fields that would not fit are shifted down first.
 """
 
+import functools
 from dataclasses import dataclass
 
 MANTISSA = {"fp16": 10, "bf16": 7}
@@ -92,6 +93,7 @@ def plane_text(bits: int, dtype: str, plane: int, words: list[str], out: str) ->
     ]
 
 
+@functools.cache  # many plans of one kind
 def block_text(bits: int, dtype: str, block: int, scales: int, *, spread: bool = False) -> str:
     """PTX for `pack=8`: the 4 planes of 64 columns, `block` of the step, as 4 outputs of 4 registers each.
 

@@ -23,6 +23,7 @@ from quantizer.config import FORMAT, METHOD, read_config
 from quantizer.manifest import Manifest, read_manifest
 from quantizer.scheme import BITS, Scheme, words_per_row
 from quantizer.source import TensorFile
+from quantizer.upload import Upload
 
 PACKED, SCALE, SHAPE = ".weight_packed", ".weight_scale", ".weight_shape"
 REFUSED = {".weight_zero_point": "zero points", ".weight_g_idx": "reordered columns"}
@@ -151,10 +152,11 @@ class _Files:
         self._folder = folder
         self.infos = infos
         self._open: dict[str, TensorFile] = {}
+        self._upload = Upload()
 
     def load(self, name: str, device: torch.device | str) -> Tensor:
         info = self.infos[name]
-        return self._file(info).tensor(info).to(device)
+        return self._upload.load(self._file(info), info, device)
 
     def load_rows(self, name: str, ranges: Sequence[tuple[int, int]]) -> Tensor:
         info = self.infos[name]
@@ -167,6 +169,7 @@ class _Files:
         return self._open[info.file]
 
     def close(self) -> None:
+        self._upload.close()
         for opened in self._open.values():
             opened.close()
         self._open.clear()

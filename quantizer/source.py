@@ -73,6 +73,10 @@ class TensorFile:
             self._hash.offer(start, data)
         return data
 
+    def read_into(self, start: int, into: Bytes) -> None:
+        """Fill `into` with the bytes from byte `start`, unhashed. Raises as `read` does."""
+        read_exactly(self._fd, start, len(into), self.path, into)
+
     def rows(self, tensor: TensorInfo, first: int, count: int) -> Tensor:
         """Rows `first` to `first + count` of a tensor seen as `[rows, K]`, on the CPU."""
         row_bytes = tensor.bytes // (tensor.elements // tensor.shape[-1])

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fqconsole.generation.experts import Experts
 from fqconsole.generation.layers import Layer
 from fqconsole.generation.passes import Pass
 from fqconsole.generation.projections import Projection
@@ -49,6 +50,11 @@ class Decoder:
     rotary_source: Any
     dtype: torch.dtype
     device: torch.device
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether no number that a layer computes chooses what is computed next, as a router's do."""
+        return not any(isinstance(layer.feed, Experts) for layer in self.layers)
 
     def rotary(self, context: int) -> Rotary:
         """The tables of angles for so many positions."""

@@ -13,6 +13,8 @@ from fqconsole.generation.chooser import Chooser
 from fqconsole.generation.device import Stopwatch, peak_bytes, release, reset_peak
 from fqconsole.generation.options import Sampling
 from fqconsole.generation.steps import Steps
+from fqconsole.stages import Stages
+from kernels.compilation import asked_for
 
 OnTokens = Callable[[str, int, float | None], None]
 
@@ -59,18 +61,38 @@ def generate_tokens(
     return answer
 
 
-def warm_up(steps: Steps, device: torch.device, lengths: Sequence[int]) -> None:
-    """Run a prompt of each of `lengths` tokens and one step; what comes out is of no interest."""
+def warm_up(
+    steps: Steps,
+    device: torch.device,
+    lengths: Sequence[int],
+    *,
+    together: bool = False,
+    stages: Stages | None = None,
+) -> None:
+    """Run a prompt of each of `lengths` tokens and one step; what comes out is of no interest.
+
+    `together`: the kernels are compiled side by side first, as no number that one of them makes is looked at.
+    """
+    stages = stages or Stages()
     with torch.inference_mode():
-        for length in lengths:
-            steps.start([0] * length)
-            for start in range(0, length, PREFILL_CHUNK):
-                steps.forward([0] * min(PREFILL_CHUNK, length - start))
-        steps.step(torch.zeros(1, dtype=torch.int64, device=device))
-        steps.finish(None)
+        if together:
+            with asked_for(device):
+                _run_short(steps, device, lengths)
+            stages.ended("compile kernels")
+        _run_short(steps, device, lengths)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     release(device)
+    stages.ended("warm up")
+
+
+def _run_short(steps: Steps, device: torch.device, lengths: Sequence[int]) -> None:
+    for length in lengths:
+        steps.start([0] * length)
+        for start in range(0, length, PREFILL_CHUNK):
+            steps.forward([0] * min(PREFILL_CHUNK, length - start))
+    steps.step(torch.zeros(1, dtype=torch.int64, device=device))
+    steps.finish(None)
 
 
 def runs_ahead(device: torch.device) -> bool:

@@ -14,6 +14,7 @@ from fqconsole.models.weight_files import read_tensors
 from quantizer.config import read_config
 from quantizer.reader import StoredMatrix, open_checkpoint
 from quantizer.source import TensorFile
+from quantizer.upload import Upload
 
 
 class StoredTensor(Protocol):
@@ -72,6 +73,7 @@ class _PlainFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open: dict[str, TensorFile] = {}
+        self.upload = Upload()
 
     def file(self, name: str) -> TensorFile:
         if name not in self._open:
@@ -79,6 +81,7 @@ class _PlainFiles:
         return self._open[name]
 
     def close(self) -> None:
+        self.upload.close()
         for opened in self._open.values():
             opened.close()
         self._open.clear()
@@ -91,4 +94,4 @@ class _PlainTensor:
         self._files = files
 
     def load(self, device: torch.device | str) -> Tensor:
-        return self._files.file(self._info.file).tensor(self._info).to(device)
+        return self._files.upload.load(self._files.file(self._info.file), self._info, device)

@@ -7,7 +7,7 @@ to chance: a place without a tensor, or a tensor of another shape, is an error t
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 import kernels
+from fqconsole.collector import uncollected
 from fqconsole.errors import OperatorError, UsageError
+from fqconsole.generation import modules, skeleton
 from fqconsole.generation.assembly import assemble
 from fqconsole.generation.decoder import Decoder
 from fqconsole.generation.device import compute_dtype, dtype_word, work_dtype
@@ -27,6 +29,7 @@ from fqconsole.generation.modules import PackedExperts, PackedLinear, PackedRows
 from fqconsole.generation.parallel.shard import Shard
 from fqconsole.generation.skeleton import build_skeleton, compute_buffers, fp32_names, read_config
 from fqconsole.models.families import family_of
+from fqconsole.stages import Stages
 from kernels import PackedMatrix, PreparedMatrix
 
 QUANTIZE_AGAIN = "Quantize the model again."
@@ -51,22 +54,31 @@ class LoadedModel:
 
 
 def load_model(
-    path: Path, device: torch.device, on_progress: BytesProgress | None = None, shard: Shard | None = None
+    path: Path,
+    device: torch.device,
+    on_progress: BytesProgress | None = None,
+    shard: Shard | None = None,
+    stages: Stages | None = None,
 ) -> LoadedModel:
     """Load the quantized or 16-bit model in `path` onto `device`, or the part of it that `shard` says.
 
-    `on_progress(done, total)` is told stored bytes. Raises OperatorError naming the file, tensor or
-    architecture that stands in the way; torch.OutOfMemoryError when the device is too small.
+    `on_progress(done, total)` is told stored bytes, `stages` what the time goes to. Raises OperatorError
+    naming the file, tensor or architecture that stands in the way; torch.OutOfMemoryError when the device is
+    too small.
     """
+    stages = stages or Stages()
     with open_folder(path) as folder:
-        config = read_config(path)
-        stored = _stored_dtype(config)
-        dtype = compute_dtype(stored, device)
-        model = build_skeleton(config, dtype)
-        compute_buffers(model, device)
-        _Filler(folder, model, device, dtype, on_progress, shard).fill()
+        stages.ended("open files")
+        with uncollected():
+            config = read_config(path)
+            stored = skeleton.stored_dtype(config)
+            dtype = compute_dtype(stored, device)
+            model = build_skeleton(config, dtype)
+            compute_buffers(model, device)
+        stages.ended("model class")
+        _Filler(folder, model, device, dtype, on_progress, shard, stages).fill()
         widths = Counter(matrix.scheme.bits for matrix in folder.matrices.values())
-    paths = Counter(matrix.path for matrix in _prepared(model))
+    paths = Counter(matrix.path for matrix in modules.prepared_of(model))
     bits = widths.most_common(1)[0][0] if widths else None
     decoder = assemble(model, dtype, device)
     if shard is not None:
@@ -76,6 +88,7 @@ def load_model(
                 "Leave --gpus out.",
             )
         decoder = shard.finish(decoder)
+    stages.ended("assemble")
     return LoadedModel(
         model=model,
         decoder=decoder,
@@ -85,13 +98,6 @@ def load_model(
         path=paths.most_common(1)[0][0] if paths else "16-bit",
         weights_bytes=_held_bytes(model),
     )
-
-
-def _stored_dtype(config: Any) -> torch.dtype:
-    dtype = getattr(config, "dtype", None)
-    if dtype is None:
-        dtype = getattr(config.get_text_config(), "dtype", None)
-    return dtype if isinstance(dtype, torch.dtype) else torch.bfloat16
 
 
 class _Filler:
@@ -105,8 +111,10 @@ class _Filler:
         dtype: torch.dtype,
         on_progress: BytesProgress | None,
         shard: Shard | None,
+        stages: Stages,
     ) -> None:
         self.folder = folder
+        self.stages = stages
         self.model = model
         self.device = device
         self.shard = shard
@@ -158,6 +166,7 @@ class _Filler:
             if name not in self.packed:
                 self._put(place, self._read(name))
         self._tie_and_check()
+        self.stages.ended("find places")
 
     def _fill_fused(self, place: str, parts: list[tuple[str, str]], keys: KeyMap) -> None:
         """A parameter made of several tensors, in 16 bits: what is packed is dequantized."""
@@ -228,6 +237,7 @@ class _Filler:
 
         Of a shard its part, unless `whole`.
         """
+        self.stages.ended("find places")
         stored = self.packed[name]
         rows = None if self.shard is None or whole or len(stored.shape) > 2 else self.shard.rows(name)
         if rows is not None:
@@ -286,7 +296,10 @@ class _Filler:
         self._check_shape(f"{parent}.{leaf}", (k, n) if expected == (k, n) else (n, k), expected)
 
     def _prepare(self, matrix: PackedMatrix) -> PreparedMatrix:
-        return kernels.prepare(matrix, dtype=self.work_dtype)
+        self.stages.ended("find places")
+        prepared = kernels.prepare(matrix, dtype=self.work_dtype)
+        self.stages.ended("prepare")
+        return prepared
 
     def _stack(self, names: list[str], experts: int, parent: str) -> PackedMatrix:
         """One stack `[E, ...]` as it lies in the folder, which must hold these experts in this order."""
@@ -295,17 +308,20 @@ class _Filler:
         stored = self.packed[names[0]]
         if [module + ".weight" for module in stored.modules] != names:
             raise OperatorError(f"The experts of {parent} are not stored as one set.", QUANTIZE_AGAIN)
+        self.stages.ended("find places")
         stack = stored.load(self.reading)
         self._told(stack.bytes)
         return stack if self.shard is None else self.shard.matrix(names[0], stack).to(self.device)
 
     def _read(self, name: str) -> Tensor:
         stored = self.folder.kept[name]
+        self.stages.ended("find places")
         tensor = stored.load(self.reading)
         self._told(stored.bytes)
         return tensor
 
     def _told(self, count: int) -> None:
+        self.stages.ended("read")
         self.done += count
         if self.on_progress is not None:
             self.on_progress(self.done, self.total)
@@ -376,12 +392,6 @@ def _held_bytes(model: nn.Module) -> int:
         for name, tensor in _all_tensors(model)
         if not tensor.is_meta and name not in computed
     }
-    return sum(tensor.nbytes for tensor in held.values()) + sum(matrix.bytes for matrix in _prepared(model))
-
-
-def _prepared(model: nn.Module) -> Iterator[PreparedMatrix]:
-    for module in model.modules():
-        if isinstance(module, PackedLinear):
-            yield module.matrix
-        elif isinstance(module, PackedExperts):
-            yield from (*module.rising, module.falling)
+    return sum(tensor.nbytes for tensor in held.values()) + sum(
+        matrix.bytes for matrix in modules.prepared_of(model)
+    )

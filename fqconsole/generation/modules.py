@@ -1,6 +1,6 @@
 """Modules that hold packed weights in place of a model's linears and experts; they call the fused kernels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from inspect import signature
 from typing import Any, Literal, cast
@@ -156,6 +156,15 @@ class PackedExperts(nn.Module):
         if self.work_dtype is None or x.dtype == self.work_dtype:
             return kernels.expert_linear(x, stack, expert)
         return kernels.expert_linear(x.to(self.work_dtype), stack, expert).to(x.dtype)
+
+
+def prepared_of(model: nn.Module) -> Iterator[PreparedMatrix]:
+    """The packed matrices and stacks of `model`."""
+    for module in model.modules():
+        if isinstance(module, PackedLinear):
+            yield module.matrix
+        elif isinstance(module, PackedExperts):
+            yield from (*module.rising, module.falling)
 
 
 def linear_form(module: nn.Module) -> Literal["linear", "conv1d"] | None:

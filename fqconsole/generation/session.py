@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fqconsole.collector import uncollected
 from fqconsole.errors import MALFORMED, OperatorError, UsageError
 from fqconsole.generation import options
 from fqconsole.generation.answer import Generation
@@ -25,6 +26,9 @@ from fqconsole.generation.scratch import Scratch
 from fqconsole.generation.static_cache import reserve
 from fqconsole.generation.steps import DecoderSteps, ModuleSteps, Steps
 from fqconsole.generation.wide_head import wide_head
+from fqconsole.stages import Stages
+from kernels.compilation import compiles_together, wake_compiler
+from kernels.device import runs_triton
 from quantizer.device import resolve_device
 
 DEFAULT_CONTEXT = 8192
@@ -34,6 +38,7 @@ PLAIN_WARM_UP = (16,)
 FUSED_WARM_UP = (2100, 600, 200, 100, 50, 25, 16)  # one for each kernel that the number of rows chooses
 
 
+@uncollected()
 def open_session(
     path: Path,
     *,
@@ -46,6 +51,7 @@ def open_session(
     split: str = "auto",
     cuts: Sequence[int] | None = None,
     on_stuck: Callable[[RankLostError], None] | None = None,
+    stages: Stages | None = None,
 ) -> "Session":
     """Load the quantized or 16-bit model in folder `path` and warm it up.
 
@@ -56,7 +62,7 @@ def open_session(
     `gpus` above 1: a process for each (of a CPU too), which ends with this one. `split` "tensor": each has a
     part of every matrix; "layer": some of the layers, up to `cuts`; "auto": the first where shapes divide.
     `on_stuck` is told from another thread when one of them is gone and this one does not notice: it hangs in
-    the driver, or is idle.
+    the driver, or is idle. `stages` is told what the time went to.
 
     Raises UsageError for a device, context or width that can't be had and for a model that can't be split,
     OperatorError for a model that can't be loaded, DeviceError when the keys and values of the context have
@@ -65,16 +71,20 @@ def open_session(
     if kv_bits not in KV_BITS:
         raise UsageError(f"Keys and values can't be kept in {kv_bits} bits.", "Use 16 or 8.")
     started = time.perf_counter()
+    stages = stages or Stages()
     place = resolve_device(device)
+    if runs_triton(place):
+        wake_compiler()
     tokenizer = load_tokenizer(path)
+    stages.ended("transformers, tokenizer")
     if gpus > 1:
         loaded, ranks = load_together(path, str(place), gpus, split, cuts, on_progress, on_stuck)
     else:
-        loaded, ranks = load_model(path, place, on_progress), None
+        loaded, ranks = load_model(path, place, on_progress, stages=stages), None
     try:
         session = Session(path, place, loaded, tokenizer, context, kv_bits, ranks)
         if answers:
-            session.warm_up()
+            session.warm_up(stages)
     except BaseException:
         if ranks is not None:
             ranks.close()
@@ -215,12 +225,18 @@ class Session:
             out: Tensor = model(input_ids=ids.to(self.torch_device), use_cache=False).logits
             return out.float()
 
-    def warm_up(self) -> None:
+    def warm_up(self, stages: Stages | None = None) -> None:
         """Run short prompts and one step: compiling kernels is not part of the first answer's time."""
-        lengths = FUSED_WARM_UP if self.matmul_path.startswith("triton") else PLAIN_WARM_UP
+        stages = stages or Stages()
+        fused = self.matmul_path.startswith("triton")
+        device, lengths = self.torch_device, FUSED_WARM_UP if fused else PLAIN_WARM_UP
+        alone = self.ranks is None and self._decoder is not None and self._decoder.is_dense
         steps = self._ready()
-        with at_home(self.torch_device, self.weights_bytes):
-            warm_up(steps, self.torch_device, [min(length, self.context - 1) for length in lengths])
+        stages.ended("keys and values")
+        with at_home(device, self.weights_bytes):
+            shorter = [min(length, self.context - 1) for length in lengths]
+            together = fused and alone and compiles_together(device)
+            warm_up(steps, device, shorter, together=together, stages=stages)
 
     def close(self) -> None:
         """Give the memory back; the session can't be used any more."""

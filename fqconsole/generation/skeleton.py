@@ -32,6 +32,14 @@ def read_config(path: Path) -> Any:
     return config
 
 
+def stored_dtype(config: Any) -> torch.dtype:
+    """What the checkpoint's config says that its 16-bit tensors are stored in; bfloat16 where it does not."""
+    dtype = getattr(config, "dtype", None)
+    if dtype is None:
+        dtype = getattr(config.get_text_config(), "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else torch.bfloat16
+
+
 def build_skeleton(config: Any, dtype: torch.dtype) -> nn.Module:
     """The causal language model of `config` on meta, in `dtype`; no weight is initialised.
 

@@ -186,6 +186,7 @@ class SessionReady(Event, frozen=True):
     weights_bytes: int | None  # measured: parameters and buffers on the device
     path: str  # which matmul runs: "triton", "cpu int4 op", "cpu dequantize", "16-bit"; "endpoint"
     pid: int = 0  # of the worker, so that several sessions at once can be told apart
+    stages: dict[str, float] = {}  # seconds of each, in order, from the start of the worker
 
 
 class GenerationStarted(Event, frozen=True):

@@ -7,6 +7,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+from fqconsole.jobs.early_gpu import wake_gpu
 from fqconsole.jobs.messages import (
     PROTOCOL,
     StartDescribe,
@@ -14,6 +15,7 @@ from fqconsole.jobs.messages import (
     StartEndpoint,
     StartExport,
     StartProbe,
+    StartSession,
     WorkerStarted,
 )
 from fqconsole.jobs.orders import AnyStart
@@ -32,6 +34,8 @@ def introduction(request: AnyStart | None) -> WorkerStarted:
     if isinstance(request, StartEndpoint):
         device, name = "remote", request.url
     elif request is not None and not isinstance(request, UNPLACED):
+        if isinstance(request, StartSession):
+            wake_gpu(request.device)
         device, name = _torch_device(request.device)
     return WorkerStarted(
         t=time.time(),
@@ -53,6 +57,16 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def seconds_alive() -> float:
+    """Since this process was started; 0 where the system does not tell."""
+    try:
+        # Field 22, counted from 1: clock ticks from the system's start to this process's.
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
 
 
 def cpu_name() -> str:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NoReturn, Protocol
 
+from fqconsole.collector import uncollected
 from fqconsole.jobs import lifeline
 from fqconsole.jobs.desk import Desk
 from fqconsole.jobs.failures import failure_of
@@ -38,7 +39,8 @@ from fqconsole.jobs.messages import (
 from fqconsole.jobs.orders import AnyStart, Orders, ProtocolError, obey_signals
 from fqconsole.jobs.outlet import Outlet
 from fqconsole.jobs.requests import AnySession
-from fqconsole.jobs.surroundings import introduction
+from fqconsole.jobs.surroundings import introduction, seconds_alive
+from fqconsole.stages import Stages
 
 
 class Task(Protocol):
@@ -104,6 +106,8 @@ def _attend(
     run_id = ""
     owes_end = True  # a session tells the end of each run itself
     smallest_change = ""
+    stages = Stages()
+    stages.add("python", seconds_alive())
     try:
         try:
             request = orders.first()
@@ -114,10 +118,15 @@ def _attend(
         run_id = getattr(request, "run_id", "")
         owes_end = not isinstance(request, AnySession)
         orders.listen()
-        outlet.put(introduce(request))
-        desk = Desk(outlet.put, orders, request)
+        stages.ended("request")
+        with uncollected():
+            outlet.put(introduce(request))
+        stages.ended("torch and device")
+        desk = Desk(outlet.put, orders, request, stages)
         desk.watch.checkpoint()
-        task: Any = import_module(tasks[type(request)])
+        with uncollected():
+            task: Any = import_module(tasks[type(request)])
+        stages.ended("imports")
         smallest_change = task.smallest_change
         task.run(request, desk)
     except Cancelled:

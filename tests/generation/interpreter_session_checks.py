@@ -51,7 +51,7 @@ def as_on_a_gpu() -> Iterator[None]:
         patch.setattr(kernels, "prepare", prepare)
         patch.setattr(gpu, "on_device", lambda device: nullcontext())
         patch.setattr(gpu, "tuned_tile", lambda w, chosen, *_, **__: chosen)
-        patch.setattr(Session, "warm_up", lambda self: None)  # minutes in the interpreter
+        patch.setattr(Session, "warm_up", lambda self, stages: None)  # minutes in the interpreter
         patch.setattr(assembly._Builder, "__init__", fused)
         yield
 

@@ -135,6 +135,7 @@ EVENTS = (
         weights_bytes=4400512,
         path="triton",
         pid=4711,
+        stages={"torch and device": 0.75, "read": 0.5},
     ),
     m.GenerationStarted(t=T, run_id="r0045", prompt_tokens=12, rendered="<s>Why is …", seed=7, pid=4711),
     m.TokensGenerated(t=T, run_id="r0045", text=" Because 千", count=2, tok_s=148.0),

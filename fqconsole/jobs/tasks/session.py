@@ -49,6 +49,7 @@ def run(request: StartSession, desk: Desk) -> None:
 
 def _load(request: StartSession, desk: Desk) -> tuple[Session, AnswerMemory]:
     description = look_at(Path(request.model_path))
+    desk.stages.ended("look at the model")
     desk.watch.phase("load", 0, "B")
 
     def on_progress(done: float, total: float) -> None:
@@ -67,6 +68,7 @@ def _load(request: StartSession, desk: Desk) -> tuple[Session, AnswerMemory]:
         split=split,
         cuts=cuts,
         on_stuck=lambda error: _give_up(error, desk),
+        stages=desk.stages,
     )
     desk.put(
         SessionReady(
@@ -80,6 +82,7 @@ def _load(request: StartSession, desk: Desk) -> tuple[Session, AnswerMemory]:
             weights_bytes=session.weights_bytes,
             path=session.matmul_path,
             pid=os.getpid(),
+            stages={name: round(seconds, 3) for name, seconds in desk.stages.seconds.items()},
         )
     )
     return session, AnswerMemory(session, description)
