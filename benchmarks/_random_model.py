@@ -46,7 +46,14 @@ def fill(
     for name, parameter in list(model.named_parameters()):
         parent, _, leaf = name.rpartition(".")
         value = torch.empty(parameter.shape, dtype=dtype, device=device)
-        value = value.fill_(1.0) if parameter.dim() == 1 else value.normal_(std=STD)
+        if name.endswith("bias"):
+            # Random codes are half a step below zero on average: with biases of 1 on top the residual of a
+            # model as deep as OPT-175B leaves float16.
+            value.zero_()
+        elif parameter.dim() == 1:
+            value.fill_(1.0)
+        else:
+            value.normal_(std=STD)
         setattr(model.get_submodule(parent), leaf, nn.Parameter(value, requires_grad=False))
     model.tie_weights()
     held = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))

@@ -6,8 +6,8 @@
 
 A prompt of `context` tokens for `batch` sequences goes through in the pieces that generation uses, then one
 step is decoded, and all of that once more: the second prompt finds the captured step's memory taken. Measured
-are torch's peak (weights, cache, activations), what NVML shows on the whole card beside torch's memory, and
-the most that torch ever took of it (total is both). The GPU must be quiet.
+are torch's peak (weights, cache, activations), what its allocator reserved beyond that, and what NVML shows
+on the whole card beside torch's memory (runtime); total is all of it. The GPU must be quiet.
 """
 
 import argparse
@@ -31,7 +31,7 @@ COMBINATIONS = (
     ("qwen3-30b-a3b", 16, 2048, 1), ("opt-30b", 4, 2048, 4), ("opt-30b", 16, 2048, 1),
 )  # fmt: skip
 READY = 3  # processes that are started: one that measures, and the next ones
-TERMS = ("weights", "kv", "activations", "runtime", "total")
+TERMS = ("weights", "kv", "activations", "allocator", "runtime", "total")
 
 
 def measure(
@@ -85,17 +85,30 @@ def measure(
             steps.step(torch.zeros(batch, dtype=torch.int64, device=device), [True] * batch)
     found = {"weights": (option.weights_bytes, weights), "kv": (option.kv_bytes, cache.bytes)}
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        peak = torch.cuda.max_memory_allocated(device)
-        scratch = option.activation_bytes + option.graph_bytes
-        found["activations"] = (scratch, peak - weights - found["kv"][1])
-        now = next(s for s in open_gpus().sample() if s.uuid == card.uuid)
-        beside = now.memory_used - card.memory_used - torch.cuda.memory_reserved(device)
-        found["runtime"] = (option.runtime_bytes, beside)
-        # Before a capture torch gives back what no tensor uses, so that the end is not the most.
-        total = beside + torch.cuda.max_memory_reserved(device)
-        found["total"] = (option.total_bytes_per_gpu - option.loading_bytes, total)
+        found |= on_the_card(option, device, weights + cache.bytes, card)
     return {"model": name, "bits": bits, "context": context, "batch": batch, "terms": found}
+
+
+def on_the_card(option: Any, device: Any, held: int, before: Any) -> dict[str, tuple[int, int]]:
+    """The terms that a GPU tells once the model, which holds `held` bytes, has worked; `before`: the card's
+    reading before anything was there.
+    """
+    import torch
+
+    from fqconsole.gpus import open_gpus
+
+    torch.cuda.synchronize(device)
+    peak = torch.cuda.max_memory_allocated(device)
+    # Before a capture torch gives back what no tensor uses, so that the end is not the most.
+    reserved = torch.cuda.max_memory_reserved(device)
+    now = next(s for s in open_gpus().sample() if s.uuid == before.uuid)
+    beside = now.memory_used - before.memory_used - torch.cuda.memory_reserved(device)
+    return {
+        "activations": (option.activation_bytes + option.graph_bytes, peak - held),
+        "allocator": (option.allocator_bytes, reserved - peak),
+        "runtime": (option.runtime_bytes, beside),
+        "total": (option.total_bytes_per_gpu - option.loading_bytes, beside + reserved),
+    }
 
 
 def made_beside(decoder: Any, model: Any) -> int:

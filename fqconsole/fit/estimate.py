@@ -1,18 +1,22 @@
 """One model in one precision at some context and batch on some GPUs: bytes per GPU, and what follows."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from fqconsole.fit.activations import Activations, activations, slice_bytes
+from fqconsole.fit.activations import PREFILL_CHUNK, Activations, activations, slice_bytes
 from fqconsole.fit.alike import Alike
-from fqconsole.fit.kv import KV_BITS, SCALE_BYTES, layer_bytes, summary
+from fqconsole.fit.details import ALLOCATOR_DETAIL, CPU_LAYOUT, GPU_LAYOUT, GRAPH_DETAIL, LOADING_DETAIL
+from fqconsole.fit.kv import KV_BITS, SCALE_BYTES, cache_gaps, layer_bytes, summary
 from fqconsole.fit.parts import Part, inner_widths, part_of, widths_of
+from fqconsole.fit.pass_segments import full_context, pass_gaps
 from fqconsole.fit.pieces import Precision
 from fqconsole.fit.place import Place
 from fqconsole.fit.scratch import Work, graph_pool, scratch
+from fqconsole.fit.search import largest
 from fqconsole.fit.split import Share, fits_within, split_layers
 from fqconsole.fit.term import Term
 from fqconsole.fit.weights import Weights, weights_on
@@ -20,21 +24,6 @@ from fqconsole.models.description import LayerAttention, ModelDescription
 from fqconsole.models.division import split_of
 
 Split = Literal["one", "tensor", "layer"]
-CPU_LAYOUT = (
-    "CPU layout",
-    "what the CPU's operators take on top\n"
-    "half a byte a weight (int8: one), and 4 B a group for scale and zero (docs/fit.md)",
-)
-GPU_LAYOUT = (
-    "GPU layout",
-    "what the kernels' order takes on top\n"
-    "rows in tiles of 16, columns in steps of 256 (int8: 128), scales for each step (docs/fit.md)",
-)
-LOADING_DETAIL = (
-    "what the largest matrix takes besides while it is loaded, beyond cache and activations\n"
-    "as it is stored, and once more where several become one (docs/fit.md)"
-)
-GRAPH_DETAIL = "the captured decode step at batch {}\nits tensors in the allocator's segments"
 MOST_BATCH = 1 << 16
 CONTEXT_STEP = 256  # the largest context is given as a round number
 
@@ -69,6 +58,7 @@ class Load(NamedTuple):
     graph: int
     exchange: int
     loading: int  # what loading takes beyond cache and activations, which come after it
+    allocator: int  # what torch reserves beside all tensors
     share: Share
     place: int  # which of the GPUs
     shard: Shard
@@ -94,12 +84,14 @@ class Estimate:
         self._kv_bits = kv_bits
         self._told = split
         self._widths = widths_of(alike.model, precision.pieces)
-        self._kinds = tuple(dict.fromkeys(model.attention))
+        counted = Counter(model.attention)
+        self._kinds, self._counts = tuple(counted), tuple(counted.values())
         shapes = [piece.shape for piece in precision.pieces] if precision.quantized else []
         self._unpacked = slice_bytes(shapes, place.width, on_host=place.on_host)
         self._shards: dict[Part | None, Shard] = {}
         self._of_count: dict[int, list[Shard]] = {}
-        self._worked: dict[tuple[Part | None, Split, int, int], tuple[int, int]] = {}
+        self._worked: dict[tuple[Part | None, Split, int, int], tuple[int, int, int]] = {}
+        self._passes: dict[tuple[Part | None, Split, int], int] = {}
         self.whole = self._shard(None)
 
     def splits(self, gpus: int) -> tuple[Split, ...]:
@@ -196,21 +188,22 @@ class Estimate:
         working = sum(self._working(self.whole, asked))
         running = [room - always - working for room in rooms]
         loading = [room - always - self.whole.weights.loading for room in rooms]
+        loaded = [layer + self._gaps_of_weights(self.whole) for layer in self.whole.layers]
         return fits_within(self._layers(context, batch), before, after, running) and fits_within(
-            self.whole.layers, before, after, loading
+            loaded, before, after, loading
         )
 
     def largest_context(self, rooms: Sequence[int], batch: int) -> int:
         """Most tokens, up to the model's own limit, that go; 0 when none does."""
         limit = self.model.context_length
-        found = _largest(limit, lambda context: self.goes(rooms, context, batch))
+        found = largest(limit, lambda context: self.goes(rooms, context, batch))
         if CONTEXT_STEP <= found < limit:
             found -= found % CONTEXT_STEP
         return found
 
     def largest_batch(self, rooms: Sequence[int], context: int) -> int:
         """Most sequences at once that go; 0 when not even one does."""
-        return _largest(MOST_BATCH, lambda batch: self.goes(rooms, context, batch))
+        return largest(MOST_BATCH, lambda batch: self.goes(rooms, context, batch))
 
     def terms(self, load: Load, gpus: int, context: int, batch: int) -> tuple[Term, ...]:
         """What the fullest GPU holds, part by part; the parts sum up to its total."""
@@ -230,6 +223,7 @@ class Estimate:
             Term(layout, sum(weights.layout[rows]), "formula", layout_detail),
             Term("CUDA graph", load.graph, "formula", GRAPH_DETAIL.format(batch)),
             Term("loading", load.loading, "formula", LOADING_DETAIL),
+            Term("allocator", load.allocator, "formula", ALLOCATOR_DETAIL),
             self.place.runtime,
             msgspec.structs.replace(self.place.exchange, bytes=load.exchange),
         )
@@ -267,17 +261,21 @@ class Estimate:
         rows = slice(share.start, share.stop)
         stored = sum(shard.layers[rows]) + self._held_ends(share, shard.weights, asked)
         kept = self._cache_of(shard, rows, asked.context, asked.batch)
-        scratched, graph = self._working(shard, asked)
+        scratched, graph, between = self._working(shard, asked)
+        between += self._gaps_of_cache(shard, asked.context, asked.batch) * (share.stop - share.start)
         exchange = self._exchange(asked)
-        loading = max(0, shard.weights.loading - kept - scratched - graph)
-        total = stored + kept + scratched + graph + exchange + loading + self.fixed
+        loading = max(0, shard.weights.loading - kept - scratched - graph - between)
+        allocator = between + self._gaps_of_weights(shard) * (share.stop - share.start)
+        total = stored + kept + scratched + graph + exchange + loading + allocator + self.fixed
         return Load(
-            total, stored, kept, scratched, graph, exchange, loading, share, place, shard, asked.split
-        )
+            total, stored, kept, scratched, graph, exchange, loading, allocator, share, place, shard,
+            asked.split,
+        )  # fmt: skip
 
     def _layers(self, context: int, batch: int) -> list[int]:
         cache = self._cache(context, batch)
-        return [a + b for a, b in zip(self.whole.layers, cache, strict=True)]
+        gaps = self._gaps_of_weights(self.whole) + self._gaps_of_cache(self.whole, context, batch)
+        return [a + b + gaps for a, b in zip(self.whole.layers, cache, strict=True)]
 
     def _ends(self, gpus: int) -> tuple[int, int, int]:
         """Bytes on the first GPU, on the last, and on each, where layers are split: what is embedding and
@@ -311,14 +309,36 @@ class Estimate:
             return known[self._kinds[0]] * len(self.model.attention[rows])
         return sum(known[layer] for layer in self.model.attention[rows])
 
-    def _working(self, shard: Shard, asked: Asked) -> tuple[int, int]:
-        """Bytes of scratch, and of the captured step."""
+    def _gaps_of_weights(self, shard: Shard) -> int:
+        """What torch reserves beside one layer's weights, each having as much of it."""
+        return -(-shard.weights.gaps // max(1, self.model.layers))
+
+    def _gaps_of_cache(self, shard: Shard, context: int, batch: int) -> int:
+        """The same beside its keys and values."""
+        if self.place.on_host:
+            return 0
+        layers = zip(shard.model.attention, self._counts, strict=True)
+        gaps = cache_gaps(layers, context, batch, self.width, self._kv_bits)
+        return -(-gaps // max(1, self.model.layers))
+
+    def _gaps_of_pass(self, part: Part | None, work: Work, asked: Asked) -> int:
+        """The same beside the tensors of a pass, as much less as it has fewer rows."""
+        key = part, asked.split, full_context(work.model, asked.context)
+        if key not in self._passes:
+            self._passes[key] = pass_gaps(work, key[2], self.place)
+        return self._passes[key] * min(asked.batch * asked.context, PREFILL_CHUNK) // PREFILL_CHUNK
+
+    def _working(self, shard: Shard, asked: Asked) -> tuple[int, int, int]:
+        """Bytes of scratch, of the captured step, and of what torch reserves beside scratch."""
         key = shard.part, asked.split, asked.context, asked.batch
         found = self._worked.get(key)
         if found is None:
             work = self._work(shard, asked.split)
-            graph = 0 if work is None else graph_pool(work, asked.context, asked.batch, self.place)
-            found = self._worked[key] = self._scratch(shard, asked).bytes, graph
+            graph = gaps = 0
+            if work is not None:
+                graph = graph_pool(work, asked.context, asked.batch, self.place)
+                gaps = self._gaps_of_pass(shard.part, work, asked)
+            found = self._worked[key] = self._scratch(shard, asked).bytes, graph, gaps
         return found
 
     def _scratch(self, shard: Shard, asked: Asked) -> Activations:
@@ -365,19 +385,3 @@ def _of(load: Load) -> str:
 
 def _with_heads(layer: LayerAttention, own: int, every: int) -> LayerAttention:
     return msgspec.structs.replace(layer, kv_heads=layer.kv_heads * own // every)
-
-
-def _largest(limit: int, goes: Callable[[int], bool]) -> int:
-    """The largest of 1 to `limit` for which `goes` holds, 0 if for none; it holds up to some number."""
-    if not goes(1):
-        return 0
-    if goes(limit):
-        return limit
-    low, high = 1, limit  # goes(low) holds, goes(high) does not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if goes(middle):
-            low = middle
-        else:
-            high = middle
-    return low

@@ -21,12 +21,23 @@ SCALE_BYTES = 2
 
 def lane_bytes(shape: tuple[int, ...], scheme: Scheme) -> int:
     """Bytes on the device of a matrix `[N, K]`, or of a stack `[E, N, K]` padded expert by expert."""
+    return sum(lane_tensors(shape, scheme))
+
+
+def lane_tensors(shape: tuple[int, ...], scheme: Scheme) -> tuple[int, int]:
+    """The same, of its two tensors: words and scales."""
     group = scheme.group_size
     if group is not None and group % SMALLEST_GROUP:
-        return stored_bytes(shape, scheme)
+        return stored_tensors(shape, scheme)
     *stack, rows, k = shape
     step = STEPS[scheme.bits]
     steps = -(-k // step)
     scales = 1 if group is None else steps * (step // math.gcd(group, step))
-    row = steps * step * scheme.bits // 8 + scales * SCALE_BYTES
-    return math.prod(stack) * -(-rows // TILE_ROWS) * TILE_ROWS * row
+    filled = math.prod(stack) * -(-rows // TILE_ROWS) * TILE_ROWS
+    return filled * steps * step * scheme.bits // 8, filled * scales * SCALE_BYTES
+
+
+def stored_tensors(shape: tuple[int, ...], scheme: Scheme) -> tuple[int, int]:
+    """Codes and scales as a checkpoint stores them, and as other GPUs hold them."""
+    scales = math.prod(shape[:-1]) * scheme.groups(shape[-1]) * SCALE_BYTES
+    return stored_bytes(shape, scheme) - scales, scales

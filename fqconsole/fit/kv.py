@@ -10,8 +10,9 @@ In int8 (`--kv-bits 8`) B is 1, and each head and token has 8 bytes of scales on
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from fqconsole.fit.allocator import reserved
 from fqconsole.models.description import LayerAttention
 
 STATE_BYTES = 4  # recurrent states are kept in float32
@@ -33,6 +34,23 @@ def layer_bytes(layer: LayerAttention, context: int, batch: int, width: int, bit
         return batch * context * (latent * width + (scales if latent else 0)) + state
     a_head = (layer.head_dim + layer.value_head_dim) * width + scales
     return batch * kept_tokens(layer, context) * layer.kv_heads * a_head + state
+
+
+def cache_gaps(
+    layers: Iterable[tuple[LayerAttention, int]], context: int, batch: int, width: int, bits: int = 16
+) -> int:
+    """What torch's allocator reserves on a GPU beside keys and values, two tensors a layer; `layers` of each
+    kind, and how many.
+    """
+    sizes = Counter[int]()
+    for layer, count in layers:
+        slots = batch * kept_tokens(layer, context) * layer.kv_heads
+        columns: tuple[int, ...] = (layer.head_dim, layer.value_head_dim)
+        if layer.kind == "mla":
+            slots, columns = batch * context, (layer.latent_dim or 0,)
+        for width_of_one in columns:
+            sizes[slots * width_of_one * (1 if bits == 8 else width)] += count
+    return sum(reserved(size, count) - size * count for size, count in sizes.items() if size)
 
 
 def growth_bytes(layers: Sequence[LayerAttention], context: int, batch: int, width: int) -> int:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from fqconsole.fit.capacity import Capacity
 from fqconsole.fit.cpu_layout import layout_bytes, preparing_bytes, rearranges
-from fqconsole.fit.gpu_layout import lane_bytes
+from fqconsole.fit.gpu_layout import lane_bytes, lane_tensors, stored_tensors
 from fqconsole.fit.host import value_bytes
 from fqconsole.fit.runtime import exchange, runtime
 from fqconsole.fit.term import Term
@@ -13,6 +13,7 @@ from fqconsole.models.description import ModelDescription
 from quantizer.scheme import Scheme, stored_bytes
 
 Form = Callable[[tuple[int, ...], Scheme], int]
+Tensors = Callable[[tuple[int, ...], Scheme], tuple[int, int]]
 
 
 class Place(NamedTuple):
@@ -24,6 +25,7 @@ class Place(NamedTuple):
     exchange: Term  # what it takes to exchange something with other GPUs' processes
     layout: Form  # bytes that a quantized matrix takes there
     preparing: Form  # bytes beside that and the stored ones, while it is brought into that form
+    tensors: Tensors  # of a GPU: the two that the first are made of
 
 
 def place_of(model: ModelDescription, capacity: Capacity) -> Place:
@@ -43,6 +45,7 @@ def place_of(model: ModelDescription, capacity: Capacity) -> Place:
         exchange=exchange(capacity),
         layout=layout,
         preparing=preparing,
+        tensors=lane_tensors if capacity.fused else stored_tensors,
     )
 
 

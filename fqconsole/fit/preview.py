@@ -54,6 +54,7 @@ class Option(msgspec.Struct, frozen=True):
     decode_tok_s: float | None = None  # of all sequences: no decode can be faster; None: bandwidth unknown
     graph_bytes: int = 0  # the captured decode step
     exchange_bytes: int = 0  # NCCL's own
+    allocator_bytes: int = 0  # what torch's allocator reserves beside all tensors
     split: SplitWord = "all on one"  # or each has a part of every matrix, or some of the layers
 
     @property
@@ -249,6 +250,7 @@ class _Grid:
             decode_tok_s=ceiling,
             graph_bytes=load.graph,
             exchange_bytes=load.exchange,
+            allocator_bytes=load.allocator,
             split=SPLIT_WORDS[load.split],
         )
 

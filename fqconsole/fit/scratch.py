@@ -25,19 +25,17 @@ allocator takes for them.
 from typing import NamedTuple
 
 from fqconsole.fit.activations import FLOAT_BYTES, GPU_SLICE_ROWS, PREFILL_CHUNK, Activations
+from fqconsole.fit.allocator import MIB, reserved_mixed
 from fqconsole.fit.place import Place
 from fqconsole.models.description import LayerAttention, ModelDescription
 from fqconsole.models.families import Family
 
-MIB = 1 << 20
 WORKSPACE = 32 * MIB  # torch takes one for cuBLAS on each stream (Hopper and newer; older GPUs: 8 MiB)
 STREAMS = 2  # the main one, and the one on which a step is warmed up and captured
 SCORES = 1 << 24  # kernels.attention.SCORE_ELEMENTS: a test compares them
 SCORED = frozenset({"gemma2", "gpt_oss"})  # soft caps, sinks: on a CPU all scores are written out
 MULTIPROCESSORS = 132  # of an H100: parts of the context in decode attention follow from it
 MOST_PARTS = 64  # kernels.attention_kernel.MOST_PARTS: a test compares them
-SMALL_SEGMENT, SEGMENT = 2 * MIB, 20 * MIB  # torch's allocator: for up to 1 MiB, and for up to 10 MiB
-SMALL, MIDDLE = 1 * MIB, 10 * MIB
 
 
 class Work(NamedTuple):
@@ -57,7 +55,7 @@ def scratch(work: Work, context: int, batch: int, place: Place) -> Activations:
     model = work.model
     rows = min(batch * context, PREFILL_CHUNK)
     line = rows * model.hidden_size * place.width
-    adds = _adds(work, place)
+    adds = adds_sums(work, place)
     fused = adds and work.family.norm == "rms"
     earlier = batch * model.vocab_size * place.width if batch > 1 else 0  # logits of texts that are through
     held = (3 if adds else 6) * line + earlier
@@ -87,15 +85,7 @@ def graph_pool(work: Work, context: int, batch: int, place: Place) -> int:
     logits = [batch * model.vocab_size * place.width] * (3 if work.shared_out else 1)
     layers = dict.fromkeys(model.attention)
     partial = max((_partial_sums(model, layer, context, batch) for layer in layers), default=0)
-    return _segments([*lines, inner, partial, *logits])
-
-
-def _segments(sizes: list[int]) -> int:
-    """What torch's allocator reserves for tensors of these bytes."""
-    small = sum(count for count in sizes if count <= SMALL)
-    middle = sum(count for count in sizes if SMALL < count <= MIDDLE)
-    large = sum(_up(count, SMALL_SEGMENT) for count in sizes if count > MIDDLE)
-    return _up(small, SMALL_SEGMENT) + _up(middle, SEGMENT) + large
+    return reserved_mixed([*lines, inner, partial, *logits])
 
 
 def _partial_sums(model: ModelDescription, layer: LayerAttention, context: int, batch: int) -> int:
@@ -108,7 +98,7 @@ def _partial_sums(model: ModelDescription, layer: LayerAttention, context: int, 
     return batch * model.heads * parts * (columns + 2) * FLOAT_BYTES if parts > 1 else 0
 
 
-def _adds(work: Work, place: Place) -> bool:
+def adds_sums(work: Work, place: Place) -> bool:
     """Whether packed products add the sum in, and a plain norm before them too, on this GPU."""
     plain = not work.family.after_attention and not work.model.experts
     return work.quantized and plain and not work.shared_out and not place.on_host
@@ -122,7 +112,7 @@ def _attention(work: Work, layer: LayerAttention, context: int, batch: int, plac
     q = rows * model.heads * layer.head_dim
     out = rows * model.heads * layer.value_head_dim
     on_host = _on_host(work, layer, context, batch, place)
-    unpacked = _slice(work, max(model.hidden_size, model.heads * layer.value_head_dim), place)
+    unpacked = slice_of(work, max(model.hidden_size, model.heads * layer.value_head_dim), place)
     if layer.kind == "mla":
         latent = layer.latent_dim or 0
         plain = min(layer.head_dim, layer.value_head_dim)  # columns of a key that are not turned
@@ -138,7 +128,7 @@ def _attention(work: Work, layer: LayerAttention, context: int, batch: int, plac
     return elements * width + on_host + unpacked
 
 
-def _slice(work: Work, columns: int, place: Place) -> int:
+def slice_of(work: Work, columns: int, place: Place) -> int:
     """What many rows meet of a packed matrix: rows of its own in 16 bits, or theirs in the kernels' order."""
     if place.on_host:
         return work.unpacked
@@ -168,9 +158,9 @@ def _mlp(work: Work, rows: int, place: Place) -> int:
     if not inner:
         return 0
     wide = 2 if work.family.gated else 1
-    first = rows * (hidden + wide * inner) * width + _slice(work, hidden, place)
+    first = rows * (hidden + wide * inner) * width + slice_of(work, hidden, place)
     between = rows * (hidden + 2 * wide * inner) * width
-    last = rows * (inner + 2 * hidden) * width + _slice(work, inner, place)
+    last = rows * (inner + 2 * hidden) * width + slice_of(work, inner, place)
     return max(first, between, last)
 
 
@@ -206,7 +196,3 @@ def _tables(model: ModelDescription, context: int) -> int:
     """cos and sin of half a head's columns, for each kind of layer."""
     kinds = {layer.kind: layer.head_dim for layer in model.attention if layer.kind != "linear"}
     return sum(context * columns * FLOAT_BYTES for columns in kinds.values())
-
-
-def _up(count: int, multiple: int) -> int:
-    return -(-count // multiple) * multiple

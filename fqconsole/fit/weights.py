@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fqconsole.fit.alike import Alike
+from fqconsole.fit.loaded import gaps_of, loading_phases
 from fqconsole.fit.parts import RISING, ROUTED, Part, Piece, cut, family_of
 from fqconsole.fit.place import Place
 from fqconsole.models.families import Family
@@ -33,6 +34,7 @@ class Weights(NamedTuple):
     outside: int  # what else lies in no layer: final norm, positions, towers
     tied: bool
     loading: int  # what the largest matrix takes besides while it is brought into its form
+    gaps: int  # what torch's allocator holds beside all that, once it is loaded
     kept_words: str
 
     @property
@@ -67,7 +69,8 @@ def weights_on(alike: Alike, pieces: Sequence[Piece], place: Place, part: Part |
     family = family_of(model)
     if part is not None:
         pieces = [cut(family, piece, part, model.vocab_size) for piece in pieces]
-    forms, loading = _forms(pieces, place, family, max(1, model.experts))
+    sets = _joined(pieces, family)
+    forms, loading = _forms(pieces, sets, place, family, max(1, model.experts))
     matrices, rest, layout, routed = ([0] * model.layers for _ in range(4))
     embedding = head = outside = 0
     words = Counter[str]()
@@ -106,17 +109,18 @@ def weights_on(alike: Alike, pieces: Sequence[Piece], place: Place, part: Part |
         outside=outside,
         tied=model.tied_embeddings and not head,  # a packed head lies beside the embedding
         loading=loading,
+        gaps=0 if place.on_host else gaps_of(loading_phases(pieces, sets, alike, place)),
         kept_words=", ".join(f"{count:,} {word}" for word, count in words.most_common(4)),
     )
 
 
 def _forms(
-    pieces: Sequence[Piece], place: Place, family: Family | None, experts: int
+    pieces: Sequence[Piece], sets: list[list[int]], place: Place, family: Family | None, experts: int
 ) -> tuple[list[int], int]:
     """What each piece takes on top of its stored bytes, and the most that one takes besides while loading."""
     forms = [_on_top(piece, place, family) for piece in pieces]
     loading = max((_besides(piece, place, experts) for piece in pieces), default=0)
-    for numbers in _joined(pieces, family):
+    for numbers in sets:
         members = [pieces[number] for number in numbers]
         stored = sum(piece.stored for piece in members)
         scheme = members[0].scheme
