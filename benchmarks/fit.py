@@ -57,14 +57,13 @@ def measure(
     torch.manual_seed(0)
     device = torch.device(device_word)
     fields = config_of(name, tiny)
-    config = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
+    description, model = model_of(CONFIG_MAPPING[fields["model_type"]].from_dict(fields))
     wait()
     cards = {s.uuid.removeprefix("GPU-"): s for s in open_gpus().sample()}
     card = None
     if device.type == "cuda":
         card = cards[str(torch.cuda.get_device_properties(device).uuid).removeprefix("GPU-")]
     capacity = probed(capacity_here((card,))) if card else Capacity("cpu", 1 << 50, 1 << 50, "host")
-    description, model = model_of(config)
     (option,) = preview(
         description, capacity, bits=(bits,), gpu_counts=(1,), context=context, batch=batch
     ).options

@@ -2,9 +2,9 @@
 
 Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0): int4 and int3 with groups of 64 and int8 with one
 scale a row, in float16 at 1, 8 and 16 rows, on the linears of an 8B Llama and on 12288 x 12288; int4 with
-groups of 128 at 1 and 8 rows on those of OPT-30B. Derived from that: every other scheme and number of rows,
-pairs of tiles, experts, and other GPUs, for which the compile tests check registers and spills (sm_80, sm_89,
-sm_90 and sm_100).
+groups of 128 at 1 and 8 rows on those of OPT-30B, and at 1 row on those of Llama-70B and OPT-175B. Derived
+from that: every other scheme and number of rows, pairs of tiles, experts, and other GPUs, for which the compile
+tests check registers and spills (sm_80, sm_89, sm_90 and sm_100).
 """
 
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ SMALLEST_GROUP = 16
 LARGEST_UNSORTED = 64  # routed rows; with more, sorting them by expert pays
 SHORT_ROWS = 6144  # columns
 FEW_STEPS = 64
+SHORT_GROUP = 64  # columns; scales of shorter groups take the registers of more programs
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,27 @@ def choose_tile(
     steps = -(-k // (128 if bits == 8 else 256))
     tiles = -(-n // 16)
     slots = 2 * gpu.multiprocessors
+    few_scales = group_size is None or group_size >= SHORT_GROUP
+    three = 3 if few_scales else 2
     if n_tiles > 2:
         tile = Tile(n_tiles, 2 if paired else 1, 4, 1, 2)
     elif paired:
-        tile = Tile(n_tiles, 2, 4 if tiles > slots else 8, 1, 2)
+        tile = (
+            Tile(n_tiles, 2, 4, 1, three if n_tiles == 1 else 2)
+            if tiles > slots
+            else Tile(n_tiles, 2, 8, 1, 1)
+        )
     elif n_tiles == 2:
         # x is read once for 32 rows of the weights; where those are few, more warps share K.
         tile = Tile(2, 2, 4, 1, 2) if tiles > slots else Tile(2, 2, 8, 1, 1)
     elif slots < tiles <= 2 * slots and k <= SHORT_ROWS:
         tile = Tile(1, 1, 8, 1, 3 if bits == 8 else 0)  # one wave and a half: all at once
     elif steps % 8 and steps % 4 == 0 and steps <= FEW_STEPS:
-        tile = Tile(1, 2, 4, 2, 2)  # 8 warps would wait for some of them in the last round
+        tile = Tile(1, 2, 4, 1, three)  # 8 warps would wait for some of them in the last round
+    elif not few_scales:
+        tile = Tile(1, 1, 8, 1, 2)
+    elif bits == 4:
+        tile = Tile(1, 1, 8, 1, 2, unroll=2)  # no word is moved from register to register
     else:
         tile = Tile(1, 1, 8, 2, 2)
     warps = tile.warps

@@ -53,7 +53,7 @@ class Report:
     """What a compiled kernel uses; `stack` and `local` bytes a thread are register spills.
 
     `trips` counts what goes through shared memory between the first and the last use of the matrix unit,
-    where the weights are; `barriers` those of the whole kernel.
+    where the weights are, but for pairs of sums, which have 64 bits; `barriers` those of the whole kernel.
     """
 
     registers: int
@@ -132,7 +132,7 @@ def report_of(case: Case) -> Report:
         shared=compiled.metadata.shared,
         stores=ptx.count("st.global"),
         multiplications=ptx.count("mma.sync"),
-        trips=len(re.findall(r"ldmatrix|[ls][td]\.shared", ptx[first:last])),
+        trips=len(re.findall(r"ldmatrix|[ls][td]\.shared(?!\.b64)", ptx[first:last])),
         barriers=len(re.findall(r"\bbar(?:rier)?\.", ptx)),
         dependent_launches=ptx.count("griddepcontrol.wait"),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kernels.tiles import LARGEST_UNSORTED
+from kernels.tiles import LARGEST_UNSORTED, Gpu, choose_tile
 
 SCRIPT = Path(__file__).with_name("compile_offline.py")
 ROOT = SCRIPT.parents[2]
@@ -78,6 +78,21 @@ def test_the_smallest_tile():
     results = compile_all({"capability": 90, "bits": b, "group_size": g, "tile": tile} for b, g in cases)
     assert [report["barriers"] for _, report in results] == [1] * len(cases)
     assert max(report["registers"] for _, report in results) <= 128
+
+
+def test_as_many_programs_fit_as_a_tile_says():
+    """With everything around the product, too: one register more, and they would run in two waves."""
+    around = ({}, {"norm": True, "bias": True}, {"norm": True, "activation": "silu"}, {"residual": True})
+    shapes = ((28672, 4096), (21504, 7168), (6144, 4096))
+    cases = (
+        {"capability": 90, "bits": bits, "dtype": "bfloat16", "n": n, "k": k} | extra
+        for bits, (n, k), extra in itertools.product((8, 4, 3), shapes, around)
+    )
+    for case, report in compile_all(cases):
+        paired = "activation" in case
+        tile = choose_tile(case["bits"], 64, 1, case["n"], case["k"], gpu=Gpu(90), paired=paired)
+        programs = tile.programs or 2
+        assert report["registers"] * 32 * tile.warps * programs <= 65536, (case, report)
 
 
 def test_every_scheme():

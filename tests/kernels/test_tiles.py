@@ -34,11 +34,17 @@ def test_limits(bits, group_size, m, n, k, paired, capability):
 
 @pytest.mark.parametrize(
     ("n", "k", "measured"),
-    [(6144, 4096, (8, 1, 0)), (4096, 4096, (8, 2, 2)), (28672, 4096, (8, 2, 2)), (4096, 14336, (8, 2, 2))],
+    [
+        (6144, 4096, (8, 1, 0, 1)),
+        (4096, 4096, (8, 1, 2, 2)),
+        (28672, 4096, (8, 1, 2, 2)),
+        (4096, 14336, (8, 1, 2, 2)),
+        (21504, 7168, (4, 1, 3, 1)),
+    ],
 )
 def test_what_was_measured_best_on_an_h200(n, k, measured):
     tile = choose_tile(4, 64, 1, n, k, gpu=Gpu(90, 132))
-    assert (tile.warps, tile.depth, tile.programs) == measured
+    assert (tile.warps, tile.depth, tile.programs, tile.unroll) == measured
 
 
 @pytest.mark.parametrize(("m", "bucket"), [(1, 8), (8, 8), (9, 16), (16, 16), (17, 32), (64, 64), (65, 128)])
