@@ -1,6 +1,6 @@
 """Where the time of one decode step goes, kernel by kernel.
 
-    python -m benchmarks.decode_profile --shape llama-3-8b [--bits 4] [--batch 1]
+    python -m benchmarks.decode_profile llama-3-8b qwen3-30b-a3b [--bits 4] [--batches 1 16]
 
 Random weights at real shapes on a GPU, a context that is nearly empty, steps replayed as a session replays
 them. A kernel that starts while the one before still runs gets the time from that one's end on, so that the
@@ -9,8 +9,9 @@ parts add up to the whole; `idle` is when no kernel ran.
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 
@@ -85,23 +86,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shape", choices=sorted(SHAPES), required=True)
+    parser.add_argument("shapes", nargs="+", choices=sorted(SHAPES))
     parser.add_argument("--bits", type=int, choices=(16, 8, 4, 3), default=4)
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1])
     asked = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("Kernels are profiled on a GPU, and there is none here.")
     device = torch.device("cuda")
-    parts = profile(asked.shape, asked.bits, asked.batch, device)
-    print(f"{hardware(device)}; {asked.shape}, {asked.bits} bits, batch {asked.batch}")
+    print(hardware(device))
+    for shape, batch in product(asked.shapes, asked.batches):
+        print(f"\n{shape}, {asked.bits} bits, batch {batch}")
+        print(show(profile(shape, asked.bits, batch, device)), flush=True)
+
+
+def show(parts: Sequence[Part]) -> str:
+    """A table for people, a step each."""
     whole = sum(part.microseconds for part in parts)
     rows = [
-        (part.name[:60], f"{part.launches / NEW:.1f}", f"{part.microseconds / NEW:.1f}",
-         f"{part.microseconds / whole:.1%}")
+        (
+            part.name[:60],
+            f"{part.launches / NEW:.1f}",
+            f"{part.microseconds / NEW:.1f}",
+            f"{part.microseconds / whole:.1%}",
+        )
         for part in parts
-    ]  # fmt: skip
-    print(table(("kernel", "launches a step", "µs a step", "share"), rows))
-    print(f"{whole / NEW:.0f} µs a step")
+    ]
+    heading = ("kernel", "launches a step", "µs a step", "share")
+    return f"{table(heading, rows)}\n{whole / NEW:.0f} µs a step"
 
 
 if __name__ == "__main__":

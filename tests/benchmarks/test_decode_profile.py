@@ -1,6 +1,6 @@
 """How time that kernels share is dealt out."""
 
-from benchmarks.decode_profile import IDLE, Part, Span, parts_of
+from benchmarks.decode_profile import IDLE, NEW, Part, Span, parts_of, show
 
 
 def test_what_overlaps_belongs_to_the_earlier_kernel():
@@ -15,3 +15,9 @@ def test_the_parts_are_the_whole():
 
 def test_nothing_ran():
     assert parts_of([]) == []
+
+
+def test_a_step_is_shown():
+    text = show([Part("a", 2 * NEW, 30.0 * NEW), Part(IDLE, 0, 10.0 * NEW)])
+    assert "75.0%" in text
+    assert text.endswith("40 µs a step")
