@@ -87,7 +87,7 @@ def decode_tiles(matrix: TritonMatrix, rows: int) -> tuple[Tile, ...]:
     tried = candidates(chosen, w.steps, paired=False)
     lasting = [tile for tile in tried if tile.programs == 2]
     more = [replace(tile, programs=count) for tile in lasting for count in (3, 4)]
-    more += [replace(tile, unroll=2) for tile in lasting if tile.depth == 2]
+    more += [replace(tile, unroll=2) for tile in lasting]
     return tuple(tile for tile in dict.fromkeys((*tried, *more)) if tile != chosen)
 
 
