@@ -5,9 +5,7 @@ import pytest
 from benchmarks.first_token import STARTS, Start, measure_start, stage_table
 from benchmarks.random_checkpoint import write_random_checkpoint
 
-EMPTY = Start(
-    "empty", ready=9.0, load=6.0, first_token=9.5, stages={"read": 0.5, "compile": 8.0}, spare=True
-)
+EMPTY = Start("empty", ready=9.0, load=6.0, first_token=9.5, stages={"read": 0.5, "compile": 8.0}, spare=True)
 WARM = Start("warm", ready=2.0, load=1.0, first_token=2.25, stages={"python": 0.5})
 
 
