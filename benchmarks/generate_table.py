@@ -35,6 +35,7 @@ NEW = 128
 START = "first token"
 PEER = "transformers"
 FIRST_SECONDS = 60.0  # what the first point may need: kernels are compiled
+START_SECONDS = 120.0  # what the starts may need: three of them, two after a spare has loaded its libraries
 LEAST_SECONDS = 10.0  # of any other
 SLACK = 1.3  # a point may need so many times what the slowest GiB so far did
 ROOM = 0.92  # of what is free, for weights
@@ -220,7 +221,7 @@ def run(
             known[point.shape] = describe(point.shape, tiny=tiny)
         size = size_of(known[point.shape], point.bits)
         left = budget - (time.monotonic() - begun)
-        needed = FIRST_SECONDS if point.kind == START else seconds_for(size, record)
+        needed = START_SECONDS if point.kind == START else seconds_for(size, record)
         room = free_bytes(device)
         if needed > left:
             left_out.append(f"{point.name}: {needed:.0f} s may be needed, {max(0.0, left):.0f} s are left")
@@ -304,12 +305,13 @@ def _starting(points: dict[str, dict[str, Any]]) -> str:
         (
             name.removesuffix(f", {START}"),
             start["cache"],
+            "waits" if start.get("spare") else "started",
             *(f"{start[key]:.1f}" for key in ("load", "ready", "first_token")),
         )
         for name, held in points.items()
         for start in held.get("starts", ())
     ]
-    return _table(("from Enter, seconds", "kernel cache", "loading", "ready", "first token"), rows)
+    return _table(("from Enter, seconds", "kernel cache", "worker", "loading", "ready", "first token"), rows)
 
 
 def _gib(count: int) -> str:

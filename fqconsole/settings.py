@@ -52,7 +52,7 @@ class Quantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How answers are sampled, and where, if nothing else is said."""
+    """How answers are sampled, and where, if nothing else is said; and what waits for the next model."""
 
     temperature: Annotated[
         float, Meta(description="How freely tokens are drawn; 0 takes the likeliest.", ge=0)
@@ -65,6 +65,9 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gpus: Annotated[
         int, Meta(description="GPUs that share a model in the console, where Fit chose no number.", ge=1)
     ] = 1
+    spare: Annotated[
+        bool, Meta(description="Keep a worker ready, so that a model in the console answers sooner.")
+    ] = True
 
 
 class Runs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

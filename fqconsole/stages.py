@@ -7,9 +7,10 @@ from collections.abc import Callable
 class Stages:
     """A stopwatch that goes from stage to stage; a stage that comes again is added up."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter, since: float | None = None) -> None:
+        """`since`: when the first stage began, by this clock; None is now."""
         self._clock = clock
-        self._since = clock()
+        self._since = clock() if since is None else since
         self.seconds: dict[str, float] = {}
 
     def ended(self, name: str) -> None:

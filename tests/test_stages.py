@@ -17,6 +17,12 @@ def test_each_stage_has_what_passed_since_the_one_before():
     assert stages.seconds == {"read": 1.5, "prepare": 3.5}
 
 
+def test_the_first_stage_may_have_begun_before():
+    stages = Stages(lambda: 12.0, since=10.5)
+    stages.ended("imports")
+    assert stages.seconds == {"imports": 1.5}
+
+
 def test_the_collector_is_as_it_was():
     assert gc.isenabled()
     with uncollected():

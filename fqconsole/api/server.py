@@ -15,8 +15,9 @@ from fqconsole.api.application import Answered, api_application
 from fqconsole.api.ledger import Ledger
 from fqconsole.api.warm_model import WarmModel
 from fqconsole.errors import UsageError
-from fqconsole.jobs.client import WORKER, Job
+from fqconsole.jobs.client import Job
 from fqconsole.jobs.messages import AnyEvent, JobFailed, SessionReady, StartSession
+from fqconsole.jobs.worker_process import WORKER
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 1  # for answers under way when the server is told to end

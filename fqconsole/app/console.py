@@ -144,6 +144,7 @@ class FqConsole(App[None], inherit_bindings=False):
         self.open_store()
         self.watch_gpus()
         self._load_screens()
+        self.services.spare.keep()
         if self.director is not None:
             self.run_worker(self.director.lead(), group="director", exit_on_error=False)
 
@@ -172,6 +173,7 @@ class FqConsole(App[None], inherit_bindings=False):
         self.exit(return_code=ENDED_BY[signal.SIGHUP])
 
     async def on_unmount(self) -> None:
+        await self.services.spare.close()
         await self.jobs.end_all()
         self.store.close()
 

@@ -13,7 +13,8 @@ from fqconsole.app.console import FqConsole
 from fqconsole.app.job_lock import JobLock
 from fqconsole.app.keymap import keymap
 from fqconsole.app.messages import TerminalGone
-from fqconsole.app.services import real_services
+from fqconsole.app.services import Services, real_services
+from fqconsole.app.spare_session import SpareSession
 from fqconsole.app.terminal_watch import TerminalWatch
 from fqconsole.errors import UsageError
 from fqconsole.settings import Settings, load
@@ -31,10 +32,7 @@ def run_console(events: Path | None = None) -> int:
     with ExitStack() as at_the_end:
 
         def make(settings: Settings) -> FqConsole:
-            services = real_services()
-            if served():
-                lock = JobLock(paths.log_dir().parent / "served-jobs.lock")
-                services = replace(services, start_job=lock.locked(services.start_job))
+            services = services_here(settings)
             if events is not None:
                 writer = RecordingWriter(events)
                 at_the_end.callback(writer.close)
@@ -70,6 +68,18 @@ def run_replay(recording: Path = SHIPPED, speed: float = 1.0) -> int:
             os.environ.pop("FQCONSOLE_HOME", None)
             if before is not None:
                 os.environ["FQCONSOLE_HOME"] = before
+
+
+def services_here(settings: Settings) -> Services:
+    """The rooms of this installation, for the operator's own console or for a window of a browser."""
+    services = real_services()
+    if served():
+        lock = JobLock(paths.log_dir().parent / "served-jobs.lock")
+        return replace(services, start_job=lock.locked(services.start_job))
+    if not settings.session.spare:
+        return services
+    spare = SpareSession()
+    return replace(services, start_job=spare.start_job, spare=spare)
 
 
 def _shown(make: Callable[[Settings], FqConsole]) -> int:

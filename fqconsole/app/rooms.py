@@ -186,10 +186,22 @@ def make_recorder(store: Any) -> EventRecorder:
     return Recorder(store)
 
 
-async def start_job(request: Any) -> RunningJob:
+async def start_job(request: Any, spare: Any = None) -> RunningJob:
     from fqconsole.jobs import Job
 
-    return await Job.start(request, log_dir=paths.log_dir())
+    return await Job.start(request, log_dir=paths.log_dir(), spare=spare)
+
+
+async def start_spare() -> Any:
+    from fqconsole.jobs.spare import SpareWorker
+
+    return await SpareWorker.start(log_dir=paths.log_dir())
+
+
+def available_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def suggest_checkpoint_path(model_id: str, bits: int, granularity: Any, group_size: Any, head: int) -> Path:

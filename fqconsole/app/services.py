@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,6 +46,26 @@ class GpuSource(Protocol):
     def problem(self) -> str: ...
 
     def sample(self) -> tuple[Any, ...]: ...
+
+
+class Spare(Protocol):
+    """A worker that is made ready for the next session; `fqconsole.app.spare_session` has the real one."""
+
+    def keep(self) -> None:
+        """Have one soon, from now on; returns at once, and nothing of it ever fails here."""
+
+    async def close(self) -> None:
+        """End it, and make no other."""
+
+
+class NoSpare:
+    """For a console whose sessions begin from nothing."""
+
+    def keep(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -97,6 +117,7 @@ class Services:
     find_model: Callable[[str], ModelEntry]  # a folder that was typed
     download_folder: Callable[[], Path]  # where downloads go
     remembered: Remembered
+    spare: Spare = field(default_factory=NoSpare)  # what `start_job` may take the worker of a session from
     clock: Callable[[], float] = time.time
     gpu_interval: float = 0.5
     version: str = ""

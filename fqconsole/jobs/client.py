@@ -1,41 +1,24 @@
 """The console's half of a job: start the worker, hand out its events, send requests, end it for certain."""
 
 import asyncio
-import contextlib
-import os
 import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import fqconsole
-from fqconsole import paths
 from fqconsole.errors import MALFORMED, OperatorError
 from fqconsole.jobs.endings import Endings
-from fqconsole.jobs.event_pipe import EventPipe
-from fqconsole.jobs.messages import (
-    AnyEvent,
-    Cancel,
-    LogLine,
-    Request,
-    Send,
-    StartEndpoint,
-    StartSession,
-    decode_event,
-    encode,
-)
+from fqconsole.jobs.messages import AnyEvent, Cancel, LogLine, Request, Send, decode_event
 from fqconsole.jobs.orders import AnyStart
-from fqconsole.jobs.worker_log import new_worker_log
+from fqconsole.jobs.spare import SpareWorker
+from fqconsole.jobs.worker_process import WORKER, WorkerProcess, start_worker
 
 StartRequest = AnyStart
 
-WORKER = (sys.executable, "-P", "-m", "fqconsole.jobs.worker")
 CANCEL_GRACE = 1.4  # seconds from the cancel request to SIGTERM
 TERM_GRACE = 0.7  # seconds from SIGTERM to SIGKILL; together the device memory is back within 3 s
-EXIT_GRACE = 5.0  # seconds a worker whose events ended may take to leave, and the pipe to end after it left
 
 
 class Job:
@@ -45,13 +28,14 @@ class Job:
     Linux sends the parent-death signal when the starting *thread* ends.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, request: StartRequest, log_path: Path) -> None:
+    _worker: WorkerProcess
+
+    def __init__(self, request: StartRequest) -> None:
         self.request = request
-        self.log_path = log_path
-        self._process = process
         self._queue: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
-        self._pipe = EventPipe(self._take_line)
         self._endings = Endings(request)
+        self._instead: Callable[[], Awaitable[WorkerProcess]] | None = None  # for a spare that says nothing
+        self._unheard: list[Request] = []  # what such a spare was asked
         self._cancelling = False
         self._exit_code: int | None = None
         self._following: asyncio.Task[int] | None = None
@@ -63,44 +47,40 @@ class Job:
         *,
         log_dir: Path | None = None,
         command: Sequence[str] = WORKER,
+        spare: SpareWorker | None = None,
     ) -> "Job":
-        """Start a worker and give it `request`.
+        """Start a worker and give it `request`, or give it to `spare`, where that is of use for it.
 
         The worker's own output goes to a new file in `log_dir` (default: the console's log folder).
         `command` is what is run. Raises OperatorError when the process can't be started.
         """
+        job = cls(request)
         label = getattr(request, "run_id", "") or type(request).__name__.removeprefix("Start").lower()
-        read_end, write_end = os.pipe()
-        try:
-            log_path = new_worker_log(log_dir or paths.log_dir(), label)
-            with log_path.open("ab") as log:
-                process = await asyncio.create_subprocess_exec(
-                    *command, "--events", str(write_end), "--parent", str(os.getpid()),
-                    stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
-                    pass_fds=(write_end,), start_new_session=True, env=_environment(request),
-                )  # fmt: skip
-        except OSError as error:
-            os.close(read_end)
-            raise OperatorError(
-                f"The worker process could not be started: {error}.",
-                "Check the free disk space, the process limit (ulimit -u) and the log folder.",
-            ) from error
-        finally:
-            os.close(write_end)
-        job = cls(process, request, log_path)
-        await job._attach(read_end)
+
+        def start_now() -> Awaitable[WorkerProcess]:
+            return start_worker(
+                type(request), label, log_dir=log_dir, command=command, on_line=job._take_line
+            )
+
+        worker = None if spare is None else spare.take(request)
+        if worker is None:
+            job._worker = await start_now()
+        else:
+            worker.on_line = job._take_line
+            job._worker, job._instead = worker, start_now
+        job._following = asyncio.create_task(job._follow())
         await job._write(request)
         return job
-
-    async def _attach(self, read_end: int) -> None:
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(lambda: self._pipe, os.fdopen(read_end, "rb", 0))
-        self._following = asyncio.create_task(self._follow(transport))
 
     @property
     def pid(self) -> int:
         """The worker's process id."""
-        return self._process.pid
+        return self._worker.pid
+
+    @property
+    def log_path(self) -> Path:
+        """Where the worker's own output goes."""
+        return self._worker.log_path
 
     @property
     def running(self) -> bool:
@@ -133,7 +113,7 @@ class Job:
         await self.send(Cancel())
         if await self._gone_within(grace):
             return
-        self._signal(signal.SIGTERM)
+        self._worker.signal(signal.SIGTERM)
         if await self._gone_within(term_grace):
             return
         self._queue.put_nowait(
@@ -143,7 +123,7 @@ class Job:
                 text=f"The worker did not stop within {grace + term_grace:.1f} s and was killed.",
             )
         )
-        self._signal(signal.SIGKILL)
+        self._worker.signal(signal.SIGKILL)
         await self.wait()
 
     async def wait(self) -> int:
@@ -161,15 +141,12 @@ class Job:
         await self.cancel()
 
     async def _write(self, request: Request) -> None:
-        stdin = self._process.stdin
-        if stdin is None or stdin.is_closing():
-            return
-        # A dead worker is told by its last event, so a broken pipe needs no word here.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            stdin.write(encode(request))
-            await stdin.drain()
+        if self._instead is not None:
+            self._unheard.append(request)
+        await self._worker.write(request)
 
     def _take_line(self, line: bytes) -> None:
+        self._instead = None
         try:
             event = decode_event(line)
         except MALFORMED as error:
@@ -179,21 +156,22 @@ class Job:
         self._endings.note(event)
         self._queue.put_nowait(event)
 
-    async def _follow(self, transport: asyncio.ReadTransport) -> int:
-        """Wait for both the process and its pipe to end; whichever lags gets EXIT_GRACE."""
-        gone = asyncio.create_task(self._process.wait())
-        ended = asyncio.create_task(self._pipe.ended.wait())
-        await asyncio.wait({gone, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if not gone.done():
-            await asyncio.wait({gone}, timeout=EXIT_GRACE)
-        # What the worker itself started (a compiler, say) is in its process group and must not stay behind.
-        self._signal(signal.SIGKILL)
-        await gone
-        await asyncio.wait({ended}, timeout=EXIT_GRACE)
-        if not ended.done():
-            transport.close()
-            await ended
-        return self._conclude(gone.result())
+    async def _follow(self) -> int:
+        returncode = await self._worker.ended()
+        if self._instead is not None and not self._cancelling and await self._begin_again(self._instead):
+            returncode = await self._worker.ended()
+        return self._conclude(returncode)
+
+    async def _begin_again(self, start: Callable[[], Awaitable[WorkerProcess]]) -> bool:
+        """A spare that died without a word, while it waited most likely, costs no session."""
+        try:
+            worker = await start()
+        except OperatorError:
+            return False
+        for request in self._unheard:  # grows while it is sent, if more is asked
+            await worker.write(request)
+        self._instead, self._worker = None, worker
+        return True
 
     def _conclude(self, returncode: int) -> int:
         """Close every run that the worker left open, end the stream and tell the exit code."""
@@ -205,36 +183,9 @@ class Job:
         self._queue.put_nowait(None)
         return self._exit_code
 
-    def _signal(self, number: signal.Signals) -> None:
-        # The worker leads a session and so a process group of its own.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
-
     async def _gone_within(self, seconds: float) -> bool:
         try:
             await asyncio.wait_for(self.wait(), seconds)
         except TimeoutError:
             return False
         return True
-
-
-def _environment(request: StartRequest) -> dict[str, str]:
-    """The console's environment; a checkout that is not installed stays importable under `-P`."""
-    environment = dict(os.environ)
-    root = Path(fqconsole.__file__).resolve().parents[1]
-    if not {"site-packages", "dist-packages"} & set(root.parts):
-        inherited = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = f"{root}{os.pathsep}{inherited}" if inherited else str(root)
-    # A progress bar in a log file is noise, and the worker tells its progress as events.
-    environment.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    environment.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Threads that spin while they wait take the cores from those with work.
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # What loading frees goes back to the system at once, so that a packed model takes what the preview says.
-    environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(16 << 20))
-    # That setting has the C library ask the system for every block of rows anew, page by page: it took half
-    # the time of quantizing. A session is left so: this limit keeps some of what loading frees.
-    if not isinstance(request, StartSession | StartEndpoint):
-        environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
-    environment["PYTHONUNBUFFERED"] = "1"
-    return environment

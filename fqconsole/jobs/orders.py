@@ -4,6 +4,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -74,16 +75,33 @@ class Orders:
     def __init__(self, descriptor: int, complain: Callable[[str], None]) -> None:
         self._lines = os.fdopen(descriptor, "rb")
         self._complain = complain
+        self._first: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._sends: queue.SimpleQueue[tuple[int, Send] | None] = queue.SimpleQueue()
         self._sent = 0
         self._stopped_through = 0
         self.cancelled = False
         self.signal: int | None = None
         self.paused = False
+        self.came_at: float | None = None  # when the first line was there, by time.perf_counter
+
+    def listen(self) -> None:
+        """Read the requests in a thread of their own, the first one too."""
+        threading.Thread(target=self._read_all, name="requests", daemon=True).start()
+
+    def is_asked(self) -> bool:
+        """Whether the first line is there, or its end."""
+        return not self._first.empty()
 
     def first(self) -> AnyStart:
-        """Wait for the request that starts the job. Raises ProtocolError where it is none."""
-        line = self._lines.readline()
+        """Wait for the request that starts the job, after `listen`.
+
+        Raises ProtocolError where it is none, Cancelled where a signal came before it.
+        """
+        line = self._first.get()
+        if not line and self.signal is not None:
+            from quantizer.watch import Cancelled
+
+            raise Cancelled
         if not line.strip():
             raise ProtocolError(
                 "No request came before the end of input.", "Send one Start request a worker."
@@ -96,14 +114,11 @@ class Orders:
             )
         return request
 
-    def listen(self) -> None:
-        """Read the requests that follow in a thread of their own."""
-        threading.Thread(target=self._read_all, name="requests", daemon=True).start()
-
     def cancel(self, signal_number: int | None = None) -> None:
         """Ask the work to end. Safe in a signal handler."""
         self.signal = signal_number if self.signal is None else self.signal
         self.cancelled = True
+        self._first.put(b"")
         self._sends.put(None)
 
     def next_send(self) -> tuple[int, Send] | None:
@@ -130,6 +145,9 @@ class Orders:
         return self.cancelled or number <= self._stopped_through
 
     def _read_all(self) -> None:
+        first = self._lines.readline()
+        self.came_at = time.perf_counter()
+        self._first.put(first)
         for line in self._lines:
             if line.strip():
                 try:

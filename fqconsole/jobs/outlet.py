@@ -24,6 +24,10 @@ class Outlet:
     def put(self, event: Event) -> None:
         self._waiting.put(encode(event))
 
+    def put_sign(self) -> None:
+        """An empty line, which is no event: the client learns that the worker is ready for its request."""
+        self._waiting.put(b"\n")
+
     def close(self, hurried: Callable[[], bool]) -> None:
         """Write what waits and end the pipe.
 

@@ -1,8 +1,9 @@
 """The worker process: one job from its first request to its last event. Run by `fqconsole.jobs.client`.
 
-`python -m fqconsole.jobs.worker [--events FD] [--parent PID]` reads requests as JSON lines from standard
-input and writes events as JSON lines to descriptor FD (default: standard output). Nothing heavy is loaded
-before the first request says which task it is.
+`python -m fqconsole.jobs.worker [--events FD] [--parent PID] [--ready KIND]` reads requests as JSON lines
+from standard input and writes events as JSON lines to descriptor FD (default: standard output). Nothing heavy
+is loaded before the first request says which task it is; with KIND, what such a job needs is loaded before,
+and an empty line among the events then says that the worker waits.
 """
 
 import argparse
@@ -38,6 +39,7 @@ from fqconsole.jobs.messages import (
 )
 from fqconsole.jobs.orders import AnyStart, Orders, ProtocolError, obey_signals
 from fqconsole.jobs.outlet import Outlet
+from fqconsole.jobs.readiness import READY, make_ready
 from fqconsole.jobs.requests import AnySession
 from fqconsole.jobs.surroundings import introduction, seconds_alive
 from fqconsole.stages import Stages
@@ -74,11 +76,13 @@ def serve(
     arguments: list[str],
     tasks: Mapping[type, str] = TASKS,
     introduce: Callable[[AnyStart | None], Any] = introduction,
+    prepare: Callable[[str, Callable[[], bool]], None] = make_ready,
 ) -> int:
     """Do one job; the exit code: 0 done, 130 cancelled, 128+n ended by signal n, else the failure's."""
     parser = argparse.ArgumentParser(prog="python -m fqconsole.jobs.worker")
     parser.add_argument("--events", type=int, default=None, help="inherited descriptor that events go to")
     parser.add_argument("--parent", type=int, default=None, help="end with this process")
+    parser.add_argument("--ready", choices=sorted(READY), default=None, help="load ahead what this job needs")
     options = parser.parse_args(arguments)
     lifeline.bind_to_parent(options.parent)
     faulthandler.enable()
@@ -89,8 +93,12 @@ def serve(
     orders = Orders(request_end, lambda text: outlet.put(LogLine(t=time.time(), level="error", text=text)))
     outlet = Outlet(event_end, on_broken=orders.cancel)
     obey_signals(orders)
+    orders.listen()
     try:
-        return _attend(orders, outlet, tasks, introduce)
+        if options.ready is not None:
+            prepare(options.ready, orders.is_asked)
+            outlet.put_sign()
+        return _attend(orders, outlet, tasks, introduce, waited=options.ready is not None)
     finally:
         outlet.close(hurried=lambda: orders.signal is not None)
 
@@ -100,14 +108,18 @@ def _attend(
     outlet: Outlet,
     tasks: Mapping[type, str],
     introduce: Callable[[AnyStart | None], Any],
+    *,
+    waited: bool,
 ) -> int:
+    """`waited`: the worker was there before it was asked for, and its start begins with the request."""
     from quantizer.watch import Cancelled
 
     run_id = ""
     owes_end = True  # a session tells the end of each run itself
     smallest_change = ""
     stages = Stages()
-    stages.add("python", seconds_alive())
+    if not waited:
+        stages.add("python", seconds_alive())
     try:
         try:
             request = orders.first()
@@ -117,8 +129,9 @@ def _attend(
             raise
         run_id = getattr(request, "run_id", "")
         owes_end = not isinstance(request, AnySession)
-        orders.listen()
-        stages.ended("request")
+        if waited:
+            stages = Stages(since=orders.came_at)
+        stages.ended("imports" if waited else "request")
         with uncollected():
             outlet.put(introduce(request))
         stages.ended("torch and device")

@@ -26,10 +26,10 @@ class Terminal:
     """A console process whose three streams are one pseudo-terminal of 24 lines and 80 columns.
 
     `output` holds every byte that came, `text` what stands on the screen now. `command` starts something else
-    than the console alone.
+    than the console alone. `spare`: it may make a worker ready for a session.
     """
 
-    def __init__(self, *, stderr=None, command=(sys.executable, "-c", OPEN)):
+    def __init__(self, *, stderr=None, command=(sys.executable, "-c", OPEN), spare=False):
         self.master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (LINES, COLUMNS))
         self.before = termios.tcgetattr(slave)
@@ -41,7 +41,11 @@ class Terminal:
             stdout=slave,
             stderr=stderr or slave,
             start_new_session=True,
-            env={**inherited, "TERM": "xterm-256color"},
+            env={
+                **inherited,
+                "TERM": "xterm-256color",
+                "FQCONSOLE_SESSION_SPARE": "true" if spare else "false",
+            },
         )
         self.slave = slave
         self.output = b""

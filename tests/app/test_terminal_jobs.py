@@ -82,3 +82,40 @@ def test_terminated_it_ends_its_worker_records_the_run_and_puts_the_terminal_rig
     assert LEAVE_ALTERNATE_SCREEN in console.output and STOP_MOUSE in console.output
     assert termios.tcgetattr(console.slave) == console.before
     assert statuses() == {"r0001": "cancelled"}
+
+
+def spare_of(shown):
+    """The console's spare worker, as soon as there is one; it can't be told from a session's by its name."""
+    worker = worker_of(shown)
+    assert worker.cmdline()[-2:] == ["--ready", "session"]
+    return worker
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_spare_worker_waits_and_is_gone_with_its_console(number):
+    shown = Terminal(spare=True)
+    try:
+        shown.wait_for("demo-outliers")
+        spare = spare_of(shown)
+        os.kill(shown.process.pid, number)
+        assert ends_within(spare.pid, GONE_WITHIN)
+        shown.process.wait(WAIT)
+        assert statuses() == {}
+    finally:
+        shown.close()
+
+
+@pytest.mark.slow
+def test_the_spare_worker_is_the_one_that_loads_the_model():
+    shown = Terminal(spare=True)
+    try:
+        shown.wait_for("demo-outliers")
+        spare = spare_of(shown)
+        shown.send(ENTER)
+        shown.wait_for("✓ FITS")
+        shown.send(b"t")
+        shown.wait_for("Ready", WAIT)
+        assert worker_of(shown).pid == spare.pid
+    finally:
+        shown.close()

@@ -38,7 +38,14 @@ def introduce(request):
     )
 
 
+def prepare(_kind, is_asked):
+    """As if loading took STAND_IN_LOADING seconds, and one module 10 ms."""
+    end = time.monotonic() + float(os.environ.get("STAND_IN_LOADING", "0"))
+    while time.monotonic() < end and not is_asked():
+        time.sleep(0.01)
+
+
 if __name__ == "__main__":
-    code = serve(sys.argv[1:], TASKS, introduce)
+    code = serve(sys.argv[1:], TASKS, introduce, prepare)
     sys.stdout.flush()
     os._exit(code)

@@ -341,6 +341,6 @@ async def test_old_logs_make_room(start, tmp_path):
 
 
 def test_the_worker_runs_from_any_folder_and_takes_no_module_from_there():
-    from fqconsole.jobs.client import WORKER
+    from fqconsole.jobs.worker_process import WORKER
 
     assert WORKER[:2] == (sys.executable, "-P")

@@ -21,6 +21,7 @@ from fqconsole.jobs.messages import (
     StartSession,
     WorkerStarted,
 )
+from fqconsole.jobs.spare import SpareWorker
 from tests.jobs.conftest import collect, first
 
 pytestmark = [
@@ -94,3 +95,13 @@ async def test_a_gpu_is_probed():
     assert 0 <= probe.rounding < 0.5
     assert 10**11 < probe.bandwidth < 2 * 10**13
     assert probe.seconds < 60
+
+
+async def test_a_spare_worker_takes_no_memory_of_a_gpu():
+    before = used()
+    spare = await SpareWorker.start()
+    try:
+        assert await spare.wait_ready()
+        assert used() - before < 2**20
+    finally:
+        await spare.close()

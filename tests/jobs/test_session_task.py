@@ -81,6 +81,8 @@ def run(monkeypatch):
         monkeypatch.setattr(task, "open_session", lambda *args, **kwargs: session)
         monkeypatch.setattr(task, "look_at", lambda folder: MODEL)
         read_end, write_end = os.pipe()
+        request = StartSession(model_path="/model")
+        os.write(write_end, encode(request))
         for number, prompt in enumerate(prompts, start=1):
             send = Send(run_id=f"r{number}", sampling=sampling or Sampling(temperature=0), prompt=prompt)
             os.write(write_end, encode(send))
@@ -100,7 +102,6 @@ def run(monkeypatch):
             if orders_change is not None:
                 orders_change(orders, event)
 
-        request = StartSession(model_path="/model")
         try:
             task.run(request, Desk(put, orders, request))
         finally:

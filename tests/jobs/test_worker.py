@@ -155,6 +155,34 @@ def test_a_worker_whose_parent_is_gone_already_does_nothing(worker):
     assert one.process.stdout.read() == b""
 
 
+def test_made_ready_it_says_so_by_an_empty_line_and_waits(worker):
+    one = worker("--ready", "session")
+    assert one.process.stdout.readline() == b"\n"
+    one.say(encode(quantize_request(matrices=2)))
+    events, code = one.rest()
+    assert isinstance(events[0], WorkerStarted)
+    assert (events[-1].status, code) == ("done", 0)
+
+
+@pytest.mark.parametrize("loading", ["0", "60"])
+def test_made_ready_it_leaves_when_its_input_ends(worker, monkeypatch, loading):
+    monkeypatch.setenv("STAND_IN_LOADING", loading)
+    one = worker("--ready", "session")
+    one.process.stdin.close()
+    assert one.process.wait(PATIENCE) == 2
+
+
+def test_made_ready_it_leaves_when_it_is_cancelled_or_terminated(worker):
+    one, other = worker("--ready", "session"), worker("--ready", "session")
+    assert one.process.stdout.readline() == other.process.stdout.readline() == b"\n"
+    one.say(encode(Cancel()))
+    assert one.process.wait(PATIENCE) == 2
+    other.process.terminate()
+    events, code = other.rest()
+    assert [event.status for event in events] == ["cancelled"]
+    assert code == 128 + signal.SIGTERM
+
+
 def test_a_reader_that_goes_away_ends_the_job(worker):
     one = worker()
     one.say(encode(quantize_request(matrices=1000, seconds=0.01)))
@@ -193,11 +221,36 @@ def test_a_worker_is_gone_within_two_seconds_of_its_killed_parent(way):
         parent.communicate()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+def test_a_spare_is_gone_with_its_killed_console():
+    script = textwrap.dedent("""
+        import asyncio
+        from fqconsole.jobs.spare import SpareWorker
+        from tests.jobs.conftest import STAND_IN
+
+        async def main():
+            spare = await SpareWorker.start(command=STAND_IN)
+            assert await spare.wait_ready()
+            print(spare.pid, flush=True)
+            await asyncio.sleep(60)
+
+        asyncio.run(main())
+    """)
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        spare = int(parent.stdout.readline())
+        os.kill(parent.pid, signal.SIGKILL)
+        assert ends_within(spare, 2)
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
 def test_the_client_half_and_an_idle_worker_load_no_torch():
     script = textwrap.dedent("""
         import json, sys
         import fqconsole.jobs.client, fqconsole.jobs.runs, fqconsole.jobs.recorder, fqconsole.jobs.replay
-        import fqconsole.jobs.worker, fqconsole.jobs.orders, store, store.export
+        import fqconsole.jobs.worker, fqconsole.jobs.orders, fqconsole.jobs.spare, store, store.export
         heavy = {"torch", "transformers", "triton"}
         print(json.dumps(sorted(heavy & {name.partition(".")[0] for name in sys.modules})))
     """)
