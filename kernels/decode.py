@@ -38,7 +38,6 @@ CAPABILITY_OF_PDL = 90
 CACHE_HINT = False  # ask L2 to drop weights first
 LOAD = 8  # elements of x in one load
 REGISTERS = 65536  # of a multiprocessor
-WIDE = 8  # warps of a program, of which two are meant to run at once where the tile does not say how many
 TRITON_DTYPES = {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 
 
@@ -236,11 +235,12 @@ def uses_dependent_launch(gpu: Gpu) -> bool:
 def launch_options(tile: Tile, dependent: bool) -> dict[str, int]:
     """How Triton compiles and launches with this tile.
 
-    With one register too many the programs that are meant to run at once would run one after the other.
+    With one register too many the programs that are meant to run at once would run one after the other. A tile
+    that does not say how many is left to the compiler: told 128 registers it takes them all, where it needs 80.
     """
-    at_once = tile.programs or (2 if tile.warps == WIDE else 1)
-    most = REGISTERS // (32 * tile.warps * at_once) // 8 * 8
-    options = {"num_warps": tile.warps, "num_stages": 1, "maxnreg": min(255, most)}
+    options = {"num_warps": tile.warps, "num_stages": 1}
+    if tile.programs:
+        options["maxnreg"] = min(255, REGISTERS // (32 * tile.warps * tile.programs) // 8 * 8)
     return options | ({"launch_pdl": True} if dependent else {})
 
 
