@@ -235,8 +235,9 @@ def uses_dependent_launch(gpu: Gpu) -> bool:
 def launch_options(tile: Tile, dependent: bool) -> dict[str, int]:
     """How Triton compiles and launches with this tile.
 
-    With one register too many the programs that are meant to run at once would run one after the other. A tile
-    that does not say how many is left to the compiler: told 128 registers it takes them all, where it needs 80.
+    With one register too many the programs that are meant to run at once would run one after the other. A
+    tile that does not say how many is left to the compiler: allowed 128 registers it takes them all, where it
+    needs 80.
     """
     options = {"num_warps": tile.warps, "num_stages": 1}
     if tile.programs:
