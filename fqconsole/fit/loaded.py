@@ -33,19 +33,22 @@ def gaps_of(phases: Iterable[Sequence[Step]]) -> int:
     Tensors of up to 1 MiB share segments of their own, which fill one after the other.
     """
     allocator = Allocator()
+    take, give = allocator.take, allocator.give
     large = small = 0
     for phase in phases:
-        steps = [(_large(step.passing), _large(step.staying), step) for step in phase]
-        for layer in range(max((step.layers for step in phase), default=0)):
-            for passing, staying, step in steps:
-                if layer < step.layers:
-                    blocks = [allocator.take(size) for size in passing]
+        steps = [(_large(step.passing), _large(step.staying), step.layers) for step in phase]
+        for (_, staying, layers), step in zip(steps, phase, strict=True):
+            large += layers * sum(staying)
+            small += layers * (sum(step.staying) - sum(staying))
+        steps = [one for one in steps if one[0] or one[1]]
+        for layer in range(max((layers for _, _, layers in steps), default=0)):
+            for passing, staying, layers in steps:
+                if layer < layers:
+                    blocks = [take(size) for size in passing]
                     for size in staying:
-                        allocator.take(size)
+                        take(size)
                     for block in blocks:
-                        allocator.give(block)
-                    large += sum(staying)
-                    small += sum(step.staying) - sum(staying)
+                        give(block)
     allocator.release()
     return allocator.reserved - large + up(small, SMALL_SEGMENT) - small
 
