@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -12,6 +13,10 @@ from fqconsole.jobs.messages import Request, StartSession
 MOMENT = 1.0  # seconds after the first paint, or after the last job: what was just begun goes first
 END_WAIT = 1.0  # seconds: what was killed may take so long to go, and goes with the console at the latest
 LEAST_FREE = 4 << 30  # bytes of memory: a spare holds half a GiB, and the rest is for models
+BESIDE = (
+    20.0  # seconds after a session was asked for: it is loaded by then, and the next model may be compared
+)
+MANY_CORES = 8  # of this machine: a spare is then made beside a session, which has enough of them left
 
 
 class Waiting(Protocol):
@@ -25,8 +30,9 @@ class Waiting(Protocol):
 class SpareSession:
     """Starts the console's jobs, and keeps one spare for a session while none of them runs.
 
-    What goes wrong with a spare is no matter of the operator's: the session then starts without one, and the
-    spare's log has the reason.
+    On a machine of many cores also beside a session, for the model that it is compared with. What goes wrong
+    with a spare is no matter of the operator's: the session then starts without one, and the spare's log has
+    the reason.
     """
 
     def __init__(
@@ -36,16 +42,24 @@ class SpareSession:
         make: Callable[[], Awaitable[Waiting]] = rooms.start_spare,
         available: Callable[[], int] = rooms.available_memory,
         moment: float = MOMENT,
+        beside: float | None = BESIDE if (os.cpu_count() or 1) >= MANY_CORES else None,
     ) -> None:
-        """`start(request, spare)` starts a job, `make` a spare; `available` is bytes of memory."""
+        """`start(request, spare)` starts a job, `make` a spare; `available` is bytes of memory.
+
+        `beside`: seconds after a session's start to the next spare; None: when the session has ended.
+        """
         self._start = start
         self._make = make
         self._available = available
         self._moment = moment
+        self._beside = beside
         self._spare: Waiting | None = None
         self._soon: asyncio.TimerHandle | None = None
         self._making: asyncio.Task[None] | None = None
-        self._jobs: set[asyncio.Task[None]] = set()  # each waits for the end of one that runs
+        self._jobs: set[asyncio.Task[None]] = (
+            set()
+        )  # each waits for the end of one that leaves no spare beside it
+        self._sessions: set[asyncio.Task[None]] = set()  # and of one that does
         self._starting = 0
         self._closed = False
 
@@ -61,7 +75,7 @@ class SpareSession:
         try:
             spare = await self._hand_out() if isinstance(request, StartSession) else None
             job = await self._start(request, spare)
-            self._jobs.add(asyncio.create_task(self._follow(job)))
+            self._note(request, job)
         finally:
             self._starting -= 1
             if spare is not None and not spare.taken:
@@ -100,10 +114,25 @@ class SpareSession:
         spare, self._spare = self._spare, None
         return spare
 
+    def _note(self, request: Request, job: RunningJob) -> None:
+        follower = asyncio.create_task(self._follow(job))
+        self._jobs.add(follower)
+        if isinstance(request, StartSession) and self._beside is not None:
+            asyncio.get_running_loop().call_later(self._beside, self._leave_beside, follower)
+
+    def _leave_beside(self, follower: asyncio.Task[None]) -> None:
+        """A session has run for a while: it need not end before the next spare is made."""
+        if follower in self._jobs:
+            self._jobs.discard(follower)
+            self._sessions.add(follower)
+            self.keep()
+
     async def _follow(self, job: RunningJob) -> None:
         with contextlib.suppress(Exception):
             await job.wait()
-        self._jobs = {task for task in self._jobs if task is not asyncio.current_task()}
+        own = {asyncio.current_task()}
+        self._jobs -= own
+        self._sessions -= own
         self.keep()
 
     @staticmethod

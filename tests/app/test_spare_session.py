@@ -43,13 +43,13 @@ class FakeWorker:
 class Place:
     """A SpareSession without a moment's wait, and what it made and started."""
 
-    def __init__(self, available=LEAST_FREE, scripts=None):
+    def __init__(self, available=LEAST_FREE, scripts=None, beside=None):
         self.scripts = scripts
         self.made, self.started = [], []
         self.available = available
         self.broken = False
         self.spare = SpareSession(
-            start=self.start, make=self.make, available=lambda: self.available, moment=0.0
+            start=self.start, make=self.make, available=lambda: self.available, moment=0.0, beside=beside
         )
 
     async def make(self):
@@ -79,6 +79,21 @@ async def test_a_session_takes_it_and_the_next_is_made_when_the_session_has_ende
     assert place.started == [(SESSION, place.made[0])]
     place.spare.keep()
     assert await place.idle() == 1  # not while a model loads or answers
+    job.over.set()
+    assert await place.idle() == 2
+
+
+async def test_with_many_cores_the_next_is_made_beside_a_session_that_has_run_for_a_while():
+    place = Place(beside=0.02)
+    await place.spare.start_job(SESSION)
+    assert await place.idle() == 0  # it may still be loading
+    await asyncio.sleep(0.03)
+    assert await place.idle() == 1
+    await place.spare.start_job(SESSION)
+    assert place.started[-1] == (SESSION, place.made[0])
+    job = await place.spare.start_job(QUANTIZE)
+    await asyncio.sleep(0.03)
+    assert await place.idle() == 1  # a job that needs the cores runs
     job.over.set()
     assert await place.idle() == 2
 
