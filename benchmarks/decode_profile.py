@@ -3,15 +3,20 @@
     python -m benchmarks.decode_profile llama-3-8b qwen3-30b-a3b [--bits 4] [--batches 1 16]
 
 Random weights at real shapes on a GPU, a context that is nearly empty, steps replayed as a session replays
-them. A kernel that starts while the one before still runs gets the time from that one's end on, so that the
-parts add up to the whole; `idle` is when no kernel ran.
+them; the prompt is left out. A kernel that starts while the one before still runs gets the time from that
+one's end on, so that the parts add up to the whole; `idle` is when no kernel ran. Launches of one kernel with
+other grids are other products. Warps: how many of a multiprocessor's 64 it has at once, filling the GPU.
 """
 
 import argparse
+import json
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,45 +25,87 @@ from benchmarks._table import hardware, table
 from benchmarks.generate import Asked, _runner
 
 NEW = 64
-IDLE = "idle"
+STEPS = NEW - 1  # the first token is the prompt's
+LAST_OF_STEP = "settle_kernel"  # of the choice of a token
+
+
+@dataclass(frozen=True)
+class Form:
+    """A kernel as it was launched."""
+
+    name: str
+    grid: tuple[int, ...] = ()
+    registers: int = 0  # of a thread
+    warps: float = 0.0  # of a multiprocessor
+
+
+IDLE = Form("idle")
 
 
 @dataclass(frozen=True)
 class Span:
     """One kernel's run, in microseconds of the device's clock."""
 
-    name: str
+    form: Form
     begin: float
     end: float
 
 
 @dataclass(frozen=True)
 class Part:
-    """What the runs of one kernel took, together."""
+    """What the runs of one form took, together."""
 
-    name: str
+    form: Form
     launches: int
     microseconds: float
 
 
 def parts_of(spans: Iterable[Span]) -> list[Part]:
-    """The spans by name, the longest part first; time that two share belongs to the earlier one."""
-    took: dict[str, float] = defaultdict(float)
-    launches: dict[str, int] = defaultdict(int)
+    """The spans by form, the longest part first; time that two share belongs to the earlier one."""
+    took: dict[Form, float] = defaultdict(float)
+    launches: dict[Form, int] = defaultdict(int)
     until: float | None = None
-    for span in sorted(spans, key=lambda span: (span.begin, span.end)):
+    for span in in_order(spans):
         if until is not None and span.begin > until:
             took[IDLE] += span.begin - until
         since = span.begin if until is None else max(span.begin, until)
-        took[span.name] += max(0.0, span.end - since)
-        launches[span.name] += 1
+        took[span.form] += max(0.0, span.end - since)
+        launches[span.form] += 1
         until = span.end if until is None else max(until, span.end)
-    parts = [Part(name, launches[name], microseconds) for name, microseconds in took.items()]
+    parts = [Part(form, launches[form], microseconds) for form, microseconds in took.items()]
     return sorted(parts, key=lambda part: -part.microseconds)
 
 
+def in_order(spans: Iterable[Span]) -> list[Span]:
+    """By their beginning."""
+    return sorted(spans, key=lambda span: (span.begin, span.end))
+
+
+def after_prompt(spans: Iterable[Span]) -> list[Span]:
+    """What follows the choice of the first token."""
+    ordered = in_order(spans)
+    ends = [number for number, span in enumerate(ordered) if span.form.name == LAST_OF_STEP]
+    return ordered[ends[0] + 1 :] if ends else ordered
+
+
+def spans_of(trace: dict[str, Any]) -> list[Span]:
+    """The kernels, and the copies on the device, of a trace as torch's profiler writes it."""
+    found = []
+    for event in trace["traceEvents"]:
+        if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset"):
+            told = event["args"]
+            form = Form(
+                event["name"],
+                tuple(told.get("grid", ())),
+                told.get("registers per thread", 0),
+                told.get("warps per SM", 0.0),
+            )
+            found.append(Span(form, event["ts"], event["ts"] + event["dur"]))
+    return found
+
+
 def profile(shape: str, bits: int, batch: int, device: torch.device) -> list[Part]:
-    """The parts of NEW steps of `batch` texts."""
+    """The parts of STEPS steps of `batch` texts."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as recorded
     from transformers import CONFIG_MAPPING
@@ -78,8 +125,10 @@ def profile(shape: str, bits: int, batch: int, device: torch.device) -> list[Par
     with recorded(activities=[ProfilerActivity.CUDA]) as record:
         run()
         torch.cuda.synchronize(device)
-    kernels = [event for event in record.events() if event.device_type.name == "CUDA"]
-    return parts_of(Span(event.name, event.time_range.start, event.time_range.end) for event in kernels)
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        record.export_chrome_trace(file.name)
+        trace = json.loads(Path(file.name).read_text())
+    return parts_of(after_prompt(spans_of(trace)))
 
 
 def main() -> None:
@@ -104,15 +153,19 @@ def show(parts: Sequence[Part]) -> str:
     whole = sum(part.microseconds for part in parts)
     rows = [
         (
-            part.name[:60],
-            f"{part.launches / NEW:.1f}",
-            f"{part.microseconds / NEW:.1f}",
+            part.form.name[:50],
+            "x".join(map(str, part.form.grid)),
+            str(part.form.registers or ""),
+            f"{part.form.warps:.0f}" if part.form.warps else "",
+            f"{part.launches / STEPS:.1f}",
+            f"{part.microseconds / part.launches:.1f}" if part.launches else "",
+            f"{part.microseconds / STEPS:.1f}",
             f"{part.microseconds / whole:.1%}",
         )
         for part in parts
     ]
-    heading = ("kernel", "launches a step", "µs a step", "share")
-    return f"{table(heading, rows)}\n{whole / NEW:.0f} µs a step"
+    heading = ("kernel", "grid", "registers", "warps", "launches a step", "µs each", "µs a step", "share")
+    return f"{table(heading, rows)}\n{whole / STEPS:.0f} µs a step"
 
 
 if __name__ == "__main__":
