@@ -6,7 +6,9 @@ import sys
 import pytest
 import torch
 
+from benchmarks.kernels.layers import SCHEMES
 from benchmarks.kernels.tiles import __main__ as tiles_command
+from benchmarks.kernels.tiles import fused
 from benchmarks.kernels.tiles.__main__ import report
 from benchmarks.kernels.tiles.sweep import (
     CUBLAS,
@@ -79,3 +81,23 @@ def test_without_such_a_gpu(monkeypatch, capsys):
 def test_what_compiles_ahead_can_be_sent_to_other_processes():
     """A process that is spawned does not import a package's `__main__`."""
     assert compile_tile.__module__ == "benchmarks.kernels.tiles.sweep"
+
+
+@pytest.mark.parametrize("rows", [1, 16])
+@pytest.mark.parametrize("scheme", ["int4-64", "int3-128", "int8-channel"])
+def test_fused_products_try_the_tile_in_use_first(scheme, rows):
+    known = SCHEMES[scheme]
+    for product in fused.PRODUCTS:
+        own, *others = product.tiles(known, rows, Gpu(90))
+        assert own == choose_tile(
+            known.bits, known.group_size, rows, product.n, product.k, gpu=Gpu(90), paired=product.gated
+        )
+        assert others
+        assert not product.gated or all(tile.row_tiles == 2 for tile in others)
+
+
+def test_fused_products_need_a_gpu(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["fused"])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit, match="none here"):
+        fused.main()
