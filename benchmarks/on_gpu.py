@@ -41,6 +41,7 @@ PARTS = (
     Part("test-quantizer", f"{PYTEST} tests/quantizer tests/jobs tests/gpus", 120),
     Part("doctor", "-m fqconsole doctor --deep", 60),
     Part("decode-step", "-m benchmarks.decode_parts", 60),
+    Part("decode-profile", "-m benchmarks.decode_profile llama-3-8b qwen3-30b-a3b --batches 1 16", 90),
     Part("generate", "-m benchmarks.generate_table --out {out} --budget 500", 560),
     Part("fit", "-m benchmarks.fit --out {out}/fit.json", 240),
     Part("fit-several", "-m benchmarks.fit_several --place /dev/shm --out {out}/several.json", 240, gpus=2),
@@ -49,6 +50,7 @@ PARTS = (
     Part("quality", "-m benchmarks.quality --tokens 32768 --device cuda", 240),
     Part("soak", "-m benchmarks.soak --device cuda --answers 200 --quantize 20", 240),
     Part("tiles", "-m benchmarks.kernels.tiles --seconds 240 --json {out}/tiles.json", 300),
+    Part("fused-tiles", "-m benchmarks.kernels.tiles.fused --rows 1 16 --seconds 120", 180),
     Part("kernels", f"{KERNELS} --json {{out}}/kernels.json --markdown {{out}}/kernels.md", 560),
 )
 
