@@ -79,7 +79,8 @@ def choose_tile(
     elif slots < tiles <= 2 * slots and k <= SHORT_ROWS:
         tile = Tile(1, 1, 8, 1, 3 if bits == 8 else 0)  # one wave and a half: all at once
     elif steps % 8 and steps % 4 == 0 and steps <= FEW_STEPS:
-        tile = Tile(1, 2, 4, 1, three)  # 8 warps would wait for some of them in the last round
+        # 8 warps would wait for some of them in the last round. Few blocks run all at once, which is derived.
+        tile = Tile(1, 1, 4, 1, 4) if tiles <= 2 * slots else Tile(1, 2, 4, 1, three)
     elif not few_scales:
         tile = Tile(1, 1, 8, 1, 2)
     elif bits == 4:
