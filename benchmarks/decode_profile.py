@@ -22,7 +22,7 @@ import torch
 
 from benchmarks._shapes import SHAPES, config_of
 from benchmarks._table import hardware, table
-from benchmarks.generate import Asked, _runner
+from benchmarks.generate import Asked, runner_of
 
 NEW = 64
 STEPS = NEW - 1  # the first token is the prompt's
@@ -120,7 +120,7 @@ def profile(shape: str, bits: int, batch: int, device: torch.device) -> list[Par
     decoder = assemble(model, next(p.dtype for p in model.parameters() if p.dim() > 1), device)
     if decoder is None:
         raise SystemExit(f"{shape} has no forward of ours")
-    run = _runner(decoder, [3], Asked(device=device, prompt=1, new=NEW, batch=batch, kv_bits=16))
+    run = runner_of(decoder, [3], Asked(device=device, prompt=1, new=NEW, batch=batch, kv_bits=16))
     run()
     with recorded(activities=[ProfilerActivity.CUDA]) as record:
         run()

@@ -131,7 +131,7 @@ def measure_shape(name: str, asked: Asked, bandwidth: float, *, tiny: bool, peer
         decoder = assemble(model, dtype, asked.device)
         if decoder is None:
             raise SystemExit(f"{name} has no forward of ours")
-        run = _runner(decoder, ids, asked)
+        run = runner_of(decoder, ids, asked)
         run()
         energy = _energy(asked.device)
         answers = [run() for _ in range(RUNS)]
@@ -147,7 +147,7 @@ def measure_shape(name: str, asked: Asked, bandwidth: float, *, tiny: bool, peer
             torch.cuda.empty_cache()
 
 
-def _runner(decoder: Decoder, ids: list[int], asked: Asked) -> Callable[[], list[Generation]]:
+def runner_of(decoder: Decoder, ids: list[int], asked: Asked) -> Callable[[], list[Generation]]:
     """One run of `ids`, again and again."""
     context = asked.prompt + asked.new
     cache = StaticCache(decoder, asked.batch, context, bits=asked.kv_bits)

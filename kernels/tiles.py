@@ -2,9 +2,9 @@
 
 Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0): int4 and int3 with groups of 64 and int8 with one
 scale a row, in float16 at 1, 8 and 16 rows, on the linears of an 8B Llama and on 12288 x 12288; int4 with
-groups of 128 at 1 and 8 rows on those of OPT-30B, and at 1 row on those of Llama-70B and OPT-175B. Derived
-from that: every other scheme and number of rows, pairs of tiles, experts, and other GPUs, for which the
-compile tests check registers and spills (sm_80, sm_89, sm_90 and sm_100).
+groups of 128 at 1 and 8 rows on those of OPT-30B, and at 1 row on those of OPT-175B. Derived from that: every
+other scheme and number of rows, pairs of tiles, experts, and other GPUs, for which the compile tests check
+registers and spills (sm_80, sm_89, sm_90 and sm_100).
 """
 
 from dataclasses import dataclass, replace

@@ -24,6 +24,7 @@ from benchmarks.kernels.weights import random_rows, random_weights, relative_err
 from benchmarks.kernels.work import TOLERANCES
 from kernels.epilogue import Epilogue, Norm
 from kernels.gpu import TritonMatrix
+from kernels.lane_layout import step_of
 from kernels.tiles import Gpu, Tile, choose_tile
 from kernels.tuning import candidates
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from kernels.decode import DecodePlan
 
-STEP = {8: 128, 4: 256, 3: 256}  # columns that a warp takes at once
 FEW_OUTPUTS = 2048
 
 
@@ -49,7 +49,7 @@ class Product:
     def tiles(self, scheme: Scheme, rows: int, gpu: Gpu) -> tuple[Tile, ...]:
         """The tile in use, then others."""
         own = choose_tile(scheme.bits, scheme.group_size, rows, self.n, self.k, gpu=gpu, paired=self.gated)
-        return candidates(own, -(-self.k // STEP[scheme.bits]), paired=self.gated)
+        return candidates(own, -(-self.k // step_of(scheme.bits)), paired=self.gated)
 
     def epilogue(self, rows: int, dtype: torch.dtype) -> Epilogue:
         weight = torch.ones(self.k, dtype=dtype, device="cuda")
