@@ -77,7 +77,7 @@ class Int4OpMatrix(PreparedMatrix):
             if self.copies > 1:
                 x = torch.cat((x,) * self.copies, -1)
             out = torch.ops.aten._weight_int4pack_mm_for_cpu(
-                x, self.codes, self.operator_group, self.scales_and_zeros
+                x.contiguous(), self.codes, self.operator_group, self.scales_and_zeros
             )
         if out.shape[-1] != self.n:
             out = out[:, : self.n]
@@ -106,7 +106,7 @@ class Int8OpMatrix(PreparedMatrix):
         if self.codes.shape[1] != self.k:
             x = pad(x, (0, self.codes.shape[1] - self.k))
         if x.shape[0] <= INT8_OPERATOR_ROWS:
-            out: Tensor = torch.ops.aten._weight_int8pack_mm(x, self.codes, self.scales)
+            out: Tensor = torch.ops.aten._weight_int8pack_mm(x.contiguous(), self.codes, self.scales)
         else:
             out = x.new_empty((x.shape[0], self.n))
             parts = self.codes.split(rows_of_slice(self.k, "cpu"))

@@ -43,6 +43,13 @@ def test_linear_against_float64(bits, group_size, dtype, prepared, with_bias, m,
     assert relative_error(out, decode_reference(x, w, Epilogue(bias))) <= CPU_TOLERANCE[dtype]
 
 
+@pytest.mark.parametrize(("bits", "group_size"), [(4, 64), (3, 32), (8, None)])
+def test_rows_with_a_gap_between_them(bits, group_size):
+    w = random_matrix((48, 256), bits, group_size)
+    x = random_rows((5, 320), torch.bfloat16)[:, :256]
+    assert relative_error(linear(x, prepare(w)), decode_reference(x, w)) <= CPU_TOLERANCE[torch.bfloat16]
+
+
 @pytest.mark.parametrize("prepared", [False, True])
 @pytest.mark.parametrize(("bits", "group_size"), [(4, 64), (3, 32), (8, None), (8, 16)])
 def test_experts_against_float64(bits, group_size, prepared):
