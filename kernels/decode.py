@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import pad
 
-from kernels.ends import norm_factors, store_rows, sum_warps
+from kernels.ends import late_factors, norm_factors, store_rows, sum_warps
 from kernels.epilogue import ACTIVATIONS, NOTHING, Epilogue
 from kernels.fragments import evict_first, launch_next, wait_for_previous, zero_sums
 from kernels.lane_layout import LaneMatrix
@@ -53,6 +53,8 @@ def finish_block(
     N,
     tiles,
     tile_step,
+    K,
+    eps,
     scale_dtype: tl.constexpr,
     GROUPS: tl.constexpr,
     ROW_TILES: tl.constexpr,
@@ -61,18 +63,24 @@ def finish_block(
     ACTIVATION: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
+    LATE: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
-    """Add the warps' sums and write the block's outputs."""
+    """Add the warps' sums and write the block's outputs, with LATE times the norm's factors."""
     PAIRED: tl.constexpr = ACTIVATION != ""
     tile = block if PAIRED else block * ROW_TILES
     columns = N // 2 if PAIRED else N
     for nt in tl.static_range(N_TILES):
+        if LATE:
+            factors = late_factors(total[ROW_TILES * N_TILES + nt], scales_ptr, K, eps, scale_dtype, WARPS)
         if PAIRED:
             gate = sum_warps(total[nt], scales_ptr, tile, tiles, scale_dtype, GROUPS, WARPS)
             up = sum_warps(
                 total[N_TILES + nt], scales_ptr, tile + tile_step, tiles, scale_dtype, GROUPS, WARPS
             )
+            if LATE:
+                gate = gate[0] * factors[0], gate[1] * factors[1]
+                up = up[0] * factors[0], up[1] * factors[1]
             for e in tl.static_range(2):
                 store_rows(
                     up[e], gate[e], bias_ptr, residual_ptr, out_ptr, tile, 8 * nt + e, M, columns, ACTIVATION,
@@ -83,6 +91,8 @@ def finish_block(
                 value = sum_warps(
                     total[r * N_TILES + nt], scales_ptr, tile + r, tiles, scale_dtype, GROUPS, WARPS
                 )
+                if LATE:
+                    value = value[0] * factors[0], value[1] * factors[1]
                 for e in tl.static_range(2):
                     store_rows(
                         value[e], value[e], bias_ptr, residual_ptr, out_ptr, tile + r, 8 * nt + e, M, columns,
@@ -134,6 +144,9 @@ def decode_kernel(
     STEP: tl.constexpr = 128 if BITS == 8 else 256
     PAIRED: tl.constexpr = ACTIVATION != ""
     dtype: tl.constexpr = x_ptr.dtype.element_ty
+    # x times the norm's weights may be more than float16 holds; a step past the end would count in its mean.
+    LATE: tl.constexpr = NORM and dtype == tl.bfloat16 and EVEN and EVEN_K
+    SUMS: tl.constexpr = (ROW_TILES + 1 if LATE else ROW_TILES) * N_TILES
     thread = tl.arange(0, 32 * WARPS)
     lane = thread % 32
     warp = thread // 32
@@ -174,7 +187,7 @@ def decode_kernel(
     in_step = lane % 4 * (2 * PAIR)
     last = K // 2 - 2 * PAIR
     factors = ()
-    if NORM:
+    if NORM and not LATE:
         factors = norm_factors(
             x_rows, warp * (STEP // 2) + in_step, parts, K, eps, dtype, BITS, PAIR, WARPS, INTERPRET
         )
@@ -185,7 +198,7 @@ def decode_kernel(
     if PERSISTENT:
         block_ahead = first + DEPTH // parts * stride
         part_ahead = first * 0 + DEPTH % parts
-    total = zero_sums(ROW_TILES * N_TILES, WARPS)
+    total = zero_sums(SUMS, WARPS)
     for _ in tl.range(0, count, loop_unroll_factor=UNROLL):
         ahead = load_block(
             pointers, policy, block_ahead, part_ahead, warp, steps, tiles, tile_step, ROW_TILES, WARPS,
@@ -197,7 +210,7 @@ def decode_kernel(
             step = tl.minimum(step, steps - 1)
         total = accumulate_step(
             queue[0], x_rows, norm_row, factors, step * (STEP // 2) + in_step, last, valid, total, dtype,
-            scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, NORM, INTERPRET,
+            scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, NORM, LATE, INTERPRET,
         )  # fmt: skip
         queue = queue[1:] + (ahead,)
         part_ahead += 1
@@ -208,17 +221,18 @@ def decode_kernel(
                 block_ahead += stride
             if part_now == parts:
                 finish_block(
-                    total, scales_ptr, bias_ptr, residual_ptr, out_ptr, block_now, M, N, tiles, tile_step,
-                    scale_dtype, GROUPS, ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL,
-                    INTERPRET,
+                    total, scales_ptr, bias_ptr, residual_ptr, out_ptr, block_now, M, N, tiles, tile_step, K,
+                    eps, scale_dtype, GROUPS, ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL,
+                    LATE, INTERPRET,
                 )  # fmt: skip
-                total = zero_sums(ROW_TILES * N_TILES, WARPS)
+                total = zero_sums(SUMS, WARPS)
                 part_now = 0
                 block_now += stride
     if not PERSISTENT:
         finish_block(
-            total, scales_ptr, bias_ptr, residual_ptr, out_ptr, first, M, N, tiles, tile_step,
-            scale_dtype, GROUPS, ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, INTERPRET,
+            total, scales_ptr, bias_ptr, residual_ptr, out_ptr, first, M, N, tiles, tile_step, K, eps,
+            scale_dtype, GROUPS, ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, LATE,
+            INTERPRET,
         )  # fmt: skip
 
 

@@ -95,6 +95,23 @@ def sum_warps(
 
 
 @triton.jit
+def late_factors(c, scales_ptr, K, eps, scale_dtype: tl.constexpr, WARPS: tl.constexpr):
+    """1 / sqrt(mean(x²) + eps) for every element of `sum_warps`, from the rows of an x tile times themselves.
+
+    Of C[i, j] = x_i · x_j (i and i + 8 are the same row) the diagonal counts.
+    """
+    squares = sum_warps(c, scales_ptr, 0, 1, scale_dtype, 1, WARPS)
+    place = tl.arange(0, 64)
+    factors = ()
+    for e in tl.static_range(2):
+        of_row = tl.where(place % 16 == place // 16 * 2 + e, squares[e], 0.0)
+        of_row = tl.sum(tl.reshape(of_row, (4, 16)), 1)
+        factor = 1.0 / tl.sqrt_rn(of_row / K + eps)
+        factors = factors + (tl.reshape(tl.broadcast_to(factor[:, None], (4, 16)), (64,)),)
+    return factors
+
+
+@triton.jit
 def activate(gate, ACTIVATION: tl.constexpr):
     """The activation of float32 values; erf, tanh and silu as torch defines them."""
     if ACTIVATION == "silu":

@@ -178,7 +178,8 @@ def experts_kernel(
             step = tl.minimum(step, steps - 1)
         total = accumulate_step(
             queue[0], x_rows, x_words, (), step * (STEP // 2) + in_step, K // 2 - 2 * PAIR, valid, total,
-            dtype, scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, False, INTERPRET,
+            dtype, scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, False, False,
+            INTERPRET,
         )  # fmt: skip
         queue = queue[1:] + (ahead,)
     if PAIRED:

@@ -232,6 +232,25 @@ def normalize(word, weight, factor, dtype: tl.constexpr, INTERPRET: tl.constexpr
 
 
 @triton.jit
+def multiply_pairs(x, y, INTERPRET: tl.constexpr):
+    """round(x * y) of the two bfloat16 numbers in either."""
+    if INTERPRET:
+        low, high = halves_of(x, tl.bfloat16)
+        low_factor, high_factor = halves_of(y, tl.bfloat16)
+        low = round_to(low * low_factor, tl.bfloat16, True).to(tl.float32)
+        return pair_of(low, round_to(high * high_factor, tl.bfloat16, True).to(tl.float32), tl.bfloat16)
+    else:
+        return tl.inline_asm_elementwise(
+            "{ .reg .b32 zero; mov.b32 zero, 0x80008000; fma.rn.bf16x2 $0, $1, $2, zero; }",
+            "=r,r,r",
+            args=[x, y],
+            dtype=tl.int32,
+            is_pure=True,
+            pack=1,
+        )
+
+
+@triton.jit
 def fragment_matrix(words, COUNT: tl.constexpr, dtype: tl.constexpr, WARPS: tl.constexpr):
     """A (4 values) as [WARPS, 16, 16] or B (2 values) as [WARPS, 8 (n), 16 (k)], float32."""
     both = tl.join(words[0], words[1])  # [.., h]

@@ -16,7 +16,15 @@ weight rows meet N_TILES tiles of 8 rows of x; warp w takes the steps w, w + WAR
 import triton
 import triton.language as tl
 
-from kernels.fragments import halves_of, load_words, load_x, multiply_fragments, normalize, zero_sums
+from kernels.fragments import (
+    halves_of,
+    load_words,
+    load_x,
+    multiply_fragments,
+    multiply_pairs,
+    normalize,
+    zero_sums,
+)
 from kernels.unpack import unpack_3, unpack_3_last, unpack_4, unpack_8
 
 STEP_OF_8_BITS = tl.constexpr(128)
@@ -134,24 +142,33 @@ def load_rows(
     PAIR: tl.constexpr,
     EVEN_K: tl.constexpr,
     NORM: tl.constexpr,
+    LATE: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
-    """The B of planes PAIR * Q … for each of the x rows' tiles, normalized with NORM."""
+    """The B of planes PAIR * Q … for each tile of rows of x: as the product takes it, and as it lies there.
+
+    With NORM the product takes it normalized; with LATE times the norm's weights only.
+    """
     place = at + 8 * PAIR * Q
     if not EVEN_K:
         place = tl.minimum(place, last)
     if NORM:
         weight = load_x(norm_row + place, PAIR, INTERPRET)
-    loaded = ()
+    taken = ()
+    lying = ()
     for nt in tl.static_range(len(x_rows)):
         words = load_x(x_rows[nt] + place, PAIR, INTERPRET)
+        lying = lying + (words,)
         if NORM:
             scaled = ()
             for i in tl.static_range(2 * PAIR):
-                scaled = scaled + (normalize(words[i], weight[i], factors[nt], dtype, INTERPRET),)
+                if LATE:
+                    scaled = scaled + (multiply_pairs(words[i], weight[i], INTERPRET),)
+                else:
+                    scaled = scaled + (normalize(words[i], weight[i], factors[nt], dtype, INTERPRET),)
             words = scaled
-        loaded = loaded + (words,)
-    return loaded
+        taken = taken + (words,)
+    return taken, lying
 
 
 @triton.jit
@@ -163,7 +180,7 @@ def accumulate_step(
     at,
     last,
     valid,  # float32: 0 where this warp has no step any more
-    total,  # ROW_TILES * N_TILES C
+    total,  # ROW_TILES * N_TILES C, with LATE another N_TILES: of the rows of x times themselves
     dtype: tl.constexpr,
     scale_dtype: tl.constexpr,
     BITS: tl.constexpr,
@@ -173,6 +190,7 @@ def accumulate_step(
     EVEN: tl.constexpr,
     EVEN_K: tl.constexpr,
     NORM: tl.constexpr,
+    LATE: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
     """`total` plus the products of one step."""
@@ -189,15 +207,15 @@ def accumulate_step(
     sums = total
     for p in tl.static_range(PLANES):
         if p % PAIR == 0:
-            x = load_rows(
-                x_rows, norm_row, factors, at, last, p // PAIR, dtype, PAIR, EVEN_K, NORM, INTERPRET
+            x, x_lying = load_rows(
+                x_rows, norm_row, factors, at, last, p // PAIR, dtype, PAIR, EVEN_K, NORM, LATE, INTERPRET
             )
         if p % CODES == 0:
             codes = ()
             for r in tl.static_range(ROW_TILES):
                 codes = codes + (unpack_slots(tiles[r][0], p // CODES, dtype, BITS, INTERPRET),)
         if SCALED and p % CHAIN == 0:
-            sums = zero_sums(ROW_TILES * N_TILES, WARPS)
+            sums = zero_sums(len(total), WARPS)
         added = ()
         for r in tl.static_range(ROW_TILES):
             c = codes[r]
@@ -207,6 +225,13 @@ def accumulate_step(
                 x1 = x[nt][2 * (p % PAIR) + 1]
                 c_old = sums[r * N_TILES + nt]
                 added = added + (multiply_fragments(a, x0, x1, c_old, dtype, WARPS, INTERPRET),)
+        if LATE:
+            for nt in tl.static_range(N_TILES):
+                x0 = x_lying[nt][2 * (p % PAIR)]
+                x1 = x_lying[nt][2 * (p % PAIR) + 1]
+                c_old = sums[ROW_TILES * N_TILES + nt]
+                rows = x0, x1, x0, x1
+                added = added + (multiply_fragments(rows, x0, x1, c_old, dtype, WARPS, INTERPRET),)
         sums = added
         if SCALED and p % CHAIN == CHAIN - 1:
             added = ()
@@ -221,6 +246,11 @@ def accumulate_step(
                     s = sums[r * N_TILES + nt]
                     scaled = (t[0] + s[0] * low, t[1] + s[1] * low, t[2] + s[2] * high, t[3] + s[3] * high)
                     added = added + (scaled,)
+            if LATE:
+                for nt in tl.static_range(N_TILES):
+                    t = total[ROW_TILES * N_TILES + nt]
+                    s = sums[ROW_TILES * N_TILES + nt]
+                    added = added + ((t[0] + s[0], t[1] + s[1], t[2] + s[2], t[3] + s[3]),)
             total = added
     if not SCALED:
         total = sums
