@@ -21,7 +21,7 @@ from benchmarks._table import hardware, table
 from benchmarks.kernels.layers import Scheme
 from benchmarks.kernels.timing import microseconds_of
 from benchmarks.kernels.weights import random_rows, random_weights
-from kernels import KeyValueCache, Norm
+from kernels import KeyValueCache, Norm, ScaledRows
 from kernels.prepared import PreparedMatrix
 
 LAYERS = 6  # in a graph
@@ -68,6 +68,7 @@ class Stage:
     residual: bool = False
     activation: bool = False
     norm: bool = False
+    fed: bool = False  # each norm's first half is made by the product before it
     rotation: bool = False
     attention: bool = False
 
@@ -78,9 +79,10 @@ GROUPS = replace(BFLOAT16, name="in groups of 64", group=64)
 RESIDUALS = replace(GROUPS, name="+ residuals", residual=True)
 ACTIVATION = replace(RESIDUALS, name="+ activation", activation=True)
 NORMS = replace(ACTIVATION, name="+ norms", norm=True)
-ROTATION = replace(NORMS, name="+ rotary positions, keys and values stored", rotation=True)
+FED = replace(NORMS, name="+ norms fed by the product before", fed=True)
+ROTATION = replace(FED, name="+ rotary positions, keys and values stored", rotation=True)
 ATTENTION = replace(ROTATION, name="+ attention", attention=True)
-STAGES = (BARE, BFLOAT16, GROUPS, RESIDUALS, ACTIVATION, NORMS, ROTATION, ATTENTION)
+STAGES = (BARE, BFLOAT16, GROUPS, RESIDUALS, ACTIVATION, NORMS, FED, ROTATION, ATTENTION)
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,10 @@ class Weights:
 
 @dataclass(frozen=True)
 class Step:
-    """Where the new token of each text stands."""
+    """The new token of each text: its row of the residual stream, and where it stands."""
 
+    x: Tensor
+    scaled: ScaledRows
     angles: Tensor
     positions: Tensor
     lengths: Tensor
@@ -118,10 +122,18 @@ def weights_of(shape: Shape, stage: Stage, batch: int, context: int, device: str
     return Weights(products, (Norm(ones(), 1e-5), Norm(ones(), 1e-5)), cache)
 
 
-def run(shape: Shape, stage: Stage, weights: Weights, step: Step, x: Tensor) -> Tensor:
+def scaled_rows(x: Tensor) -> ScaledRows:
+    """x `[M, K]` as a product before leaves it for a norm whose weights are 1."""
+    return ScaledRows(x.clone(), x.float().square().unflatten(1, (-1, 16)).sum(-1))
+
+
+def run(shape: Shape, stage: Stage, weights: Weights, step: Step) -> Tensor:
     """The launches of one layer; what a stage leaves out passes its input on, cut to the width asked for."""
     qkv, last, gate_up, down = weights.products
+    x = step.x
     before, between = weights.norms if stage.norm else (None, None)
+    if stage.fed and before is not None:
+        before = replace(before, scaled=step.scaled)
     mixed = kernels.linear(x, qkv, norm=before)
     if stage.rotation:
         mixed = kernels.rotate_and_store(
@@ -129,21 +141,30 @@ def run(shape: Shape, stage: Stage, weights: Weights, step: Step, x: Tensor) -> 
         )
     if stage.attention:
         mixed = kernels.attend(mixed, weights.cache, step.lengths, scale=shape.head_dim**-0.5)
-    x = kernels.linear(mixed.flatten(1)[:, : last.k], last, residual=x if stage.residual else None)
+    mixed = mixed.flatten(1)[:, : last.k]
+    if stage.fed and between is not None:
+        x, made = kernels.linear_and_scaled(mixed, last, residual=x, following=between)
+        between = replace(between, scaled=made)
+    else:
+        x = kernels.linear(mixed, last, residual=x if stage.residual else None)
     inner = kernels.linear(x, gate_up, activation="silu" if stage.activation else None, norm=between)
+    if stage.fed:
+        return kernels.linear_and_scaled(inner, down, residual=x, following=weights.norms[0])[0]
     return kernels.linear(inner[:, : down.k], down, residual=x if stage.residual else None)
 
 
 def microseconds(shape: Shape, stage: Stage, batch: int, context: int, device: str) -> tuple[float, int]:
     """The middle time of a layer, and the bytes of its packed matrices."""
     layers = [weights_of(shape, stage, batch, context, device) for _ in range(LAYERS)]
+    x = random_rows(batch, shape.hidden, stage.dtype, device)
     step = Step(
+        x,
+        scaled_rows(x),
         torch.rand((context, shape.head_dim // 2), device=device),
         torch.full((batch,), context - 1, device=device),
         torch.full((batch,), context, dtype=torch.int32, device=device),
     )
-    x = random_rows(batch, shape.hidden, stage.dtype, device)
-    calls: list[Callable[[], object]] = [partial(run, shape, stage, layer, step, x) for layer in layers]
+    calls: list[Callable[[], object]] = [partial(run, shape, stage, layer, step) for layer in layers]
     return microseconds_of(calls), sum(matrix.bytes for matrix in layers[0].products)
 
 

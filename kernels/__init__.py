@@ -5,9 +5,9 @@ beside its plain PyTorch reference.
 import kernels.operators  # noqa: F401 — makes them known to torch
 from kernels.attention import attend, attend_prompt, attend_rows
 from kernels.choice import Filters, choose
-from kernels.epilogue import Activation, Norm
+from kernels.epilogue import Activation, Norm, ScaledRows
 from kernels.key_values import KeyValueCache
-from kernels.linear import expert_linear, linear, path_name, prepare
+from kernels.linear import expert_linear, linear, linear_and_scaled, path_name, prepare
 from kernels.norms import norm
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import PreparedMatrix
@@ -21,6 +21,7 @@ __all__ = [
     "Norm",
     "PackedMatrix",
     "PreparedMatrix",
+    "ScaledRows",
     "attend",
     "attend_prompt",
     "attend_rows",
@@ -29,6 +30,7 @@ __all__ = [
     "expert_linear",
     "gate",
     "linear",
+    "linear_and_scaled",
     "norm",
     "path_name",
     "prepare",

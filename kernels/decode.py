@@ -25,11 +25,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import pad
 
-from kernels.ends import late_factors, norm_factors, store_rows, sum_warps
+from kernels.ends import fed_factors, late_factors, norm_factors, store_rows, sum_warps
 from kernels.epilogue import ACTIVATIONS, NOTHING, Epilogue
 from kernels.fragments import evict_first, launch_next, wait_for_previous, zero_sums
 from kernels.lane_layout import LaneMatrix
-from kernels.launch import Launch
 from kernels.packed_matrix import PackedMatrix
 from kernels.tiles import Gpu, Tile
 from kernels.walk import accumulate_step, load_block, tile_pointers
@@ -48,6 +47,10 @@ def finish_block(
     bias_ptr,
     residual_ptr,
     out_ptr,
+    fed_ptr,
+    next_ptr,
+    next_scaled_ptr,
+    next_squares_ptr,
     block,
     M,
     N,
@@ -63,47 +66,54 @@ def finish_block(
     ACTIVATION: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
-    LATE: tl.constexpr,
+    FACTORS: tl.constexpr,  # of a norm: "late" from the sums, "fed" from the launch before, ""
+    PARTS: tl.constexpr,
+    FEEDS: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
-    """Add the warps' sums and write the block's outputs, with LATE times the norm's factors."""
+    """Add the warps' sums and write the block's outputs."""
     PAIRED: tl.constexpr = ACTIVATION != ""
     tile = block if PAIRED else block * ROW_TILES
     columns = N // 2 if PAIRED else N
     for nt in tl.static_range(N_TILES):
-        if LATE:
+        if FACTORS == "fed":
+            factors = fed_factors(fed_ptr, 8 * nt, M, K, eps, PARTS)
+        if FACTORS == "late":
             factors = late_factors(total[ROW_TILES * N_TILES + nt], scales_ptr, K, eps, scale_dtype, WARPS)
         if PAIRED:
             gate = sum_warps(total[nt], scales_ptr, tile, tiles, scale_dtype, GROUPS, WARPS)
             up = sum_warps(
                 total[N_TILES + nt], scales_ptr, tile + tile_step, tiles, scale_dtype, GROUPS, WARPS
             )
-            if LATE:
+            if FACTORS != "":
                 gate = gate[0] * factors[0], gate[1] * factors[1]
                 up = up[0] * factors[0], up[1] * factors[1]
             for e in tl.static_range(2):
                 store_rows(
-                    up[e], gate[e], bias_ptr, residual_ptr, out_ptr, tile, 8 * nt + e, M, columns, ACTIVATION,
-                    HAS_BIAS, HAS_RESIDUAL, INTERPRET,
+                    up[e], gate[e], bias_ptr, residual_ptr, out_ptr, tile, 8 * nt + e, M, columns, next_ptr,
+                    next_scaled_ptr, next_squares_ptr, tiles, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FEEDS,
+                    INTERPRET,
                 )  # fmt: skip
         else:
             for r in tl.static_range(ROW_TILES):
                 value = sum_warps(
                     total[r * N_TILES + nt], scales_ptr, tile + r, tiles, scale_dtype, GROUPS, WARPS
                 )
-                if LATE:
+                if FACTORS != "":
                     value = value[0] * factors[0], value[1] * factors[1]
                 for e in tl.static_range(2):
                     store_rows(
                         value[e], value[e], bias_ptr, residual_ptr, out_ptr, tile + r, 8 * nt + e, M, columns,
-                        ACTIVATION, HAS_BIAS, HAS_RESIDUAL, INTERPRET,
+                        next_ptr, next_scaled_ptr, next_squares_ptr, tiles, ACTIVATION, HAS_BIAS,
+                        HAS_RESIDUAL, FEEDS, INTERPRET,
                     )  # fmt: skip
 
 
 @triton.jit(
     do_not_specialize=["M", "stride_x", "N", "K", "steps", "tiles", "eps"],
     do_not_specialize_on_alignment=[
-        "x_ptr", "words_ptr", "scales_ptr", "bias_ptr", "residual_ptr", "norm_ptr", "out_ptr",
+        "x_ptr", "words_ptr", "scales_ptr", "bias_ptr", "residual_ptr", "norm_ptr", "out_ptr", "fed_ptr",
+        "next_ptr", "next_scaled_ptr", "next_squares_ptr",
     ],
 )  # fmt: skip
 def decode_kernel(
@@ -114,6 +124,10 @@ def decode_kernel(
     residual_ptr,
     norm_ptr,
     out_ptr,
+    fed_ptr,  # of the norm: sums of squares of x, whose rows come times its weights
+    next_ptr,  # weights of the norm that the result goes into, and the two things it is fed with
+    next_scaled_ptr,
+    next_squares_ptr,
     M,
     stride_x,
     N,
@@ -137,6 +151,9 @@ def decode_kernel(
     HAS_BIAS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
     NORM: tl.constexpr,
+    FED: tl.constexpr,
+    PARTS: tl.constexpr,  # of FED: a power of two, at least the sums of a row
+    FEEDS: tl.constexpr,
     PDL: tl.constexpr,
     CACHE_HINT: tl.constexpr,
     INTERPRET: tl.constexpr,
@@ -146,6 +163,7 @@ def decode_kernel(
     dtype: tl.constexpr = x_ptr.dtype.element_ty
     # x times the norm's weights may be more than float16 holds; a step past the end would count in its mean.
     LATE: tl.constexpr = NORM and dtype == tl.bfloat16 and EVEN and EVEN_K
+    FACTORS: tl.constexpr = "fed" if FED else "late" if LATE else ""
     SUMS: tl.constexpr = (ROW_TILES + 1 if LATE else ROW_TILES) * N_TILES
     thread = tl.arange(0, 32 * WARPS)
     lane = thread % 32
@@ -221,18 +239,19 @@ def decode_kernel(
                 block_ahead += stride
             if part_now == parts:
                 finish_block(
-                    total, scales_ptr, bias_ptr, residual_ptr, out_ptr, block_now, M, N, tiles, tile_step, K,
-                    eps, scale_dtype, GROUPS, ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL,
-                    LATE, INTERPRET,
+                    total, scales_ptr, bias_ptr, residual_ptr, out_ptr, fed_ptr, next_ptr, next_scaled_ptr,
+                    next_squares_ptr, block_now, M, N, tiles, tile_step, K, eps, scale_dtype, GROUPS,
+                    ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FACTORS, PARTS, FEEDS,
+                    INTERPRET,
                 )  # fmt: skip
                 total = zero_sums(SUMS, WARPS)
                 part_now = 0
                 block_now += stride
     if not PERSISTENT:
         finish_block(
-            total, scales_ptr, bias_ptr, residual_ptr, out_ptr, first, M, N, tiles, tile_step, K, eps,
-            scale_dtype, GROUPS, ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, LATE,
-            INTERPRET,
+            total, scales_ptr, bias_ptr, residual_ptr, out_ptr, fed_ptr, next_ptr, next_scaled_ptr,
+            next_squares_ptr, first, M, N, tiles, tile_step, K, eps, scale_dtype, GROUPS, ROW_TILES, N_TILES,
+            WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FACTORS, PARTS, FEEDS, INTERPRET,
         )  # fmt: skip
 
 
@@ -246,16 +265,15 @@ def uses_dependent_launch(gpu: Gpu) -> bool:
     return gpu.capability >= CAPABILITY_OF_PDL and not triton.knobs.runtime.interpret
 
 
-def launch_options(tile: Tile, dependent: bool) -> dict[str, int]:
-    """How Triton compiles and launches with this tile.
+def launch_options(tile: Tile, dependent: bool, together: int) -> dict[str, int]:
+    """How Triton compiles and launches with this tile, `together` programs on a multiprocessor.
 
-    With one register too many the programs that are meant to run at once would run one after the other. A
-    tile that does not say how many is left to the compiler: allowed 128 registers it takes them all, where it
-    needs 80.
+    With one register too many the programs that are meant to run at once would run one after the other. 0 is
+    left to the compiler: allowed 128 registers it takes them all, where it needs 80.
     """
     options = {"num_warps": tile.warps, "num_stages": 1}
-    if tile.programs:
-        options["maxnreg"] = min(255, REGISTERS // (32 * tile.warps * tile.programs) // 8 * 8)
+    if together:
+        options["maxnreg"] = min(255, REGISTERS // (32 * tile.warps * together) // 8 * 8)
     return options | ({"launch_pdl": True} if dependent else {})
 
 
@@ -267,57 +285,6 @@ def walk_constants(w: LaneMatrix, tile: Tile) -> dict[str, object]:
         "EVEN": w.steps % tile.warps == 0, "EVEN_K": w.k % w.step == 0, "CACHE_HINT": CACHE_HINT,
         "INTERPRET": triton.knobs.runtime.interpret,
     }  # fmt: skip
-
-
-class DecodePlan:
-    """Everything of a launch that one matrix `[N, K]` and one tile decide, so that a call decides little.
-
-    Holds views of the matrix's tensors, no memory of its own. `paired` matrices have gate rows, then up rows.
-    """
-
-    def __init__(self, w: LaneMatrix, tile: Tile, gpu: Gpu, *, paired: bool = False) -> None:
-        tiles, steps = w.tiles, w.steps
-        blocks = tiles // 2 if paired else -(-tiles // tile.row_tiles)
-        programs = tile.programs * gpu.multiprocessors
-        self.w = w
-        self.paired = paired
-        self.grid = (min(blocks, programs) if programs else blocks, 1, 1)
-        self.outputs = w.n // 2 if paired else w.n
-        self.sizes = (w.n, -(-w.k // LOAD) * LOAD, steps, tiles)
-        pdl = uses_dependent_launch(gpu)
-        self.options = launch_options(tile, pdl)
-        self.constants = walk_constants(w, tile) | {
-            "UNROLL": tile.unroll, "PERSISTENT": programs > 0, "PDL": pdl,
-        }  # fmt: skip
-        self.launches: dict[tuple[str | None, bool, bool, bool], Launch] = {}
-
-    def multiply(self, x: Tensor, epilogue: Epilogue = NOTHING) -> Tensor:
-        """x `[M, K]` with contiguous rows → `[M, N]`, on the matrix's device, the current one.
-
-        M is between 1 and the tile's rows. An activation needs a paired plan, a norm K % 8 == 0.
-        """
-        bias, residual, norm = epilogue.bias, epilogue.residual, epilogue.norm
-        x = whole_loads(x)
-        m = x.shape[0]
-        out = x.new_empty((m, self.outputs))
-        key = (epilogue.activation, bias is not None, residual is not None, norm is not None)
-        launch = self.launches.get(key) or self.launch_for(key)
-        norm_weight, eps = (None, 0.0) if norm is None else (norm.weight, norm.eps)
-        launch(
-            self.grid,
-            (x.dtype, bias is None or bias.dtype, norm_weight is None or norm_weight.dtype),
-            x, self.w.words, self.w.scales, bias, residual, norm_weight, out, m, x.stride(0), *self.sizes,
-            eps,
-        )  # fmt: skip
-        return out
-
-    def launch_for(self, key: tuple[str | None, bool, bool, bool]) -> Launch:
-        """The kernel with these parts around the product."""
-        activation, has_bias, has_residual, has_norm = key
-        parts = {"ACTIVATION": activation or "", "HAS_BIAS": has_bias, "HAS_RESIDUAL": has_residual}
-        launch = Launch(decode_kernel, self.constants | parts | {"NORM": has_norm}, self.options)
-        self.launches[key] = launch
-        return launch
 
 
 def whole_loads(x: Tensor) -> Tensor:

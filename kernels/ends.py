@@ -105,10 +105,42 @@ def late_factors(c, scales_ptr, K, eps, scale_dtype: tl.constexpr, WARPS: tl.con
     factors = ()
     for e in tl.static_range(2):
         of_row = tl.where(place % 16 == place // 16 * 2 + e, squares[e], 0.0)
-        of_row = tl.sum(tl.reshape(of_row, (4, 16)), 1)
-        factor = 1.0 / tl.sqrt_rn(of_row / K + eps)
-        factors = factors + (tl.reshape(tl.broadcast_to(factor[:, None], (4, 16)), (64,)),)
+        factors = factors + (spread_factor(tl.sum(tl.reshape(of_row, (4, 16)), 1), K, eps),)
     return factors
+
+
+@triton.jit
+def fed_factors(squares_ptr, first_row, M, K, eps, PARTS: tl.constexpr):
+    """The same from what the product before stored: a sum of squares for each 16 of K columns of each row.
+
+    `first_row` is that of element 0; PARTS is a power of two, at least the sums of a row.
+    """
+    parts = (K + 15) // 16
+    part = tl.arange(0, PARTS)
+    if M == 1:  # one row for all: four would take four times as long
+        whole = tl.sum(tl.load(squares_ptr + part, mask=part < parts, other=0.0), 0)
+        even = tl.zeros((4,), tl.float32) + whole
+        odd = tl.zeros((4,), tl.float32) + whole
+    else:
+        even = sums_of_rows(squares_ptr, first_row, M, parts, PARTS)
+        odd = sums_of_rows(squares_ptr, first_row + 1, M, parts, PARTS)
+    return spread_factor(even, K, eps), spread_factor(odd, K, eps)
+
+
+@triton.jit
+def sums_of_rows(squares_ptr, first_row, M, parts, PARTS: tl.constexpr):
+    """float32 [4]: what is stored for the rows first_row, first_row + 2, …, added up; 0 past the last."""
+    row = first_row + tl.arange(0, 4) * 2
+    part = tl.arange(0, PARTS)
+    inside = (row < M)[:, None] & (part < parts)[None, :]
+    return tl.sum(tl.load(squares_ptr + row[:, None] * parts + part[None, :], mask=inside, other=0.0), 1)
+
+
+@triton.jit
+def spread_factor(squares, K, eps):
+    """1 / sqrt(mean(x²) + eps) of four rows, from their sums of squares [4], for what `sum_warps` gives."""
+    factor = 1.0 / tl.sqrt_rn(squares / K + eps)
+    return tl.reshape(tl.broadcast_to(factor[:, None], (4, 16)), (64,))
 
 
 @triton.jit
@@ -136,15 +168,20 @@ def store_rows(
     first_row,
     M,
     N,
+    next_ptr,
+    scaled_ptr,
+    squares_ptr,
+    tiles,
     ACTIVATION: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
+    FEEDS: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
     """Everything after the sum, and away: `value` [64] as `sum_warps` gives it, out has N columns.
 
     `first_row` is the row of x of element 0. With an activation `value` is of the up rows, whose bias follows
-    the gate's.
+    the gate's. FEEDS: what was stored also times the weights of the next norm, and the sum of its squares.
     """
     place = tl.arange(0, 64)
     m = first_row + place // 16 * 2
@@ -160,4 +197,12 @@ def store_rows(
     at = m.to(tl.int64) * N + n
     if HAS_RESIDUAL:
         value += tl.load(residual_ptr + at, mask=inside, other=0.0).to(tl.float32)
-    tl.store(out_ptr + at, round_to(value, out_ptr.dtype.element_ty, INTERPRET), mask=inside)
+    stored = round_to(value, out_ptr.dtype.element_ty, INTERPRET)
+    tl.store(out_ptr + at, stored, mask=inside)
+    if FEEDS:
+        wide = tl.where(inside, stored.to(tl.float32), 0.0)
+        scaled = wide * tl.load(next_ptr + n, mask=n < N, other=0.0).to(tl.float32)
+        tl.store(scaled_ptr + at, round_to(scaled, scaled_ptr.dtype.element_ty, INTERPRET), mask=inside)
+        row = first_row + tl.arange(0, 4) * 2
+        squares = tl.sum(tl.reshape(wide * wide, (4, 16)), 1)
+        tl.store(squares_ptr + row.to(tl.int64) * tiles + tile, squares, mask=row < M)

@@ -26,11 +26,26 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True, eq=False)
+class ScaledRows:
+    """x halfway through an RMS norm, as the product that made x leaves it for the one that takes it.
+
+    `rows` `[M, K]`: round(x * weight); `squares` float32 `[M, ceil(K / 16)]`: the sums of x² of 16 columns.
+    """
+
+    rows: Tensor
+    squares: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Norm:
-    """RMS norm of the rows of x: round(round(x / sqrt(mean(x²) + eps)) * weight), weight `[K]`."""
+    """RMS norm of the rows of x: round(round(x / sqrt(mean(x²) + eps)) * weight), weight `[K]`.
+
+    `scaled`: the same x halfway there; who can begin with it need not read x.
+    """
 
     weight: Tensor
     eps: float
+    scaled: ScaledRows | None = None
 
     def apply(self, x: Tensor) -> Tensor:
         """x `[..., K]` normalized in float32 and rounded to x's dtype, twice, as transformers does."""

@@ -294,7 +294,7 @@ class ExpertsPlan:
         constants = walk_constants(w, self.tile) | {
             "SORTED": self.sorted, "MOST_IDS": most_ids, "PDL": pdl, "ACTIVATION": activation or "",
         }  # fmt: skip
-        self.launch = Launch(experts_kernel, constants, launch_options(self.tile, pdl))
+        self.launch = Launch(experts_kernel, constants, launch_options(self.tile, pdl, self.tile.programs))
 
     def multiply(self, x: Tensor, expert: Tensor) -> Tensor:
         """x `[T / share, K]` with contiguous rows, expert int `[T]` → `[T, N]`, or `[T, N / 2]`.

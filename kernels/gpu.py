@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kernels.epilogue import NOTHING, Activation, Epilogue, multiply_with
+from kernels.epilogue import NOTHING, Activation, Epilogue, Norm, ScaledRows, multiply_with
 from kernels.lane_layout import LaneMatrix
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix
@@ -19,7 +19,7 @@ from kernels.tuning import tuned_tile
 from kernels.wide_tiles import MOST_WALKED, SMALLEST_WIDE_OUTPUT, WIDE_CAPABILITY, choose_routed_tiles
 
 if TYPE_CHECKING:
-    from kernels.decode import DecodePlan
+    from kernels.decode_plan import DecodePlan
     from kernels.experts import ExpertsPlan
     from kernels.prefill import Prefill
     from kernels.ring_plan import RingPlan
@@ -99,6 +99,16 @@ class TritonMatrix(PreparedMatrix):
 
             return multiply_apart(multiply, x, epilogue)
 
+    def multiply_and_scale(
+        self, x: Tensor, epilogue: Epilogue, following: Norm
+    ) -> tuple[Tensor, ScaledRows | None]:
+        """In bfloat16, where the decode kernel does it: float16 may not hold x times a norm's weights."""
+        few = self.decoded_rows[torch.bfloat16, True]
+        if x.dtype != torch.bfloat16 or x.shape[0] > few or following.weight.dtype != x.dtype:
+            return self.multiply_with(x, epilogue), None
+        with on_device(x.device):
+            return self.plan_for(x.shape[0], False).multiply_and_scale(x, epilogue, following.weight)
+
     def multiply_few(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """The product alone of up to `LARGEST_FUSED` rows."""
         return self.plan_for(x.shape[0], False).multiply(x, Epilogue(bias))
@@ -116,7 +126,7 @@ class TritonMatrix(PreparedMatrix):
             return True
         weight = epilogue.norm.weight
         loads = weight.dtype == x.dtype and weight.is_contiguous() and weight.data_ptr() % 16 == 0
-        return loads and self.k % 8 == 0
+        return (loads or epilogue.norm.scaled is not None) and self.k % 8 == 0
 
     def decode_rows(self, dtype: torch.dtype, *, more: bool) -> int:
         """Most rows of x for the decode kernel; `more` as in `takes_few`."""
@@ -166,7 +176,7 @@ class TritonMatrix(PreparedMatrix):
         key = (row_bucket(m), paired)
         plan = self.plans.get(key)
         if plan is None:
-            from kernels.decode import DecodePlan  # triton is loaded with the first use on a GPU
+            from kernels.decode_plan import DecodePlan  # triton is loaded with the first use on a GPU
 
             w = self.lanes
             chosen = choose_tile(w.bits, w.group_size, key[0], w.n, w.k, gpu=self.gpu, paired=paired)

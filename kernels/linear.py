@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from kernels.cpu import path_on_cpu, prepare_for_cpu
-from kernels.epilogue import Activation, Epilogue, Norm
+from kernels.epilogue import Activation, Epilogue, Norm, ScaledRows
 from kernels.gpu import prepare_for_gpu, why_not_fused
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import DequantizedMatrix, PreparedMatrix
@@ -71,6 +71,26 @@ def linear(
     if not rows.shape[0]:
         return x.new_empty(shape)
     return matrix.multiply_with(rows, Epilogue(bias, residual, activation, norm)).view(shape)
+
+
+def linear_and_scaled(
+    x: Tensor,
+    w: PreparedMatrix,
+    bias: Tensor | None = None,
+    *,
+    residual: Tensor | None = None,
+    following: Norm,
+) -> tuple[Tensor, ScaledRows | None]:
+    """`linear`, and its result `[M, N]` on its way through `following`, the norm of the next product.
+
+    None where no launch makes both: the next product then norms for itself. x is `[M, K]`. Raises what
+    `linear` raises.
+    """
+    if torch.compiler.is_compiling() or x.dim() != 2 or x.shape[-1] != w.k or not len(x):
+        return linear(x, w, bias, residual=residual), None
+    if residual is not None and (residual.shape != (len(x), w.n) or not residual.is_contiguous()):
+        return linear(x, w, bias, residual=residual), None
+    return w.multiply_and_scale(rows_of(x, w), Epilogue(bias, residual), following)
 
 
 def expert_linear(

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from kernels.epilogue import ACTIVATIONS, Activation, Epilogue, multiply_with
+from kernels.epilogue import ACTIVATIONS, Activation, Epilogue, Norm, ScaledRows, multiply_with
 from kernels.packed_matrix import PackedMatrix
 
 # Dequantized weights never exist whole: so many bytes of them at a time stay in the CPU's cache or the GPU's
@@ -57,6 +57,13 @@ class PreparedMatrix(ABC):
     def multiply_with(self, x: Tensor, epilogue: Epilogue) -> Tensor:
         """x `[M, k]` → `[M, n]`, or `[M, n / 2]` with an activation; plain torch around the product."""
         return multiply_with(self.multiply, x, epilogue)
+
+    def multiply_and_scale(
+        self, x: Tensor, epilogue: Epilogue, following: Norm
+    ) -> tuple[Tensor, ScaledRows | None]:
+        """`multiply_with` without an activation, and the result on its way through the norm `following`."""
+        del following
+        return self.multiply_with(x, epilogue), None
 
     @abstractmethod
     def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:

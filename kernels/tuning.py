@@ -202,7 +202,7 @@ def seconds_of(w: LaneMatrix, tile: Tile, m: int, gpu: Gpu, *, paired: bool) -> 
     """
     from triton.errors import TritonError
 
-    from kernels.decode import DecodePlan
+    from kernels.decode_plan import DecodePlan
 
     plan = DecodePlan(w, tile, gpu, paired=paired)
     epilogue = Epilogue(activation="silu" if paired else None)

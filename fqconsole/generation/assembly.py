@@ -1,5 +1,7 @@
 """From transformers' modules, loaded, to our own decoder: the family says where each part is."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,7 +45,7 @@ def assemble(model: Any, dtype: torch.dtype, device: torch.device) -> Decoder | 
         embedding_scale=torch.tensor(config.hidden_size**0.5, dtype=dtype, device=device) if scaled else None,
         positions=None if positions is None else learned_positions(positions, family.first_position),
         widen=_optional(body, family.widen),
-        layers=tuple(layers),
+        layers=_in_a_row(layers),
         last_norm=builder.norm(body, family.last_norm),
         narrow=_optional(body, family.narrow),
         head=projection_of([model.get_output_embeddings()]),
@@ -53,6 +55,12 @@ def assemble(model: Any, dtype: torch.dtype, device: torch.device) -> Decoder | 
         dtype=dtype,
         device=device,
     )
+
+
+def _in_a_row(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers, each told of the norm that the one after it begins with."""
+    norms = [*(layer.first_norm for layer in layers[1:]), None]
+    return tuple(replace(layer, following=norm) for layer, norm in zip(layers, norms, strict=True))
 
 
 def _optional(body: Any, name: str) -> Projection | None:

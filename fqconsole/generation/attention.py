@@ -9,7 +9,7 @@ from torch import Tensor
 import kernels
 from fqconsole.generation.passes import Chunk, Pass
 from fqconsole.generation.projections import Projection
-from fqconsole.generation.stream import RowNorm
+from fqconsole.generation.stream import Leave, Left, RowNorm
 from kernels.attention import attend, attend_prompt, attend_rows
 from kernels.key_values import KeyValueCache
 from kernels.rotary import rotate_and_store, rotate_and_store_latent
@@ -44,8 +44,8 @@ class HeadAttention:
         tokens: Pass,
         cache: KeyValueCache,
         norm: kernels.Norm | None,
-        residual: Tensor | None,
-    ) -> Tensor:
+        leave: Leave[Left],
+    ) -> Left:
         qkv = self.first(x, norm=norm)
         if self.clip is not None:
             qkv = qkv.clamp(-self.clip, self.clip)
@@ -60,7 +60,7 @@ class HeadAttention:
             mixed = _each(tokens.chunks, q, lambda part, chunk: self._attend_prompt(part, cache, chunk))
         else:
             mixed = self._slide(qkv, tokens, cache)
-        return self.last(mixed.flatten(1), residual=residual)
+        return leave(self.last, mixed.flatten(1))
 
     def _store(self, qkv: Tensor, tokens: Pass, cache: KeyValueCache) -> Tensor:
         table = None if self.turns is None else tokens.rotary.table(self.turns)
@@ -139,8 +139,8 @@ class LatentAttention:
         tokens: Pass,
         cache: KeyValueCache,
         norm: kernels.Norm | None,
-        residual: Tensor | None,
-    ) -> Tensor:
+        leave: Leave[Left],
+    ) -> Left:
         q, latent = self._project(x, norm)
         table = tokens.rotary.table("")
         q = q.unflatten(-1, (self.heads, -1))
@@ -159,7 +159,7 @@ class LatentAttention:
         else:
             queries = torch.cat((plain, queries[..., cache.latent :]), -1)
             out = _each(tokens.chunks, queries, lambda part, chunk: self._attend_prompt(part, cache, chunk))
-        return self.last(out.flatten(1), residual=residual)
+        return leave(self.last, out.flatten(1))
 
     def _project(self, x: Tensor, norm: kernels.Norm | None) -> tuple[Tensor, Tensor]:
         """Queries `[T, H (nope + rotary)]` and the latent `[T, latent + rotary]` as projected."""

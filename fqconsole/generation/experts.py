@@ -10,6 +10,7 @@ from torch.nn import functional
 import kernels
 from fqconsole.generation.mlp import Mlp
 from fqconsole.generation.projections import Projection
+from fqconsole.generation.stream import Leave, Left, product
 from kernels import Activation, PreparedMatrix
 from kernels.routing import RouterKind
 
@@ -109,13 +110,13 @@ class Experts:
     first: Projection | None = None
     last: Projection | None = None
 
-    def __call__(self, x: Tensor, norm: kernels.Norm | None = None, residual: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, norm: kernels.Norm | None, leave: Leave[Left]) -> Left:
         """x `[T, hidden]` → `[T, hidden]`."""
-        del norm, residual  # several products read x, none of them gives the result
+        del norm  # several products read x
         expert, weight = self.routing(x)
         beside = None
         if self.shared is not None:
-            beside = self.shared(x)
+            beside = self.shared(x, None, product)
             if self.shared_gate is not None:
                 beside = torch.sigmoid(self.shared_gate(x)) * beside
-        return self.stacks(x, expert, weight, beside)
+        return leave(None, self.stacks(x, expert, weight, beside))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 import kernels
 from fqconsole.generation.projections import Projection
+from fqconsole.generation.stream import Leave, Left
 from kernels import Activation
 
 
@@ -20,8 +21,8 @@ class Mlp:
     pointwise: Callable[[Tensor], Tensor]
     gated: bool
 
-    def __call__(self, x: Tensor, norm: kernels.Norm | None = None, residual: Tensor | None = None) -> Tensor:
-        """x `[T, hidden]` → `[T, hidden]`; `norm` is still to be applied to x, `residual` to be added."""
+    def __call__(self, x: Tensor, norm: kernels.Norm | None, leave: Leave[Left]) -> Left:
+        """x `[T, hidden]` → `[T, hidden]`; `norm` is still to be applied to x."""
         if self.gated and self.activation is not None:
             inner = self.first(x, activation=self.activation, norm=norm)
         elif self.gated:
@@ -29,4 +30,4 @@ class Mlp:
             inner = self.pointwise(gate) * up
         else:
             inner = self.pointwise(self.first(x, norm=norm))
-        return self.last(inner, residual=residual)
+        return leave(self.last, inner)

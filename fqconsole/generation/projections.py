@@ -12,7 +12,7 @@ from torch.nn import functional
 import kernels
 from fqconsole.generation.modules import PackedLinear, PackedRows
 from fqconsole.generation.wide_head import float32_linear
-from kernels import Activation, PreparedMatrix
+from kernels import Activation, Norm, PreparedMatrix, ScaledRows
 from kernels.epilogue import ACTIVATIONS, Epilogue, multiply_with
 
 COLUMNS = 256  # of a packed head at a time, where its weights are made: a large vocabulary takes its room
@@ -44,6 +44,13 @@ class Projection(ABC):
         norm: kernels.Norm | None = None,
     ) -> Tensor:
         """See above."""
+
+    def add(self, x: Tensor, residual: Tensor, following: Norm) -> tuple[Tensor, ScaledRows | None]:
+        """The product plus `residual`, and that sum on its way through the norm after it, where one launch
+        makes both.
+        """
+        del following
+        return self(x, residual=residual), None
 
     def wide(self, x: Tensor) -> Tensor:
         """The plain product as float32, from a 16-bit matrix not rounded on the way."""
@@ -100,6 +107,11 @@ class Packed(Projection):
                 x, self.matrix, self.bias, residual=residual, activation=activation, norm=norm
             )
         return multiply_with(self._rounded, x, Epilogue(self.bias, residual, activation, norm))
+
+    def add(self, x: Tensor, residual: Tensor, following: Norm) -> tuple[Tensor, ScaledRows | None]:
+        if self.work_dtype is not None and x.dtype != self.work_dtype:
+            return super().add(x, residual, following)
+        return kernels.linear_and_scaled(x, self.matrix, self.bias, residual=residual, following=following)
 
     def wide(self, x: Tensor) -> Tensor:
         """From the weights in 16 bits, of which `COLUMNS` columns at a time are made."""

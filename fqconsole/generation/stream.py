@@ -3,12 +3,19 @@
 The addition waits, because the norm that follows does it in the same launch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 
 import kernels
+from fqconsole.generation.projections import Projection
 from kernels.norms import NormKind, norm
+
+Left = TypeVar("Left")
+# How a block ends: with its last product and what that takes; None: with a result of its own.
+Leave = Callable[[Projection | None, Tensor], Left]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +38,15 @@ class RowNorm:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """`hidden` + after(`branch`), rows `[T, hidden size]`; no branch: the sum is made."""
+    """`hidden` + after(`branch`), rows `[T, hidden size]`; no branch: the sum is made.
+
+    `scaled`: the sum on its way through the norm that follows.
+    """
 
     hidden: Tensor
     branch: Tensor | None = None
     after: RowNorm | None = None
+    scaled: kernels.ScaledRows | None = None
 
     def rows(self, rows: Tensor | slice) -> "Stream":
         """The stream of some tokens alone, by number int64 `[R]` or as a slice."""
@@ -57,3 +68,31 @@ class Stream:
             return norm(self.branch, None, eps=after.eps, kind=after.kind, residual=self.hidden, before=inner)
         total = self.hidden + self.branch
         return total, total
+
+
+@dataclass(frozen=True, eq=False)
+class Addition:
+    """Adds a block's result to `hidden`: in its last product where that takes a residual, else later.
+
+    `after`: the norm in between; `following`: the norm of the next block, if its product applies it.
+    """
+
+    hidden: Tensor
+    after: RowNorm | None
+    following: kernels.Norm | None
+    fused: bool
+
+    def __call__(self, last: Projection | None, x: Tensor) -> Stream:
+        if last is None:
+            return Stream(self.hidden, x, self.after)
+        if not self.fused or self.after is not None or not last.fuses:
+            return Stream(self.hidden, last(x), self.after)
+        if self.following is None:
+            return Stream(last(x, residual=self.hidden))
+        total, scaled = last.add(x, self.hidden, self.following)
+        return Stream(total, scaled=scaled)
+
+
+def product(last: Projection | None, x: Tensor) -> Tensor:
+    """A block that ends with its product alone."""
+    return x if last is None else last(x)

@@ -18,7 +18,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels.decode import DecodePlan
+from kernels.decode_plan import Around, DecodePlan
 from kernels.experts import ExpertsPlan
 from kernels.lane_layout import LaneMatrix, lane_shapes
 from kernels.launch import Launch
@@ -27,6 +27,7 @@ from kernels.tiles import Gpu, Tile, choose_tile
 TYPES = {"float16": "*fp16", "bfloat16": "*bf16"}
 # The others are the activations'.
 POINTERS = dict.fromkeys(("words_ptr", "scales_ptr", "order_ptr", "start_ptr", "end_ptr"), "*i32")
+POINTERS |= dict.fromkeys(("fed_ptr", "next_squares_ptr"), "*fp32")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Case:
     residual: bool = False
     activation: str = ""
     norm: bool = False
+    fed: bool = False
+    feeds: bool = False
     tile: tuple[int, ...] | None = None  # of `kernels.tiles.Tile`; None: the one that would be chosen
 
 
@@ -88,9 +91,10 @@ def launch_of(case: Case) -> tuple[Launch, set[str]]:
     paired = case.activation != ""
     chosen = given or choose_tile(case.bits, case.group_size, case.m, case.n, case.k, gpu=gpu, paired=paired)
     launch = DecodePlan(w, chosen, gpu, paired=paired).launch_for(
-        (case.activation or None, case.bias, case.residual, case.norm)
+        Around(case.activation or None, case.bias, case.residual, case.norm, case.fed, case.feeds)
     )
-    there = {"bias_ptr": case.bias, "residual_ptr": case.residual, "norm_ptr": case.norm}
+    there = {"bias_ptr": case.bias, "residual_ptr": case.residual, "norm_ptr": case.norm, "fed_ptr": case.fed}
+    there |= dict.fromkeys(("next_ptr", "next_scaled_ptr", "next_squares_ptr"), case.feeds)
     return launch, {name for name, is_there in there.items() if not is_there}
 
 

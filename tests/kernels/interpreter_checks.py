@@ -15,7 +15,14 @@ from kernels.experts import tile_rows
 from kernels.reorder import reorder_kernel
 from kernels.tiles import Gpu, Tile
 from tests.kernels.cases import random_rows
-from tests.kernels.numerics import GROUPS, Extras, check_every_weight, check_experts, check_matmul
+from tests.kernels.numerics import (
+    GROUPS,
+    Extras,
+    check_every_weight,
+    check_experts,
+    check_fed_norm,
+    check_matmul,
+)
 
 BITS = st.sampled_from([8, 4, 3])
 DTYPES = st.sampled_from([torch.float16, torch.bfloat16])
@@ -64,6 +71,24 @@ def test_gate_and_up(bits, dtype, m, half, activation, bias, residual, norm, see
 )  # fmt: skip
 def test_norm(bits, group_size, dtype, m, k, seed):
     check_matmul(bits, group_size, dtype, m, 20, k, extras=Extras(norm=True), gpu=TINY, seed=seed)
+
+
+@pytest.mark.parametrize(("bits", "m"), [(8, 3), (4, 1), (4, 11), (3, 8)])
+def test_a_norm_whose_factor_comes_last(bits, m):
+    check_matmul(bits, 64, torch.bfloat16, m, 36, 512, extras=Extras(bias=m > 1, norm=True), gpu=TINY)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "m", "n", "options"),
+    [
+        ((4, 64), (4, 64), 1, 256, {}),
+        ((4, None), (3, 16), 7, 272, {"residual": False}),
+        ((8, None), (4, 128), 12, 512, {"activation": "silu"}),
+        ((3, 32), (8, 32), 2, 96, {}),
+    ],
+)
+def test_a_norm_that_is_fed(first, second, m, n, options):
+    check_fed_norm(first, second, m, n, gpu=TINY, **options)
 
 
 @pytest.mark.parametrize("m", [9, 25])

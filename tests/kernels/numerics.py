@@ -3,12 +3,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from kernels.decode import DecodePlan, decode_reference
+from kernels.decode import decode_reference
+from kernels.decode_plan import DecodePlan
 from kernels.epilogue import Activation, Epilogue, Norm
 from kernels.experts import ExpertsPlan, expert_matmul_reference
 from kernels.lane_layout import to_lanes
@@ -71,6 +72,37 @@ def check_matmul(
     error = relative_error(out, decode_reference(x, w, epilogue))
     assert error <= TOLERANCE[dtype], f"relative error {error:.2e} with {tile}, {extras}"
     assert all(torch.equal(out, other) for other in again)
+
+
+def check_fed_norm(
+    first: tuple[int, int], second: tuple[int, int], m: int, n: int, *, residual: bool = True,
+    activation: Activation | None = None, seed: int = 0, device: str = "cpu", gpu: Gpu = GPU,
+) -> None:  # fmt: skip
+    """Two products with a norm between them, each of (bits, group size): what the first leaves for the norm
+    gives what the norm of its result gives, and that result is as it is without.
+    """
+    dtype, k = torch.bfloat16, 512
+    before = random_matrix((n, k), *first, dtype, seed, device)
+    behind = random_matrix((64, n), *second, dtype, seed + 1, device)
+    x = random_rows((m, k), dtype, seed + 2, device)
+    added = Extras(residual=residual, bias=not residual).epilogue(m, n, k, dtype, seed + 3, device)
+    norm = Norm(random_rows((n,), dtype, seed + 4, device), 1e-5)
+    paired = activation is not None
+    plans = [
+        DecodePlan(
+            to_lanes(w, dtype), choose_tile(*scheme, m, w.n, w.k, gpu=gpu, paired=both), gpu, paired=both
+        )
+        for w, scheme, both in ((before, first, False), (behind, second, paired))
+    ]
+    with poisoned_memory():
+        total, scaled = plans[0].multiply_and_scale(x, added, norm.weight)
+        fed = Epilogue(None, None, activation, replace(norm, scaled=scaled))
+        out = plans[1].multiply(total, fed)
+    assert torch.equal(total, plans[0].multiply(x, added))
+    wide = total.double()
+    normed = wide / (wide.square().mean(-1, keepdim=True) + norm.eps).sqrt() * norm.weight.double()
+    error = relative_error(out, decode_reference(normed, behind, Epilogue(activation=activation)))
+    assert error <= TOLERANCE[dtype], f"relative error {error:.2e}"
 
 
 def check_every_weight(

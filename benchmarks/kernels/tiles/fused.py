@@ -31,7 +31,7 @@ from kernels.tuning import candidates
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kernels.decode import DecodePlan
+    from kernels.decode_plan import DecodePlan
 
 FEW_OUTPUTS = 2048
 
@@ -80,7 +80,7 @@ class Asked:
 
 
 def plan_of(matrix: TritonMatrix, tile: Tile, product: Product) -> "DecodePlan":
-    from kernels.decode import DecodePlan
+    from kernels.decode_plan import DecodePlan
 
     return DecodePlan(matrix.lanes, tile, matrix.gpu, paired=product.gated)
 

@@ -101,7 +101,7 @@ def tiles_of(
     matrices: Sequence[TritonMatrix], rows: int, kernels: Sequence[str]
 ) -> Iterator[tuple[str, Callable[[], list[Callable[[Tensor], Tensor]]]]]:
     """(name, what makes its products) of the kernels that are used and of each tile of these kernels."""
-    from kernels.decode import DecodePlan
+    from kernels.decode_plan import DecodePlan
     from kernels.ring_plan import RingPlan
 
     yield OURS, lambda: [multiply_of(matrix) for matrix in matrices]

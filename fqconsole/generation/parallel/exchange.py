@@ -13,7 +13,7 @@ from fqconsole.generation.layers import Layer
 from fqconsole.generation.parallel.link import Link
 from fqconsole.generation.passes import Pass
 from fqconsole.generation.projections import Projection
-from fqconsole.generation.stream import Stream
+from fqconsole.generation.stream import Leave, Left, Stream, product
 from kernels import Activation
 from kernels.key_values import KeyValueCache
 
@@ -71,9 +71,9 @@ class SummedExperts(Experts):
 
     link: Link | None = None
 
-    def __call__(self, x: Tensor, norm: kernels.Norm | None = None, residual: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, norm: kernels.Norm | None, leave: Leave[Left]) -> Left:
         assert self.link is not None  # noqa: S101 - a dataclass's fields after defaults need one
-        return self.link.sum(super().__call__(x, norm, residual))
+        return leave(None, self.link.sum(super().__call__(x, norm, product)))
 
 
 def summed_embedding(embed: Embed, first: int, rows: int, link: Link) -> Embed:
