@@ -5,8 +5,8 @@
     int8 in groups           the same with K doubled: high and low half of each code
 
 Groups are padded to a multiple of 32 and rows to a multiple of 16; a channel is cut into the operator's
-groups. Where torch has no vector code for it, and for other dtypes than bf16, the matrix stays as it is
-stored. These are the forms of kernels.cpu, which a test compares.
+groups. Where torch has no vector code for it the matrix stays as it is stored. These are the forms of
+kernels.cpu, which a test compares.
 """
 
 from fqconsole.fit.host import cpu_has
@@ -17,9 +17,12 @@ OPERATOR_GROUPS = (256, 128, 64, 32)
 PAIR_BYTES = 4  # scale and zero
 
 
-def rearranges(dtype: str, width: int) -> bool:
-    """True where generation on this CPU rearranges matrices: it computes in bf16, with code for that."""
-    return dtype == "bfloat16" and width == 2 and cpu_has(VECTOR_FLAGS)
+def rearranges() -> bool:
+    """True where generation on this CPU rearranges matrices.
+
+    Whatever the model computes in, activations are rounded to bf16 for packed products.
+    """
+    return cpu_has(VECTOR_FLAGS)
 
 
 def layout_bytes(shape: tuple[int, ...], scheme: Scheme) -> int:

@@ -63,8 +63,11 @@ def planned(alike: Alike, bits: int, group_size: GroupSize, width: int, head: in
     return Precision(bits, f"int{bits} matrices", detail, (*packed, *_loaded(plan.kept, width)))
 
 
-def stored(alike: Alike) -> Precision:
-    """An already quantized model, as it is stored. Raises ValueError for one that is not quantized."""
+def stored(alike: Alike, width: int) -> Precision:
+    """An already quantized model, as it is stored; 16-bit tensors as they are held: `width` bytes a value.
+
+    Raises ValueError for one that is not quantized.
+    """
     quantization = alike.model.quantization
     if quantization is None:
         raise ValueError(f"{alike.model.id} is in 16 bits")
@@ -79,7 +82,7 @@ def stored(alike: Alike) -> Precision:
             if piece.scheme is not None and scales is not None:
                 taken.add(scales.name)
     pieces = [
-        packed.get(tensor.name) or _as_it_lies(tensor)
+        packed.get(tensor.name) or _as_it_lies(tensor, width)
         for tensor in alike.model.tensors
         if tensor.name not in taken and not tensor.name.endswith("weight_shape")  # which is never held
     ]
@@ -91,9 +94,11 @@ def stored(alike: Alike) -> Precision:
     return Precision(bits, f"int{bits} matrices" if whole else f"{method} matrices", detail, tuple(pieces))
 
 
-def _as_it_lies(tensor: TensorInfo) -> Piece:
-    packed = PACKED_PARTS.search(tensor.name) is not None or tensor.dtype not in WIDE_DTYPES
-    return Piece(tensor.name, tensor.name, tensor.shape, tensor.bytes, "" if packed else _reason(tensor.name))
+def _as_it_lies(tensor: TensorInfo, width: int) -> Piece:
+    if PACKED_PARTS.search(tensor.name) is not None or tensor.dtype not in WIDE_DTYPES:
+        return Piece(tensor.name, tensor.name, tensor.shape, tensor.bytes)
+    held = max(tensor.bytes, math.prod(tensor.shape) * width)
+    return Piece(tensor.name, tensor.name, tensor.shape, held, _reason(tensor.name))
 
 
 def _packed(

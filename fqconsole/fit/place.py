@@ -36,7 +36,7 @@ def place_of(model: ModelDescription, capacity: Capacity) -> Place:
     preparing: Form = _nothing
     if not on_host:
         layout = lane_bytes if capacity.fused else _as_stored
-    elif rearranges(model.dtype, width):
+    elif rearranges():
         layout, preparing = layout_bytes, preparing_bytes
     return Place(
         on_host=on_host,

@@ -180,7 +180,7 @@ def _estimates(
     model = alike.model
     place = place_of(model, capacity)
     if model.quantization is not None:
-        precisions = [stored(alike)]
+        precisions = [stored(alike, place.width)]
     else:
         precisions = [planned(alike, number, group_size, place.width, head) for number in dict.fromkeys(bits)]
     return tuple(Estimate(alike, precision, place, kv_bits, split) for precision in precisions)

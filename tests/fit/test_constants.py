@@ -57,8 +57,8 @@ def test_attention_is_the_kernels():
 def test_the_layout_on_a_cpu_is_the_kernels(bits, group, shape):
     torch = pytest.importorskip("torch")
     kernels = pytest.importorskip("kernels")
-    if not rearranges("bfloat16", value_bytes("bfloat16", on_host=True)):
-        pytest.skip("this CPU computes in float32, with matrices as they are stored")
+    if not rearranges():
+        pytest.skip("on this CPU matrices stay as they are stored")
     k = shape[-1]
     codes = torch.zeros(shape, dtype=torch.int8)
     groups = 1 if group is None else k // group
@@ -78,8 +78,8 @@ def test_rearranging_on_a_cpu_takes_no_more(bits, group):
     torch = pytest.importorskip("torch")
     kernels = pytest.importorskip("kernels")
     live_bytes = pytest.importorskip("tests.generation.live_bytes")
-    if not rearranges("bfloat16", value_bytes("bfloat16", on_host=True)):
-        pytest.skip("this CPU computes in float32, with matrices as they are stored")
+    if not rearranges():
+        pytest.skip("on this CPU matrices stay as they are stored")
     n, k = 256, 1024
     scales = torch.ones(n, 1 if group is None else k // group, dtype=torch.bfloat16)
     codes = kernels.packing.pack_codes(torch.zeros((n, k), dtype=torch.int8), bits)
@@ -114,6 +114,10 @@ def test_the_oldest_gpu_of_the_kernels_is_theirs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_other_dtypes_stay_as_they_are_stored(dtype):
-    assert not rearranges(dtype, value_bytes(dtype, on_host=True))
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_packed_products_on_a_cpu_take_bf16_whatever_a_model_computes_in(dtype):
+    torch = pytest.importorskip("torch")
+    device = pytest.importorskip("fqconsole.generation.device")
+    cpu = torch.device("cpu")
+    computed = device.compute_dtype(getattr(torch, dtype), cpu)
+    assert device.work_dtype(computed, cpu) == torch.bfloat16

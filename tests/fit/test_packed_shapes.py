@@ -11,7 +11,6 @@ from fqconsole.fit import preview
 from fqconsole.fit.alike import one_of_each
 from fqconsole.fit.cpu_layout import layout_bytes, rearranges
 from fqconsole.fit.gpu_layout import lane_bytes
-from fqconsole.fit.host import value_bytes
 from fqconsole.fit.pieces import planned, stored
 from fqconsole.models.description import QuantizationInfo, TensorInfo
 from quantizer.scheme import BITS, Scheme, words_per_row
@@ -46,7 +45,7 @@ def packed_llama(schemes, *, main, groups, shapes=True, **shape):
 
 
 def pieces_of(model):
-    found = stored(one_of_each(model)).pieces
+    found = stored(one_of_each(model), 2).pieces
     return {piece.name.rpartition(".")[2]: piece for piece in found if piece.scheme is not None}
 
 
@@ -79,7 +78,7 @@ def test_what_a_folder_holds_counts_as_the_kernels_hold_it(n, row, length, bits,
     assert (piece.shape, piece.scheme) == ((n, k), loaded)
     words, scale_words = lanes.lane_shapes(bits, loaded.group_size, n, k)
     assert lane_bytes(piece.shape, piece.scheme) == 4 * (math.prod(words) + math.prod(scale_words))
-    if rearranges("bfloat16", value_bytes("bfloat16", on_host=True)):
+    if rearranges():
         held = kernels.PackedMatrix(
             kernels.packing.pack_codes(torch.zeros((n, k), dtype=torch.int8), bits),
             torch.ones(n, loaded.groups(k), dtype=torch.bfloat16),

@@ -22,6 +22,12 @@ def two_threads():
     torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
+@pytest.fixture
+def as_stored(monkeypatch):
+    """This CPU computes in the dtype that is stored, as a GPU does, with instructions for it or without."""
+    monkeypatch.setattr("fqconsole.generation.loading.compute_dtype", lambda stored, device: stored)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """`tiny("llama")` → (16-bit folder, packed folder, the packed values in 16 bits)."""

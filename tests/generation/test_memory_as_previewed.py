@@ -75,7 +75,9 @@ def estimate_of(folder):
     alike = one_of_each(description)
     place = place_of(alike.model, HERE)
     precision = (
-        planned(alike, 16, "default", place.width) if description.quantization is None else stored(alike)
+        planned(alike, 16, "default", place.width)
+        if description.quantization is None
+        else stored(alike, place.width)
     )
     return Estimate(alike, precision, place, 16)
 

@@ -65,6 +65,7 @@ def test_layers_apart_give_the_logits_of_one_gpu(case):
 
 @pytest.mark.parametrize("name", ["llama", "qwen3_moe", "opt"])
 @pytest.mark.parametrize("split", [TensorShard, LayerShard])
+@pytest.mark.usefixtures("as_stored")
 def test_each_rank_loads_its_part_of_a_checkpoint(tiny, name, split):
     packed = tiny(name)[1]
     for folder in tiny(name)[:2]:
