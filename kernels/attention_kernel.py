@@ -16,9 +16,6 @@ a captured graph serves every length; programs without a part end at once, and o
 Of a block's positions each warp takes some of its own (TEAMS): m, l and sums are then a warp's, and the warps
 meet only at the end of the part. Else (TEAMS = 1) they share the columns and meet at each block.
 
-While the kernel before still runs, a program asks for what it will read first into L2. That needs the length,
-which may not be written yet: a wrong one makes it ask for the wrong rows of the same cache, and nothing else.
-
 A head's D columns are filled up to a power of two with zeros, which are not read. A latent cache has its
 columns in two pieces, of which the first is multiplied twice: with the queries, and as the values.
 """
@@ -31,6 +28,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels.attention_ahead import ask_part_ahead
 from kernels.attention_merge import (
     MERGE_COLUMNS,
     finite,
@@ -40,6 +38,7 @@ from kernels.attention_merge import (
     part_of,
     store_part,
     store_whole,
+    sum_of_teams,
 )
 from kernels.attention_tiles import (
     MERGED_BYTES,
@@ -88,59 +87,6 @@ def transposed(x):
         return tl.permute(x, (0, 2, 1))
     else:
         return tl.trans(x)
-
-
-@triton.jit
-def sum_of_teams(x, TEAMS: tl.constexpr):
-    """x [TEAMS, M, N] summed over the first axis, a power of two: halves are added to halves.
-
-    Splitting makes each thread the owner of all terms of a sum; `tl.sum` would go by way of other lanes.
-    """
-    M: tl.constexpr = x.shape[1]
-    N: tl.constexpr = x.shape[2]
-    x = tl.permute(x, (1, 2, 0))
-    left: tl.constexpr = TEAMS // 2
-    if left > 1:
-        a, b = tl.split(tl.reshape(x, (M, N, left, 2)))
-        return sum_of_teams(tl.permute(a + b, (2, 0, 1)), left)
-    else:
-        a, b = tl.split(x)
-        return a + b
-
-
-@triton.constexpr_function
-def ahead_text(size):
-    """PTX that asks for `size` bytes at an address into L2, where a flag is not 0."""
-    ask = f"@p cp.async.bulk.prefetch.L2.global [$1], {size};"
-    return "{ .reg .pred p; setp.ne.b32 p, $2, 0; " + ask + " mov.b32 $0, 0; }"
-
-
-@triton.jit
-def ask_ahead(pointer, asked, COLUMNS: tl.constexpr):
-    """16 rows of COLUMNS numbers from each `pointer` on into L2."""
-    text: tl.constexpr = ahead_text(2 * COLUMNS * pointer.dtype.element_ty.primitive_bitwidth)
-    tl.inline_asm_elementwise(
-        text, "=r,l,r", args=[pointer, asked.to(tl.int32)], dtype=tl.int32, is_pure=False, pack=1
-    )
-
-
-@triton.jit
-def ask_part_ahead(
-    keys_ptr, values_ptr, length_ptr, run, window, C, part, parts, SPAN: tl.constexpr, BLOCK: tl.constexpr,
-    AHEAD: tl.constexpr, D: tl.constexpr, DV: tl.constexpr,
-):  # fmt: skip
-    """The first AHEAD positions of a part, by a length that may be another step's."""
-    # Past L1, which would keep what is not written yet.
-    hint = tl.load(length_ptr, cache_modifier=".cg").to(tl.int32)
-    hint = tl.minimum(tl.maximum(hint, 0), 1073741824)  # 2^30: no sum of it with a part overflows
-    _, _, first, last = part_of(hint, window, C, part, parts, SPAN, BLOCK)
-    # A thread of 16 asks, for 16 rows. None of them is outside this head's run, wherever the ring ends.
-    i = tl.arange(0, AHEAD)
-    asked = (first + i < last) & (i % 16 == 0) & (C >= 16)
-    slot = run + tl.maximum(tl.minimum((first + i) % C, C - 16), 0)
-    ask_ahead(keys_ptr + slot * D, asked, D)
-    if DV:
-        ask_ahead(values_ptr + slot * DV, asked, DV)
 
 
 @triton.jit(do_not_specialize=["C", "window"])
@@ -192,10 +138,16 @@ def attend_kernel(
     first_of_group = tl.program_id(1) % head_blocks * HEADS
     sequence = tl.program_id(2)
     run = (sequence.to(tl.int64) * KV_HEADS + kv_head) * C  # where this head's slots begin
+    keys_ptr += run * D
+    if TAIL == 0:
+        values_ptr += run * DV
+    if CODED:
+        key_scales_ptr += run
+        value_scales_ptr += run
     launch_next(part, PDL)
     if AHEAD and PDL:
         ask_part_ahead(
-            keys_ptr, values_ptr, lengths_ptr + sequence, run, window, C, part, parts, SPAN, BLOCK, AHEAD, D,
+            keys_ptr, values_ptr, lengths_ptr + sequence, window, C, part, parts, SPAN, BLOCK, AHEAD, D,
             0 if LATENT else DV,
         )  # fmt: skip
     zero = wait_for_previous(part, PDL)
@@ -244,7 +196,7 @@ def attend_kernel(
             v_column = value_column[None, :]
         inside = position < last
         slot = begin + (position - first)  # of the ring's slots no more than C are seen
-        slot = run + tl.where(slot < C, slot, slot - C)
+        slot = tl.where(slot < C, slot, slot - C)
         row = tl.expand_dims(slot, LAST)
         k = tl.load(
             keys_ptr + row * D + k_column,

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment,misc,var-annotated"
-# ruff: noqa: PLR0917 — Triton compiles one branch of an `if`; a kernel takes many arguments
+# ruff: noqa: PLR0917, RET505 — Triton compiles one branch of an `if`; a kernel takes many arguments
 """Parts of decode attention, and how they become one: by a head's last program, or by a launch of their own.
 
     out = Σ_part sums * 2^(m - M) / Σ_part l * 2^(m - M)         M the largest m; a sink is one more l
@@ -37,6 +37,24 @@ def part_of(
     span = tl.maximum(tl.cdiv(tl.cdiv(count, parts), BLOCK) * BLOCK, SPAN)
     first = oldest + part * span
     return count, tl.cdiv(count, span), first, tl.minimum(first + span, length)
+
+
+@triton.jit
+def sum_of_teams(x, TEAMS: tl.constexpr):
+    """x [TEAMS, M, N] summed over the first axis, a power of two: halves are added to halves.
+
+    Splitting makes each thread the owner of all terms of a sum; `tl.sum` would go by way of other lanes.
+    """
+    M: tl.constexpr = x.shape[1]
+    N: tl.constexpr = x.shape[2]
+    x = tl.permute(x, (1, 2, 0))
+    left: tl.constexpr = TEAMS // 2
+    if left > 1:
+        a, b = tl.split(tl.reshape(x, (M, N, left, 2)))
+        return sum_of_teams(tl.permute(a + b, (2, 0, 1)), left)
+    else:
+        a, b = tl.split(x)
+        return a + b
 
 
 @triton.jit

@@ -26,8 +26,9 @@ class AttentionTile:
     """How one call is cut up.
 
     `block` positions at a time, by all `warps`; `stages` blocks are read ahead; a part has at least `span`
-    positions; `programs` a multiprocessor that the parts aim at; `ahead` positions of its part a program asks
-    into L2 while the kernel before it still runs.
+    positions, whole blocks; `programs` a multiprocessor that the parts aim at; `ahead` positions of its part
+    a program asks into L2 while the kernel before it still runs. `block`, `warps` and `ahead` are powers of
+    two; a warp with positions of its own takes 16 of a block or more, as a product does.
     """
 
     block: int
