@@ -37,8 +37,9 @@ def attend(
 
     `lengths` int32 `[B]` on q's device: tokens of each sequence, the newest (already stored) counted; 0: the
     row is zero. Sequence b is row b of the cache, which may have more. `sinks` `[H]`.
-    On CUDA one launch, two where the context is split among programs; nothing waits for the device, and the
-    order of all sums is fixed. Raises ValueError where shapes do not belong together.
+    On CUDA one launch, two where a latent's context is split among programs; nothing waits for the device,
+    and the order of all sums is fixed. Calls over one cache follow each other: they share its counters.
+    Raises ValueError where shapes do not belong together.
     """
     check(q, cache, sinks)
     if lengths.shape != q.shape[:1] or q.shape[0] > cache.keys.shape[0]:

@@ -8,15 +8,19 @@
          positions   oldest ┌── part 0 ──┬── part 1 ──┬ … ┬── part P-1 ─┐ newest     BLOCK positions at a time
                             └ m, l, sums ┘                └ m, l, sums ─┘
 
-Each part keeps m = max score, l = Σ exp(score - m) and sums = Σ exp(score - m) * value; the second kernel
-brings all parts of a head to one m, adds them in order and divides. How many parts there are follows from
-the capacity, how long they are from the length on the device, so a captured graph serves every length; parts
-without positions end at once. With one part the first kernel divides by itself.
+Each part keeps m = max score, l = Σ exp(score - m) and sums = Σ exp(score - m) * value. The last program of
+a head to be through brings all parts to one m, adds them in order and divides (`kernels.attention_merge`).
+The most parts follow from the capacity, how many and how long they are from the length on the device, so
+a captured graph serves every length; programs without a part end at once, and one that has all divides.
+
+Of a block's positions each warp takes some of its own (TEAMS): m, l and sums are then a warp's, and the warps
+meet only at the end of the part. Else (TEAMS = 1) they share the columns and meet at each block.
 
 A head's D columns are filled up to a power of two with zeros, which are not read. A latent cache has its
 columns in two pieces, of which the first is multiplied twice: with the queries, and as the values.
 """
 
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -24,6 +28,25 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels.attention_ahead import ask_part_ahead
+from kernels.attention_merge import (
+    MERGE_COLUMNS,
+    finite,
+    is_last,
+    merge_launch,
+    merge_parts,
+    part_of,
+    store_part,
+    store_whole,
+    sum_of_teams,
+)
+from kernels.attention_tiles import (
+    MERGED_BYTES,
+    MOST_PARTS,
+    AttentionTile,
+    choose_attention_tile,
+    parts_of,
+)
 from kernels.fragments import launch_next, round_to, wait_for_previous
 from kernels.key_values import KeyValueCache
 from kernels.launch import Launch
@@ -32,10 +55,8 @@ from kernels.tiles import Gpu
 
 LOG2_E = 1.4426950408889634
 NO_WINDOW = 1 << 30
-MOST_PARTS = 64
-PROGRAMS = 2  # a multiprocessor that the split aims at
 SMALLEST_DOT = 16  # rows and columns of a matrix product
-MERGE_COLUMNS = 128
+MERGED_AT_ONCE = 32  # float32 a thread, of parts
 
 
 @triton.jit
@@ -59,6 +80,15 @@ def tanh(x):
     return 1.0 - 2.0 / (tl.exp2(x * 2.8853900817779268) + 1.0)  # 2 log2(e)
 
 
+@triton.jit
+def transposed(x):
+    """The last two axes exchanged."""
+    if len(x.shape) == 3:
+        return tl.permute(x, (0, 2, 1))
+    else:
+        return tl.trans(x)
+
+
 @triton.jit(do_not_specialize=["C", "window"])
 def attend_kernel(
     q_ptr,
@@ -71,6 +101,7 @@ def attend_kernel(
     out_ptr,
     sums_ptr,
     marks_ptr,
+    arrived_ptr,
     C,
     window,
     scale,  # times log2(e), without a softcap
@@ -84,7 +115,12 @@ def attend_kernel(
     VALUE: tl.constexpr,  # columns of a value, power of two
     HEADS: tl.constexpr,  # rows of the product
     BLOCK: tl.constexpr,
-    SPLIT: tl.constexpr,
+    TEAMS: tl.constexpr,  # warps that have positions of their own; 1: they share columns
+    SPAN: tl.constexpr,  # the fewest positions of a part
+    AHEAD: tl.constexpr,  # positions that are asked for early
+    SPLIT: tl.constexpr,  # "": one part, "one": merged by the last program, "two": by another launch
+    ROWS: tl.constexpr,  # of a merge: power of two, at least the heads here
+    CHUNK: tl.constexpr,  # of a merge: parts at once
     CODED: tl.constexpr,  # int8
     SOFTCAP: tl.constexpr,
     SINKS: tl.constexpr,
@@ -94,22 +130,32 @@ def attend_kernel(
     dtype: tl.constexpr = q_ptr.dtype.element_ty
     LATENT: tl.constexpr = TAIL > 0
     OF_MAIN: tl.constexpr = DV if LATENT else D  # columns that there are
+    LAST: tl.constexpr = 2 if TEAMS > 1 else 1  # the axis of positions, and of columns
     part = tl.program_id(0)
+    parts = tl.num_programs(0)
     head_blocks: tl.constexpr = (GROUP + HEADS - 1) // HEADS
     kv_head = tl.program_id(1) // head_blocks
-    in_group = tl.program_id(1) % head_blocks * HEADS + tl.arange(0, HEADS)
+    first_of_group = tl.program_id(1) % head_blocks * HEADS
     sequence = tl.program_id(2)
+    run = (sequence.to(tl.int64) * KV_HEADS + kv_head) * C  # where this head's slots begin
+    keys_ptr += run * D
+    if TAIL == 0:
+        values_ptr += run * DV
+    if CODED:
+        key_scales_ptr += run
+        value_scales_ptr += run
     launch_next(part, PDL)
+    if AHEAD and PDL:
+        ask_part_ahead(
+            keys_ptr, values_ptr, lengths_ptr + sequence, window, C, part, parts, SPAN, BLOCK, AHEAD, D,
+            0 if LATENT else DV,
+        )  # fmt: skip
     zero = wait_for_previous(part, PDL)
     length = tl.load(lengths_ptr + sequence + zero).to(tl.int32)
+    in_group = first_of_group + tl.arange(0, HEADS)
     here = in_group < GROUP
-    head = sequence.to(tl.int64) * (KV_HEADS * GROUP) + kv_head * GROUP + in_group
-    oldest = tl.maximum(length - tl.minimum(window, C), 0)
-    count = length - oldest
-    parts = tl.num_programs(0)
-    span = tl.cdiv(tl.cdiv(count, parts), BLOCK) * BLOCK
-    first = oldest + part * span
-    last = tl.minimum(first + span, length)
+    first_head = sequence.to(tl.int64) * (KV_HEADS * GROUP) + kv_head * GROUP + zero
+    head = first_head + in_group
     column = tl.arange(0, MAIN)
     value_column = tl.arange(0, VALUE)
     q = tl.load(
@@ -117,6 +163,9 @@ def attend_kernel(
         mask=here[:, None] & (column < OF_MAIN)[None, :],
         other=0.0,
     )
+    count, active, first, last = part_of(length, window, C, part, parts, SPAN, BLOCK)
+    if SPLIT == "one" and part >= tl.maximum(active, 1):
+        return
     if LATENT:
         tail = tl.arange(0, TAIL)
         in_tail = (tail < D - DV)[None, :]
@@ -125,26 +174,42 @@ def attend_kernel(
         )
         q_tail = operand(q_tail, dtype, INTERPRET)
     q = operand(q, dtype, INTERPRET)
-    run = (sequence.to(tl.int64) * KV_HEADS + kv_head) * C  # where this head's slots begin
-    m = tl.full((HEADS,), float("-inf"), tl.float32)
-    total = tl.zeros((HEADS,), tl.float32)
-    sums = tl.zeros((HEADS, VALUE), tl.float32)
+    if TEAMS > 1:
+        q = tl.broadcast_to(q[None, :, :], (TEAMS, HEADS, MAIN))
+        m = tl.full((TEAMS, HEADS), float("-inf"), tl.float32)
+        total = tl.zeros((TEAMS, HEADS), tl.float32)
+        sums = tl.zeros((TEAMS, HEADS, VALUE), tl.float32)
+    else:
+        m = tl.full((HEADS,), float("-inf"), tl.float32)
+        total = tl.zeros((HEADS,), tl.float32)
+        sums = tl.zeros((HEADS, VALUE), tl.float32)
+    begin = first % C
     for start in range(first, last, BLOCK):
-        position = start + tl.arange(0, BLOCK)
+        if TEAMS > 1:
+            of_team: tl.constexpr = BLOCK // TEAMS
+            position = start + tl.arange(0, TEAMS)[:, None] * of_team + tl.arange(0, of_team)[None, :]
+            k_column = column[None, None, :]
+            v_column = value_column[None, None, :]
+        else:
+            position = start + tl.arange(0, BLOCK)
+            k_column = column[None, :]
+            v_column = value_column[None, :]
         inside = position < last
-        slot = run + position % C
+        slot = begin + (position - first)  # of the ring's slots no more than C are seen
+        slot = tl.where(slot < C, slot, slot - C)
+        row = tl.expand_dims(slot, LAST)
         k = tl.load(
-            keys_ptr + slot[:, None] * D + column[None, :],
-            mask=inside[:, None] & (column < OF_MAIN)[None, :], other=0,
+            keys_ptr + row * D + k_column,
+            mask=tl.expand_dims(inside, LAST) & (k_column < OF_MAIN), other=0,
         )  # fmt: skip
-        score = dot(q, tl.trans(operand(k, dtype, INTERPRET)))
+        score = dot(q, transposed(operand(k, dtype, INTERPRET)))
         if CODED:
             value_scale = tl.load(value_scales_ptr + slot, mask=inside, other=0.0)
             key_scale = tl.load(key_scales_ptr + slot, mask=inside, other=0.0)
             if LATENT:
                 score *= value_scale[None, :]
             else:
-                score *= key_scale[None, :]
+                score *= tl.expand_dims(key_scale, LAST - 1)
         if LATENT:
             k_tail = tl.load(
                 keys_ptr + slot[:, None] * D + DV + tail[None, :], mask=inside[:, None] & in_tail, other=0
@@ -154,111 +219,80 @@ def attend_kernel(
         score *= scale
         if SOFTCAP:
             score = tanh(score / softcap) * (softcap * 1.4426950408889634)
-        score = tl.where(inside[None, :], score, float("-inf"))
-        highest = tl.maximum(m, tl.max(score, 1))
-        p = tl.exp2(score - highest[:, None])
-        faded = tl.exp2(m - highest)
+        score = tl.where(tl.expand_dims(inside, LAST - 1), score, float("-inf"))
+        highest = tl.maximum(m, tl.max(score, LAST))
+        level = finite(highest) if TEAMS > 1 else highest  # a warp may have met no position yet
+        p = tl.exp2(score - tl.expand_dims(level, LAST))
+        faded = tl.exp2(m - level)
         m = highest
-        total = total * faded + tl.sum(p, 1)
-        sums *= faded[:, None]
+        total = total * faded + tl.sum(p, LAST)
+        sums *= tl.expand_dims(faded, LAST)
         if LATENT:
             v = k
         else:
             v = tl.load(
-                values_ptr + slot[:, None] * DV + value_column[None, :],
-                mask=inside[:, None] & (value_column < DV)[None, :], other=0,
+                values_ptr + row * DV + v_column,
+                mask=tl.expand_dims(inside, LAST) & (v_column < DV), other=0,
             )  # fmt: skip
         v = operand(v, dtype, INTERPRET)
         if CODED:
             # Scales beside the largest of them, so that in 16 bits a share stays as exact as it is.
-            largest = tl.max(value_scale, 0)
-            p *= (value_scale / tl.where(largest > 0, largest, 1.0))[None, :]
-            sums += dot(operand(round_to(p, dtype, INTERPRET), dtype, INTERPRET), v) * largest
+            largest = tl.max(value_scale, LAST - 1)
+            if TEAMS > 1:
+                largest = largest[:, None]
+            p *= tl.expand_dims(value_scale / tl.where(largest > 0, largest, 1.0), LAST - 1)
+            of_block = dot(operand(round_to(p, dtype, INTERPRET), dtype, INTERPRET), v)
+            sums += of_block * (largest[:, :, None] if TEAMS > 1 else largest)
         else:
             sums += dot(operand(round_to(p, dtype, INTERPRET), dtype, INTERPRET), v)
-    stored = here[:, None] & (value_column < DV)[None, :]
-    if SPLIT:
-        place = head * parts + part
-        tl.store(marks_ptr + place * 2, m, mask=here)
-        tl.store(marks_ptr + place * 2 + 1, total, mask=here)
-        tl.store(sums_ptr + place[:, None] * DV + value_column[None, :], sums, mask=stored & (first < last))
+    if TEAMS > 1:
+        highest = tl.max(m, 0)
+        faded = tl.exp2(m - finite(highest)[None, :])
+        m = highest
+        total = tl.sum(total * faded, 0)
+        sums = sum_of_teams(sums * faded[:, :, None], TEAMS)
+    if SPLIT == "two":
+        store_part(sums_ptr, marks_ptr, head * parts + part, m, total, sums, here, first < last, DV, VALUE)
+    elif SPLIT == "one":
+        if active > 1:
+            store_part(sums_ptr, marks_ptr, head * parts + part, m, total, sums, here, True, DV, VALUE)
+            if is_last(arrived_ptr, sequence * tl.num_programs(1) + tl.program_id(1), active):
+                row = first_of_group + tl.arange(0, ROWS)
+                merge_parts(
+                    sums_ptr, marks_ptr, sinks_ptr, out_ptr, first_head + row, kv_head * GROUP + row,
+                    row < GROUP, parts, active, ROWS, DV, VALUE, CHUNK, SINKS, INTERPRET,
+                )  # fmt: skip
+        else:
+            store_whole(
+                sinks_ptr, out_ptr, head, kv_head * GROUP + in_group, m, total, sums, here, count, DV, VALUE,
+                SINKS, INTERPRET,
+            )  # fmt: skip
     else:
-        if SINKS:
-            sink = tl.load(sinks_ptr + kv_head * GROUP + in_group, mask=here, other=0.0).to(tl.float32)
-            total += tl.exp2(sink * 1.4426950408889634 - m)
-        out = sums / tl.where(count > 0, total, 1.0)[:, None]
-        place = head[:, None] * DV + value_column[None, :]
-        tl.store(out_ptr + place, round_to(out, out_ptr.dtype.element_ty, INTERPRET), mask=stored)
-
-
-@triton.jit(do_not_specialize=["H", "parts"])
-def merge_kernel(
-    sums_ptr,
-    marks_ptr,
-    sinks_ptr,
-    out_ptr,
-    H,
-    parts,
-    DV: tl.constexpr,
-    MOST: tl.constexpr,  # power of two, at least the parts
-    COLUMNS: tl.constexpr,
-    SINKS: tl.constexpr,
-    PDL: tl.constexpr,
-    INTERPRET: tl.constexpr,
-):
-    """out[row] = Σ_part sums * 2^(m - M) / Σ_part l * 2^(m - M), M the largest m; row: (sequence, head)."""
-    row = tl.program_id(0)
-    launch_next(row, PDL)
-    row = row.to(tl.int64) + wait_for_previous(row, PDL)
-    part = tl.arange(0, MOST)
-    place = row * parts + part
-    m = tl.load(marks_ptr + place * 2, mask=part < parts, other=float("-inf"))
-    total = tl.load(marks_ptr + place * 2 + 1, mask=part < parts, other=0.0)
-    any_there = total != 0  # a NaN is there too
-    highest = tl.max(m, 0)
-    highest = tl.where(highest == float("-inf"), 0.0, highest)  # of a sequence without tokens
-    share = tl.where(any_there, tl.exp2(m - highest), 0.0)
-    whole = tl.sum(total * share, 0)
-    if SINKS:
-        whole += tl.exp2(tl.load(sinks_ptr + row % H).to(tl.float32) * 1.4426950408889634 - highest)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    sums = tl.load(
-        sums_ptr + place[:, None] * DV + column[None, :],
-        mask=any_there[:, None] & (column < DV)[None, :], other=0.0,
-    )  # fmt: skip
-    out = tl.sum(sums * share[:, None], 0) / tl.where(tl.sum(any_there.to(tl.int32), 0) > 0, whole, 1.0)
-    tl.store(
-        out_ptr + row * DV + column, round_to(out, out_ptr.dtype.element_ty, INTERPRET), mask=column < DV
-    )
+        store_whole(
+            sinks_ptr, out_ptr, head, kv_head * GROUP + in_group, m, total, sums, here, count, DV, VALUE,
+            SINKS, INTERPRET,
+        )  # fmt: skip
 
 
 @cache
 def attend_launch(
     gpu: Gpu, kv_heads: int, group: int, head_dim: int, value_dim: int, latent: bool, coded: bool,
-    softcap: bool, sinks: bool, split: bool,
-) -> tuple[Launch, int, int]:  # fmt: skip
-    """(launch, programs that the heads of one sequence make, BLOCK) for one kind of cache and call."""
+    softcap: bool, sinks: bool, split: str, tile: AttentionTile,
+) -> Launch:  # fmt: skip
+    """The launch for one kind of cache and call."""
     value = padded(value_dim)
-    main = value if latent else padded(head_dim)
-    rows = 16 if group <= 16 else 32
-    block = 64 if main <= 128 else 32
-    warps = 8 if rows * value > 8192 else 4
+    rows = rows_of(group)
+    merged = min(rows, int(triton.next_power_of_2(group)))
+    chunk = max(1, min(MOST_PARTS, MERGED_AT_ONCE * 32 * tile.warps // (merged * value)))
     constants = {
-        "KV_HEADS": kv_heads, "GROUP": group, "D": head_dim, "DV": value_dim, "MAIN": main,
-        "TAIL": padded(head_dim - value_dim) if latent else 0, "VALUE": value, "HEADS": rows, "BLOCK": block,
-        "SPLIT": split, "CODED": coded, "SOFTCAP": softcap, "SINKS": sinks,
+        "KV_HEADS": kv_heads, "GROUP": group, "D": head_dim, "DV": value_dim,
+        "MAIN": value if latent else padded(head_dim),
+        "TAIL": padded(head_dim - value_dim) if latent else 0, "VALUE": value, "HEADS": rows,
+        "BLOCK": tile.block, "TEAMS": tile.warps if tile.apart else 1, "SPAN": tile.span, "AHEAD": tile.ahead,
+        "SPLIT": split, "ROWS": merged, "CHUNK": chunk, "CODED": coded, "SOFTCAP": softcap, "SINKS": sinks,
     }  # fmt: skip
-    programs = kv_heads * -(-group // rows)
-    options = step_options(gpu, warps, stages=2)
-    return Launch(attend_kernel, constants | step_constants(gpu), options), programs, block
-
-
-@cache
-def merge_launch(gpu: Gpu, value_dim: int, most_parts: int, sinks: bool) -> Launch:
-    """The second pass for so many parts."""
-    columns = min(MERGE_COLUMNS, padded(value_dim))
-    constants = {"DV": value_dim, "MOST": most_parts, "COLUMNS": columns, "SINKS": sinks}
-    return Launch(merge_kernel, constants | step_constants(gpu), step_options(gpu, 4))
+    options = step_options(gpu, tile.warps, tile.stages)
+    return Launch(attend_kernel, constants | step_constants(gpu), options)
 
 
 def padded(columns: int) -> int:
@@ -271,10 +305,16 @@ def factors(scale: float, softcap: float | None) -> tuple[float, float]:
     return float(scale * LOG2_E if softcap is None else scale), float(softcap or 1.0)
 
 
-def parts_of(programs: int, capacity: int, block: int, multiprocessors: int) -> int:
-    """Parts of the context, so that every multiprocessor has work; at least a block each."""
-    wanted = -(-PROGRAMS * multiprocessors // programs)
-    return max(1, min(MOST_PARTS, wanted, -(-capacity // block)))
+def rows_of(group: int) -> int:
+    """Query heads of a program."""
+    return 16 if group <= 16 else 32
+
+
+def tile_for(gpu: Gpu, group: int, head_dim: int, value_dim: int, latent: bool, width: int) -> AttentionTile:
+    """The tile that these shapes take."""
+    value = padded(value_dim)
+    main = value if latent else padded(head_dim)
+    return choose_attention_tile(rows_of(group), main, value, width, latent=latent, gpu=gpu)
 
 
 def attend_on_gpu(
@@ -287,35 +327,47 @@ def attend_on_gpu(
     softcap: float | None = None,
     sinks: Tensor | None = None,
     parts: int | None = None,
+    tile: AttentionTile | None = None,
 ) -> Tensor:
-    """`kernels.attend` on the current stream; `parts` of the context, None: as many as fill the GPU."""
+    """`kernels.attend` on the current stream; `parts` at most and `tile`, None: as the sizes suggest."""
     gpu = gpu_here(q.device)
     batch, heads, width = q.shape
     kv_heads, capacity = cache.keys.shape[1:3]
-    value_dim = cache.value_dim
-    kind = (
-        gpu, kv_heads, heads // kv_heads, width, value_dim, cache.values is None, cache.scales is not None,
-        softcap is not None, sinks is not None,
-    )  # fmt: skip
-    launch, programs, block = attend_launch(*kind, False)
-    parts = parts or parts_of(batch * programs, capacity, block, gpu.multiprocessors)
+    group, value_dim, latent = heads // kv_heads, cache.value_dim, cache.values is None
+    tile = tile or tile_for(gpu, group, width, value_dim, latent, q.element_size())
+    if tile.ahead and not can_ask_ahead(cache):
+        tile = replace(tile, ahead=0)
+    programs = kv_heads * -(-group // rows_of(group))
+    parts = parts or parts_of(tile, batch * programs, capacity, gpu)
     q = q.contiguous()
     out = q.new_empty((batch, heads, value_dim))
-    sums = marks = None
+    split, sums, marks, arrived = "", None, None, None
     if parts > 1:
-        launch, _, _ = attend_launch(*kind, True)
         sums = q.new_empty((batch, heads, parts, value_dim), dtype=torch.float32)
         marks = q.new_empty((batch, heads, parts, 2), dtype=torch.float32)
+        split = "one" if programs == kv_heads and sums.nbytes <= MERGED_BYTES * batch * programs else "two"
+    if split == "one":
+        arrived = q.new_zeros(batch * programs, dtype=torch.int32) if cache.arrived is None else cache.arrived
+    launch = attend_launch(
+        gpu, kv_heads, group, width, value_dim, latent, cache.scales is not None, softcap is not None,
+        sinks is not None, split, tile,
+    )  # fmt: skip
     key_scales, value_scales = cache.scales or (None, None)
     with on(q):
         launch(
             (parts, programs, batch), kinds(q, cache.keys, cache.values, lengths, sinks),
-            q, cache.keys, cache.values, key_scales, value_scales, lengths, sinks, out, sums, marks,
+            q, cache.keys, cache.values, key_scales, value_scales, lengths, sinks, out, sums, marks, arrived,
             capacity, window or NO_WINDOW, *factors(scale, softcap),
         )  # fmt: skip
-        if parts > 1:
+        if split == "two":
             blocks = -(-value_dim // min(MERGE_COLUMNS, padded(value_dim)))
             merge_launch(gpu, value_dim, triton.next_power_of_2(parts), sinks is not None)(
                 (batch * heads, blocks, 1), kinds(out, sinks), sums, marks, sinks, out, heads, parts
             )
     return out
+
+
+def can_ask_ahead(cache: KeyValueCache) -> bool:
+    """Whether each row of keys and values is a whole number of 16 bytes, from a 16th byte on."""
+    parts = [part for part in (cache.keys, cache.values) if part is not None]
+    return all((part.shape[-1] * part.element_size() | part.data_ptr()) % 16 == 0 for part in parts)

@@ -28,13 +28,15 @@ class KeyValueCache:
     """One layer's keys and values; see above for the layout.
 
     `keys` and `values` in the activations' dtype, or int8 with `scales` (of keys, of values), float32
-    `[B, KVH, C]` each. All are contiguous.
+    `[B, KVH, C]` each. All are contiguous. `arrived`, int32 `[B, KVH]`: how many parts of a head `attend` is
+    through with, zero before and after each call; two calls over one cache must not run at once.
     """
 
     keys: Tensor
     values: Tensor | None
     scales: tuple[Tensor, Tensor] | None = None
     latent: int = 0
+    arrived: Tensor | None = None
 
     def __post_init__(self) -> None:
         stored = self.keys.shape[:3]
@@ -48,6 +50,8 @@ class KeyValueCache:
             raise ValueError("int8 codes, and only they, have scales of keys and of values")
         if any(scale.shape != stored or scale.dtype != torch.float32 for scale in self.scales or ()):
             raise ValueError(f"scales must be float32 {list(stored)}")
+        if self.arrived is not None and self.arrived.shape != stored[:2]:
+            raise ValueError(f"{list(self.arrived.shape)} counters do not fit keys {list(self.keys.shape)}")
 
     @classmethod
     def empty(
@@ -71,6 +75,7 @@ class KeyValueCache:
             None if latent else torch.zeros((*slots, value_width), dtype=dtype, device=device),
             (torch.zeros(slots, device=device), torch.zeros(slots, device=device)) if coded else None,
             latent,
+            torch.zeros(slots[:2], dtype=torch.int32, device=device),
         )
 
     @property
@@ -85,7 +90,7 @@ class KeyValueCache:
 
     @property
     def bytes(self) -> int:
-        """What all of it takes in memory."""
+        """What keys, values and scales take in memory."""
         parts = (self.keys, self.values, *(self.scales or ()))
         return sum(part.nbytes for part in parts if part is not None)
 

@@ -35,7 +35,7 @@ STREAMS = 2  # the main one, and the one on which a step is warmed up and captur
 SCORES = 1 << 24  # kernels.attention.SCORE_ELEMENTS: a test compares them
 SCORED = frozenset({"gemma2", "gpt_oss"})  # soft caps, sinks: on a CPU all scores are written out
 MULTIPROCESSORS = 132  # of an H100: parts of the context in decode attention follow from it
-MOST_PARTS = 64  # kernels.attention_kernel.MOST_PARTS: a test compares them
+MOST_PARTS = 64  # kernels.attention_tiles.MOST_PARTS: a test compares them
 
 
 class Work(NamedTuple):

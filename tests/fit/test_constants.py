@@ -47,7 +47,7 @@ def test_a_slice_is_the_kernels():
 @pytest.mark.slow
 def test_attention_is_the_kernels():
     assert pytest.importorskip("kernels.attention").SCORE_ELEMENTS == scratch.SCORES
-    assert pytest.importorskip("kernels.attention_kernel").MOST_PARTS == scratch.MOST_PARTS
+    assert pytest.importorskip("kernels.attention_tiles").MOST_PARTS == scratch.MOST_PARTS
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels.attention_kernel import attend_launch, merge_launch
+from kernels.attention_kernel import attend_launch, tile_for
+from kernels.attention_merge import merge_launch
 from kernels.choice_kernel import settle_launch, survey_launch
 from kernels.launch import Launch
 from kernels.norms_kernel import norm_launch
@@ -33,24 +34,24 @@ Compiled = tuple[Launch, dict[str, str]]  # and the types of what is neither a p
 FLOATS = dict.fromkeys(("scale", "softcap", "eps", "smallest", "limit", "slope"), "fp32")
 POINTERS = {
     "sums_ptr": "*fp32", "marks_ptr": "*fp32", "lengths_ptr": "*i32", "cos_ptr": "*fp32", "sin_ptr": "*fp32",
+    "arrived_ptr": "*i32",
     "positions_ptr": "*i32", "rows_ptr": "*i32", "key_scales_ptr": "*fp32", "value_scales_ptr": "*fp32",
     "noise_ptr": "*fp32", "seen_ptr": "*u8", "temperature_ptr": "*fp32", "penalty_ptr": "*fp32",
     "top_k_ptr": "*i32", "top_p_ptr": "*fp32", "min_p_ptr": "*fp32", "floats_ptr": "*fp32",
     "ints_ptr": "*i32", "tokens_ptr": "*i64", "bad_ptr": "*u8", "expert_ptr": "*i32", "weight_ptr": "*fp32",
 }  # fmt: skip
-EARLY = re.compile(r"(?:ld|st|red|atom)\.global|cp\.async|cp\.reduce")
+EARLY = re.compile(r"(?:ld|st|red|atom)\.global|cp\.async(?!\.bulk\.prefetch)|cp\.reduce")
 CODES = {"keys_ptr": "*i8", "values_ptr": "*i8"}
 
 
-def attention(
-    dtype: str, *shape: object, split: bool = True, codes: bool = False
-) -> Callable[[Gpu], Compiled]:
+def attention(dtype: str, *shape: Any, split: str = "one", codes: bool = False) -> Callable[[Gpu], Compiled]:
     """kv_heads, group, head_dim, value_dim, latent, softcap, sinks."""
     kv_heads, group, head_dim, value_dim, latent, softcap, sinks = shape
 
     def compiled(gpu: Gpu) -> Compiled:
-        launch, _, _ = attend_launch(
-            gpu, kv_heads, group, head_dim, value_dim, latent, codes, softcap, sinks, split
+        tile = tile_for(gpu, group, head_dim, value_dim, latent, 2)
+        launch = attend_launch(
+            gpu, kv_heads, group, head_dim, value_dim, latent, codes, softcap, sinks, split, tile
         )
         return launch, (CODES if codes else {}) | {"": dtype}
 
@@ -84,10 +85,10 @@ def routed(name: str) -> Callable[[Gpu], Compiled]:
 
 CASES: dict[str, Callable[[Gpu], Compiled]] = {
     "llama": attention("*bf16", 8, 4, 128, 128, False, False, False),
-    "opt": attention("*fp16", 56, 1, 128, 128, False, False, False, split=False),
+    "opt": attention("*fp16", 56, 1, 128, 128, False, False, False, split=""),
     "gemma": attention("*bf16", 8, 2, 256, 256, False, True, False),
     "gpt-oss int8": attention("*bf16", 8, 8, 64, 64, False, False, True, codes=True),
-    "deepseek": attention("*bf16", 1, 128, 576, 512, True, False, False),
+    "deepseek": attention("*bf16", 1, 128, 576, 512, True, False, False, split="two"),
     "deepseek int8": attention("*bf16", 1, 16, 576, 512, True, False, False, codes=True),
     "prompt of llama": prompt("*bf16", 32, 8, 128, 128),
     "prompt of phi, int8": prompt("*fp16", 32, 32, 96, 96, codes=True),

@@ -9,8 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels import KeyValueCache
 from kernels.apart import multiply_apart
+from kernels.attention import attend_plain
 from kernels.attention_kernel import attend_on_gpu
+from kernels.attention_tiles import AttentionTile
 from kernels.choice_kernel import choose_on_gpu
 from kernels.epilogue import Epilogue, Norm, multiply_with
 from kernels.norms_kernel import norm_on_gpu
@@ -27,34 +30,73 @@ from tests.kernels.step_checks import (
     check_latent,
     check_norms,
     check_rotate,
+    written_cache,
 )
 
 DTYPES = st.sampled_from([torch.float32, torch.float16, torch.bfloat16])
 HALF, BRAIN = torch.float16, torch.bfloat16
 
 
-@settings(deadline=None, max_examples=12, derandomize=True)
+# Warps with positions of their own, and such that share columns; parts of one block and of several.
+TILES = (
+    AttentionTile(block=64, warps=4, stages=2, span=16, programs=1, apart=True),
+    AttentionTile(block=32, warps=2, stages=2, span=64, programs=1, apart=True),
+    AttentionTile(block=16, warps=4, stages=2, span=16, programs=1, apart=False),
+)
+
+
+@settings(deadline=None, max_examples=24, derandomize=True)
 @given(
     kv_heads=st.integers(1, 2), group=st.sampled_from([1, 3, 17]), head_dim=st.sampled_from([8, 20, 32]),
     value_dim=st.sampled_from([8, 24]), coded=st.booleans(), dtype=DTYPES,
     lengths=st.lists(st.integers(0, 90), min_size=1, max_size=3), capacity=st.sampled_from([90, 37]),
     window=st.sampled_from([None, 30]), softcap=st.sampled_from([None, 2.0]), sinks=st.booleans(),
-    parts=st.sampled_from([1, 2, 5]), seed=st.integers(0, 99),
+    parts=st.sampled_from([1, 2, 5]), tile=st.sampled_from([None, *TILES]), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_attend(
-    kv_heads, group, head_dim, value_dim, coded, dtype, lengths, capacity, window, softcap, sinks, parts, seed
-):
+    kv_heads, group, head_dim, value_dim, coded, dtype, lengths, capacity, window, softcap, sinks, parts,
+    tile, seed,
+):  # fmt: skip
     heads = Heads(kv_heads * group, kv_heads, head_dim, value_dim, 0, coded, dtype)
     check_attend(
-        attend_on_gpu, heads, lengths, capacity, window=window, softcap=softcap, sinks=sinks, parts=parts,
-        seed=seed,
+        attend_on_gpu, heads, lengths, capacity, window=window, softcap=softcap, sinks=sinks, seed=seed,
+        parts=parts, tile=tile,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("coded", "parts"), [(False, 1), (True, 3)])
-def test_attend_to_a_latent(coded, parts):
-    heads = Heads(5, 1, 24 + 6, 24, latent=24, coded=coded, dtype=BRAIN)
-    check_attend(attend_on_gpu, heads, [70, 3], 80, parts=parts)
+@pytest.mark.parametrize(("coded", "parts", "heads"), [(False, 1, 5), (True, 3, 5), (False, 2, 40)])
+def test_attend_to_a_latent(coded, parts, heads):
+    """40 heads are two programs, which an extra launch merges."""
+    shape = Heads(heads, 1, 24 + 6, 24, latent=24, coded=coded, dtype=BRAIN)
+    check_attend(attend_on_gpu, shape, [70, 3], 80, parts=parts)
+
+
+@pytest.mark.parametrize("tile", TILES)
+def test_the_last_part_leaves_the_counters_at_zero(tile):
+    """Lengths grow from call to call, through one part to several, beside a sequence without tokens."""
+    heads = Heads(6, 2, 32, 16, dtype=HALF)
+    cache = written_cache(heads, [130, 0, 70], 130)
+    q = heads.queries(3, 1, "cpu")
+    for length in (1, 16, 17, 64, 65, 130):
+        lengths = torch.tensor([length, 0, min(length, 70)], dtype=torch.int32)
+        out = attend_on_gpu(q, cache, lengths, scale=0.2, parts=4, tile=tile)
+        expected = attend_plain(q, cache, lengths, scale=0.2)
+        assert relative_error(out, expected.double()) <= 2 * TOLERANCE[HALF]
+        assert torch.count_nonzero(out[1]) == 0
+        assert cache.arrived is not None
+        assert torch.count_nonzero(cache.arrived) == 0
+
+
+def test_a_cache_without_counters():
+    heads = Heads(4, 2, 16, 16, dtype=BRAIN)
+    cache = written_cache(heads, [60, 9], 64)
+    bare = KeyValueCache(cache.keys, cache.values)
+    lengths = torch.tensor([60, 9], dtype=torch.int32)
+    ours, theirs = (
+        attend_on_gpu(heads.queries(2, 1, "cpu"), each, lengths, scale=0.3, parts=3, tile=TILES[2])
+        for each in (cache, bare)
+    )
+    assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize(

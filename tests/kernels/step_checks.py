@@ -100,10 +100,10 @@ def explicit_attention(
 
 def check_attend(
     attend: Callable[..., Tensor], heads: Heads, lengths: Sequence[int], capacity: int, *,
-    window: int | None = None, softcap: float | None = None, sinks: bool = False, parts: int | None = None,
-    seed: int = 0, device: str = "cpu",
+    window: int | None = None, softcap: float | None = None, sinks: bool = False, seed: int = 0,
+    device: str = "cpu", **cut: object,
 ) -> None:  # fmt: skip
-    """The newest token of each sequence; `parts` for the kernel alone."""
+    """The newest token of each sequence; `cut`: what the kernel alone takes, parts or a tile."""
     cache = written_cache(heads, lengths, capacity, seed=seed, device=device)
     q = heads.queries(len(lengths), seed + 99, device)
     options = {
@@ -111,8 +111,7 @@ def check_attend(
         "sinks": random_rows((heads.heads,), heads.dtype, seed, device) if sinks else None,
     }  # fmt: skip
     given = torch.tensor(lengths, dtype=torch.int32, device=device)
-    extra = {} if parts is None else {"parts": parts}
-    out, again = (attend(q, cache, given, **options, **extra) for _ in range(2))
+    out, again = (attend(q, cache, given, **options, **cut) for _ in range(2))
     assert out.dtype == q.dtype
     assert torch.equal(out, again)
     q, out, cache = q.cpu(), out.cpu(), on_cpu(cache)

@@ -12,6 +12,7 @@ SCRIPT = Path(__file__).with_name("compile_step.py")
 SHARED = {80: 163, 89: 99, 90: 227, 100: 227}  # KiB that a program may have
 MOST_STACK = 80  # bytes a thread; only a prompt's attention on older GPUs has so much
 CONSTANTS_FIRST = ("rms norm", "layer norm", "route in groups")  # weights, which no kernel writes
+HINTED = ("llama", "opt", "gpt-oss int8")  # read a length that may be another step's: a hint for L2
 OFTEN = ("llama", "deepseek", "prompt of llama", "rotate")
 
 pytestmark = [
@@ -26,7 +27,9 @@ def check(cases: list[tuple[str, int]]) -> None:
     for (name, capability), report in compile_all(cases, SCRIPT):
         wrong = {
             "spills": report["local"] > 0 or report["stack"] > MOST_STACK,
-            "too early": capability >= 90 and name not in CONSTANTS_FIRST and report["too_early"] > 0,
+            "too early": capability >= 90
+            and name not in CONSTANTS_FIRST
+            and report["too_early"] > (name in HINTED),
             "shared memory": report["shared"] > SHARED[capability] << 10,
             "no result": report["stores"] == 0,
             "dependent launch": (report["dependent_launches"] > 0) != (capability >= 90),

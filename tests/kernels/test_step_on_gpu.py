@@ -20,6 +20,7 @@ from kernels import (
     route,
 )
 from kernels.attention import attend_plain
+from kernels.attention_tiles import AttentionTile
 from kernels.routing import combine_plain, gate_plain, route_plain
 from tests.kernels.cases import TOLERANCE, random_rows, relative_error
 from tests.kernels.step_checks import (
@@ -85,6 +86,45 @@ def test_attend_over_a_long_context(context, capacity):
     outs = [attend(q, cache, lengths, scale=0.1) for _ in range(20)]
     assert relative_error(outs[0], expected) <= TOLERANCE[BRAIN]
     assert all(torch.equal(outs[0], out) for out in outs)
+    assert torch.count_nonzero(cache.arrived) == 0
+
+
+@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize("window", [None, 700])
+def test_attend_while_contexts_grow(window, coded):
+    """One graph for all lengths, of which some are 0: from one part to several, against plain torch."""
+    heads = Heads(32, 8, 128, 128, coded=coded, dtype=BRAIN)
+    cache = written_cache(heads, [3000, 3000, 3000, 1], 3000, device="cuda")
+    q = heads.queries(4, 5, "cuda")
+    lengths = torch.zeros(4, dtype=torch.int32, device="cuda")
+    attend(q, cache, lengths, scale=0.1, window=window)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        first = attend(q, cache, lengths, scale=0.1, window=window)
+        again = attend(q, cache, lengths, scale=0.1, window=window)
+    for length in (0, 1, 64, 65, 127, 128, 129, 256, 257, 1000, 2047, 3000):
+        lengths.copy_(torch.tensor([length, length // 3, 0, min(length, 1)]))
+        graph.replay()
+        expected = attend_plain(q.float(), cache, lengths, scale=0.1, window=window)
+        assert relative_error(first, expected.double()) <= 2 * TOLERANCE[BRAIN]
+        assert torch.equal(first, again)
+        assert torch.count_nonzero(cache.arrived) == 0
+        assert torch.count_nonzero(first[2]) == 0
+
+
+@pytest.mark.parametrize("warps", [2, 4])
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("ahead", [0, 256])
+def test_tiles_of_attention(ahead, apart, warps, attend_kernel):
+    """Any tile gives the numbers, with as many parts as it likes."""
+    tile = AttentionTile(64, warps, 3, span=64, programs=2, apart=apart, ahead=ahead)
+    for model in ("llama", "phi", "gpt-oss", "int8"):
+        for capacity, parts in ((200, 1), (130, 5)):
+            check_attend(
+                attend_kernel.attend_on_gpu, MODELS[model], [200, 1, 0, 130], capacity, device="cuda",
+                window=None if model == "llama" else 100, sinks=model == "gpt-oss", parts=parts, tile=tile,
+            )  # fmt: skip
 
 
 @pytest.mark.parametrize("model", MODELS)
