@@ -1,5 +1,8 @@
 """Measure the ranges that the ladder's rule decides on: one vectorised pass gives every rung."""
 
+import math
+
+import torch
 from torch import Tensor
 
 from quantizer.ladder import CHANNEL, RUNGS, RangeProfile, dividing
@@ -24,13 +27,19 @@ class RangeMeter:
         """Take in `[n, K]` of any float dtype. Raises OperatorError for weights that are not finite."""
         finest = self._rungs[-1] if self._rungs else self._k
         absmax = group_absmax(rows, finest)
-        check_finite(absmax, self._name)
-        self._rows += rows.shape[0]
+        sums = {}
+        coarse = absmax
         for rung in reversed(self._rungs):
             if rung != finest:
-                absmax = absmax.reshape(absmax.shape[0], -1, 2).amax(dim=-1)
-            self._sums[str(rung)] += _squares(absmax)
-        self._sums[CHANNEL] += _squares(absmax.amax(dim=-1))
+                coarse = coarse.reshape(coarse.shape[0], -1, 2).amax(dim=-1)
+            sums[str(rung)] = _squares(coarse)
+        sums[CHANNEL] = _squares(coarse.amax(dim=-1))
+        found = torch.stack(list(sums.values())).tolist()  # a GPU is waited for once
+        if not all(map(math.isfinite, found)):  # squares of float32 are finite in float64
+            check_finite(absmax, self._name)
+        self._rows += rows.shape[0]
+        for word, value in zip(sums, found, strict=True):
+            self._sums[word] += value
 
     def merge(self, other: "RangeMeter") -> None:
         """Take in what another meter of the same matrix was given."""
@@ -53,5 +62,5 @@ def measure_ranges(matrix: Tensor, name: str = "matrix") -> RangeProfile:
     return meter.profile()
 
 
-def _squares(absmax: Tensor) -> float:
-    return float(absmax.double().square().sum())
+def _squares(absmax: Tensor) -> Tensor:
+    return absmax.double().square().sum()
