@@ -163,7 +163,7 @@ def _measure_rows(
     step = block_rows(device, piece.k)
     for at in range(0, len(rows), step):
         block = there[at : at + step]
-        meter.add(columns.prepared(block, first + at) if columns.factors is not None else block)
+        meter.add(block, columns, first + at)
     return meter
 
 

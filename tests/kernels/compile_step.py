@@ -26,6 +26,7 @@ from kernels.tiles import Gpu
 from kernels.wide_experts import WideExpertsPlan
 from kernels.wide_tiles import choose_routed_tiles
 from quantizer.block_kernel import block_launch
+from quantizer.range_kernel import range_launch
 from tests.kernels.cases import lanes_without_memory
 from tests.kernels.compile_offline import resource_usage
 
@@ -89,7 +90,8 @@ def quantizing(
 ) -> Callable[[Gpu], Compiled]:
     """The pass over a block of rows, of prepared ones where it finds scales alone."""
     types = dict.fromkeys(("factors_ptr", "multipliers_ptr", "importance_ptr"), "*fp32")
-    types |= {"sums_ptr": "*fp64"} | ({"packed_ptr": "*i32"} if pack else {"rows_ptr": "*fp32"})
+    types |= {"sums_ptr": "*fp64"}
+    types |= {"packed_ptr": "*i32", "rows_ptr": "*bf16"} if pack else {"rows_ptr": "*fp32"}
 
     def compiled(_: Gpu) -> Compiled:
         return block_launch(bits, group_size, method, torch.bfloat16, pack=pack), types
@@ -165,6 +167,10 @@ CASES: dict[str, Callable[[Gpu], Compiled]] = {
     "quantize signed": quantizing("signed"),
     "quantize 8 bits": quantizing("absmax", bits=8),
     "quantize: scales alone": quantizing("search", pack=False),
+    "quantize: ranges": lambda _: (
+        range_launch(),
+        {"rows_ptr": "*bf16", "sums_ptr": "*fp64", "factors_ptr": "*fp32", "multipliers_ptr": "*fp32"},
+    ),
     "gather routed rows": routed("gather"),
 }
 

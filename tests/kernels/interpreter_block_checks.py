@@ -1,6 +1,8 @@
 # ruff: noqa: PLR0917 — a case has as many parts as it has
 """The quantizer's block kernel against the plain path on the CPU, bit for bit. By `test_interpreter.py`."""
 
+import math
+
 import msgspec
 import pytest
 import torch
@@ -10,8 +12,10 @@ from hypothesis import strategies as st
 from quantizer.block_kernel import block_on_gpu, scales_on_gpu
 from quantizer.blocks import find_scales, quantize_rows
 from quantizer.channels import Columns
+from quantizer.ladder import RUNGS
 from quantizer.methods import methods_of
 from quantizer.plan import MatrixPlan, Plan
+from quantizer.range_kernel import ranges_on_gpu
 from quantizer.rounding import SCALE_DTYPES
 from quantizer.scheme import Scheme
 
@@ -101,3 +105,32 @@ def test_what_is_not_like_weights_is_left_to_the_plain_way(method, value, scale_
     rows[2, 64:128] = value
     assert block_on_gpu(rows, 4, 64, method, SCALE_DTYPES[scale_dtype]) is None
     assert scales_on_gpu(rows, 4, 64, method, SCALE_DTYPES[scale_dtype]) is None
+
+
+@settings(deadline=None, max_examples=12, derandomize=True)
+@given(
+    dtype=st.sampled_from(DTYPES), n=st.integers(1, 5), k=st.sampled_from([256, 2048, 2304]),
+    factors=st.booleans(), multipliers=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_ranges(dtype, n, k, factors, multipliers, seed):
+    rows = weights(n, k, dtype, seed)
+    columns = Columns(
+        positive(k, seed) if factors else None, positive(n, seed + 1) if multipliers else None, None
+    )
+    found = ranges_on_gpu(rows, columns.factors, columns.rows)
+    assert found == pytest.approx(sums_of(columns.prepared(rows, 0)), rel=1e-12)
+
+
+def sums_of(rows):
+    """By one group after the other."""
+    found = {}
+    for word, group in [*((str(rung), rung) for rung in RUNGS), ("channel", rows.shape[1])]:
+        found[word] = float(rows.double().view(len(rows), -1, group).abs().amax(-1).square().sum())
+    return found
+
+
+@pytest.mark.parametrize("value", [float("nan"), -float("nan"), float("inf")])
+def test_a_range_that_is_not_finite_shows(value):
+    rows = weights(3, 512, torch.bfloat16, seed=1)
+    rows[1, 300] = value
+    assert not any(map(math.isfinite, ranges_on_gpu(rows, None, None).values()))
