@@ -74,7 +74,7 @@ def choose_channels(
             "nothing is balanced.",
         )
         return ()
-    chooser = _Chooser(folder, description, draft, found, pinned=devices[0].type == "cuda")
+    chooser = _Chooser(folder, description, draft, found)
     watch.phase("balance", sum(map(chooser.work, found)), "weights")
     done = 0.0
 
@@ -123,11 +123,8 @@ class _Chooser:
         description: ModelDescription,
         draft: Plan,
         found: Sequence[ChannelSet],
-        *,
-        pinned: bool,
     ) -> None:
         self._folder = folder
-        self._pinned = pinned
         self._draft = draft
         self._tensors = {tensor.name: tensor for tensor in description.tensors}
         self._matrices = {matrix.name: matrix for matrix in draft.matrices}
@@ -168,7 +165,7 @@ class _Chooser:
             chosen = msgspec.structs.replace(held, magnitudes=encoded(_centred(magnitudes)))
         if not self._draft.methods.balance:
             return chosen
-        samples = {name: rows.to(device, non_blocking=True).float() for name, rows in read.samples.items()}
+        samples = {name: rows.to(device).float() for name, rows in read.samples.items()}
         candidates = [chosen, *_balanced(chosen, magnitudes, list(samples.values()))]
         found = [self._error(candidate, read.norm, magnitudes, samples) for candidate in candidates]
         errors = torch.stack(found).tolist()
@@ -207,7 +204,7 @@ class _Chooser:
         rows = []
         for piece in pieces:
             count = min(each, piece.rows)
-            with TensorFile(self._folder / piece.tensor.file, pinned=self._pinned) as file:
+            with TensorFile(self._folder / piece.tensor.file) as file:
                 rows.append(file.sampled_rows(piece, [i * piece.rows // count for i in range(count)]))
         return torch.cat(rows) if len(rows) > 1 else rows[0]
 
