@@ -271,6 +271,12 @@ def block_launch(bits: int, group_size: int, method: str, scale_dtype: torch.dty
     return Launch(block_kernel, constants, {"num_warps": WARPS, "num_stages": 1, "enable_fp_fusion": False})
 
 
+@cache
+def no_vector(device: torch.device) -> Tensor:
+    """What a kernel is given in the place of a vector that it will not read."""
+    return torch.empty(1, dtype=torch.float32, device=device)
+
+
 def in_float32(value: float) -> float:
     """The float32 nearest to a number, as torch takes it in a product with float32."""
     nearest: float = struct.unpack("f", struct.pack("f", value))[0]
@@ -331,7 +337,7 @@ def _run(
     programs = -(-n * k // WEIGHTS)
     scales = rows.new_empty((n, groups), dtype=scale_dtype)
     sums = rows.new_empty((3, programs), dtype=torch.float64)
-    nothing = rows.new_empty(1, dtype=torch.float32)
+    nothing = no_vector(rows.device)
     given = [nothing if vector is None else vector for vector in vectors]
     tensors = (rows, *given, scales if packed is None else packed, scales, sums)
     flags = [int(vector is not None) for vector in vectors]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from kernels.launch import Launch
 from kernels.step_launch import kinds, on
-from quantizer.block_kernel import LAUNCHING, MAGNITUDE
+from quantizer.block_kernel import LAUNCHING, MAGNITUDE, no_vector
 from quantizer.ladder import CHANNEL, RUNGS
 
 COLUMNS = 2048
@@ -107,7 +107,7 @@ def ranges_on_gpu(rows: Tensor, factors: Tensor | None, multipliers: Tensor | No
     rows = rows.contiguous()
     words = (*map(str, reversed(RUNGS)), CHANNEL)
     sums = rows.new_empty((len(words), n), dtype=torch.float64)
-    nothing = rows.new_empty(1, dtype=torch.float32)
+    nothing = no_vector(rows.device)
     given = [nothing if vector is None else vector for vector in (factors, multipliers)]
     flags = [int(vector is not None) for vector in (factors, multipliers)]
     tensors = (rows, *given, sums)
