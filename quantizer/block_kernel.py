@@ -47,6 +47,9 @@ MAGNITUDE = tl.constexpr(0x7FFFFFFF)
 POWER_OF_TWO = tl.constexpr(EXPONENT)
 ANY_ORDER = tl.constexpr(CHUNK)
 TO_WHOLE = tl.constexpr(ROUNDER)
+TRIED = tl.constexpr(len(CLIPPINGS))
+FACTORS = tl.constexpr(tuple(factor for factor, _ in CLIPPINGS))
+EXPONENTS = tl.constexpr(tuple(exponent for _, exponent in CLIPPINGS))
 TOO_LARGE = tl.constexpr(LARGEST)
 TOO_SMALL = tl.constexpr(1 / LARGEST)
 
@@ -96,7 +99,6 @@ def searched(
     STEP: tl.constexpr,  # of a Gaussian's deviation, in float32
     SQUARES: tl.constexpr,
     PRODUCTS: tl.constexpr,
-    CLIPPED: tl.constexpr,  # ((factor, exponent), …)
 ):
     """`quantizer.scale_search.searched_scales` before it is stored: float32 `[groups]`."""
     step = extreme * (-1.0 / (LARGEST_CODE + 1))  # exact: a power of two
@@ -107,14 +109,14 @@ def searched(
     weighted = to_grid(weighted, tl.max(tl.abs(weighted), axis=1), PRODUCTS)
     found = step
     best = tl.full(step.shape, -1.0, tl.float32)
-    for place in tl.static_range(len(CLIPPED)):
-        if CLIPPED[place][1] == 0.0:
+    for place in tl.static_range(TRIED):
+        if EXPONENTS[place] == 0.0:
             power = tl.full(ratio.shape, 1.0, tl.float32)
-        elif CLIPPED[place][1] == 1.0:
+        elif EXPONENTS[place] == 1.0:
             power = ratio
         else:
-            power = tl.exp2(tl.log2(ratio.to(tl.float64)) * CLIPPED[place][1]).to(tl.float32)
-        inverse = tl.div_rn(tl.full(ratio.shape, 1.0, tl.float32), (power * step) * CLIPPED[place][0])
+            power = tl.exp2(tl.log2(ratio.to(tl.float64)) * EXPONENTS[place]).to(tl.float32)
+        inverse = tl.div_rn(tl.full(ratio.shape, 1.0, tl.float32), (power * step) * FACTORS[place])
         code = rounded(wide * inverse[:, None])
         code = tl.minimum(tl.maximum(code, -LARGEST_CODE - 1.0), LARGEST_CODE + 0.0)
         squares = code * code
@@ -142,7 +144,6 @@ def stored_scale(
     STEP: tl.constexpr,
     SQUARES: tl.constexpr,
     PRODUCTS: tl.constexpr,
-    CLIPPED: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
     """Scales in `dtype` `[groups]`, and where they can't be made here."""
@@ -163,9 +164,7 @@ def stored_scale(
         if METHOD == "signed":
             found = extreme * (-1.0 / (LARGEST_CODE + 1))
         else:
-            found = searched(
-                wide, extreme, importance, weighing, LARGEST_CODE, STEP, SQUARES, PRODUCTS, CLIPPED
-            )
+            found = searched(wide, extreme, importance, weighing, LARGEST_CODE, STEP, SQUARES, PRODUCTS)
         found = round_to(found, dtype, INTERPRET).to(tl.float32)
         well = (tl.abs(found) >= TINY) & (tl.abs(found) <= HUGE)
         wanted = tl.where(well, found, wanted)
@@ -196,7 +195,6 @@ def block_kernel(
     STEP: tl.constexpr,
     SQUARES: tl.constexpr,
     PRODUCTS: tl.constexpr,
-    CLIPPED: tl.constexpr,
     WEIGHTS: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
@@ -220,7 +218,7 @@ def block_kernel(
             importance = tl.load(importance_ptr + column, mask=inside[:, None], other=1.0)
     scale, unlike = stored_scale(
         wide, importance, weighing != 0, dtype, METHOD, LARGEST_CODE, TINY, HUGE, STEP, SQUARES, PRODUCTS,
-        CLIPPED, INTERPRET,
+        INTERPRET,
     )  # fmt: skip
     tl.store(scales_ptr + group, scale.to(dtype), mask=inside)
     programs = tl.num_programs(0)
@@ -264,7 +262,6 @@ def block_launch(bits: int, group_size: int, method: str, scale_dtype: torch.dty
         "TINY": number.tiny, "HUGE": number.max,
         "STEP": in_float32(GAUSSIAN_STEP.get(bits, 0.0) / group_size**0.5),
         "SQUARES": 2 * ROUNDER / 2**BITS_SQUARED, "PRODUCTS": 2 * ROUNDER / 2**BITS_TIMES_CODE,
-        "CLIPPED": tuple((in_float32(factor), exponent) for factor, exponent in CLIPPINGS),
         "WEIGHTS": WEIGHTS, "INTERPRET": triton.knobs.runtime.interpret,
     }  # fmt: skip
     # A product fused with a sum would be rounded once where the CPU rounds twice.
