@@ -141,7 +141,8 @@ def _measure(
     channels = Channels(folder, description, draft)
 
     def look(piece: Piece, first: int, rows: Tensor, device: torch.device) -> RangeMeter:
-        return _measure_rows(piece, first, rows, channels.columns(draft.matrices[piece.matrix].name), device)
+        columns = channels.columns_on(draft.matrices[piece.matrix].name, device)
+        return _measure_rows(piece, first, rows, columns, device)
 
     profiles: dict[int, list[RangeProfile]] = defaultdict(list)
     for piece, seen in survey(
@@ -158,11 +159,11 @@ def _measure_rows(
     piece: Piece, first: int, rows: Tensor, columns: Columns, device: torch.device
 ) -> RangeMeter:
     meter = RangeMeter(piece.module, piece.k)
-    there, moved = rows.to(device, non_blocking=True), columns.to(device)
+    there = rows.to(device, non_blocking=True)
     step = block_rows(device, piece.k)
     for at in range(0, len(rows), step):
         block = there[at : at + step]
-        meter.add(moved.prepared(block, first + at) if moved.factors is not None else block)
+        meter.add(block, columns, first + at)
     return meter
 
 

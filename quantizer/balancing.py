@@ -15,7 +15,8 @@ decides.
 """
 
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -36,10 +37,11 @@ from quantizer.channels import (
     search_importance,
     spread,
 )
-from quantizer.device import block_rows, one_thread_a_block, workers_of
+from quantizer.device import block_rows, one_thread_a_block, reader_count, workers_of
 from quantizer.parts import Piece, plan_parts
 from quantizer.pipeline import Pipeline, Task
 from quantizer.plan import ChannelSet, Plan
+from quantizer.row_norms import row_norms
 from quantizer.source import TensorFile
 from quantizer.sums import weighted_sum
 from quantizer.watch import Watch
@@ -59,8 +61,8 @@ def choose_channels(
 ) -> tuple[ChannelSet, ...]:
     """The channel sets of a plan with their factors and magnitudes; empty where its methods need none.
 
-    Reads a sample of the readers' rows, and all of the matrices whose rows feed others. The devices share the
-    sets. Raises OperatorError for damaged files, DeviceError, and Cancelled from the watch.
+    Reads all of the matrices whose rows feed others, then a sample of the rows of each set's readers. The
+    devices share both. Raises OperatorError for damaged files, DeviceError, and Cancelled from the watch.
     """
     if not (draft.methods.balance or draft.methods.importance):
         return ()
@@ -73,29 +75,43 @@ def choose_channels(
         )
         return ()
     chooser = _Chooser(folder, description, draft, found)
-    work = [chooser.work(held) for held in found]
-    watch.phase("balance", sum(work), "weights")
+    watch.phase("balance", sum(map(chooser.work, found)), "weights")
+    done = 0.0
+
+    def tell(name: str, sampled: float) -> None:
+        nonlocal done
+        done += sampled
+        watch.progress(done, note=name)
+        watch.checkpoint()
+
+    chooser.measure_rows(devices, lambda name, weights: tell(name, weights / READ_FOR_ONE))
     chosen: dict[int, ChannelSet] = {}
-    done = 0
 
-    def task(place: int, device: torch.device) -> tuple[int, ChannelSet]:
-        return place, chooser.choose(found[place], device)
+    def task(place: int, read: _Read, device: torch.device) -> tuple[int, ChannelSet]:
+        return place, chooser.choose(found[place], read, device)
 
-    def lane() -> Generator[Task[tuple[int, ChannelSet]], None, None]:
-        yield from (partial(task, place) for place in range(len(found)))
+    def lane(places: Iterable[int]) -> Generator[Task[tuple[int, ChannelSet]], None, None]:
+        yield from (partial(task, place, chooser.read(found[place])) for place in places)
 
-    workers = workers_of(devices)
-    pipeline = Pipeline([lane], workers, readers=1, depth=2 * len(workers))
+    readers, workers = reader_count(devices[0]), workers_of(devices)
+    lanes = [partial(lane, range(first, len(found), readers)) for first in range(readers)]
+    pipeline = Pipeline(lanes, workers, readers=readers, depth=readers + len(workers))
     with one_thread_a_block(devices[0]), pipeline:
         for place, held in pipeline.results():
             chosen[place] = held
-            done += work[place]
-            watch.progress(done, note=held.producer)
-            watch.checkpoint()
+            tell(held.producer, chooser.sampled(held))
     if draft.methods.balance:
         balanced = sum(bool(held.factors) for held in chosen.values())
         watch.log("info", f"{balanced} of {len(chosen)} sets of channels are balanced.")
     return tuple(chosen[place] for place in range(len(found)))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is read for one set."""
+
+    norm: Tensor | None  # the norm that makes the channels, as it is stored
+    samples: Mapping[str, Tensor]  # rows `[n, K]` by reader, on the CPU, as they are stored
 
 
 class _Chooser:
@@ -106,7 +122,7 @@ class _Chooser:
         folder: Path,
         description: ModelDescription,
         draft: Plan,
-        found: Iterable[ChannelSet],
+        found: Sequence[ChannelSet],
     ) -> None:
         self._folder = folder
         self._draft = draft
@@ -118,18 +134,41 @@ class _Chooser:
                 if isinstance(item, Piece):
                     self._pieces[draft.matrices[item.matrix].name].append(item)
         self._norm_of = {name: held for held in found if not held.of_rows for name in held.readers}
+        self._of_rows = [held.producer for held in found if held.of_rows]
+        self._norms: dict[str, Tensor] = {}  # of the rows of those
 
-    def choose(self, held: ChannelSet, device: torch.device) -> ChannelSet:
+    def measure_rows(self, devices: Sequence[torch.device], tell: Callable[[str, int], None]) -> None:
+        """How large the outputs of the matrices' rows are when their inputs are as the norm before tells:
+        to be called before any set of such channels is chosen.
+        """
+        gains = {
+            name: _magnitudes(self._norm(norm), norm)
+            for name in self._of_rows
+            if (norm := self._norm_of.get(name)) is not None
+        }
+        pieces = {name: self._pieces[name] for name in self._of_rows}
+        self._norms = row_norms(self._folder, pieces, gains, devices, tell)
+
+    def read(self, held: ChannelSet) -> _Read:
+        """What `choose` needs of the files; called by several threads."""
+        norm = None if held.of_rows else self._norm(held)
+        if not self._draft.methods.balance:
+            return _Read(norm, {})
+        return _Read(norm, {name: self._sample(name, len(held.readers)) for name in held.readers})
+
+    def choose(self, held: ChannelSet, read: _Read, device: torch.device) -> ChannelSet:
         """The set with its magnitudes, and with factors where they pay; called by several threads."""
-        magnitudes = self._of_rows(held.producer, device) if held.of_rows else self._of_norm(held).to(device)
+        known = self._norms[held.producer] if read.norm is None else _magnitudes(read.norm, held)
+        magnitudes = known.to(device)
         chosen = held
         if held.of_rows:
             chosen = msgspec.structs.replace(held, magnitudes=encoded(_centred(magnitudes)))
         if not self._draft.methods.balance:
             return chosen
-        samples = {name: self._sample(name, len(held.readers), device) for name in held.readers}
+        samples = {name: rows.to(device).float() for name, rows in read.samples.items()}
         candidates = [chosen, *_balanced(chosen, magnitudes, list(samples.values()))]
-        errors = [self._error(candidate, magnitudes, samples) for candidate in candidates]
+        found = [self._error(candidate, read.norm, magnitudes, samples) for candidate in candidates]
+        errors = torch.stack(found).tolist()
         best = min(range(len(errors)), key=errors.__getitem__)
         share = errors[best] / errors[0] if errors[0] else 1.0
         if share > (WORTH_OF_ROWS if held.of_rows else WORTH):
@@ -137,67 +176,59 @@ class _Chooser:
         reason = f"error {share:.2f} of what it was (α={EXPONENTS[best - 1]:g})"
         return msgspec.structs.replace(candidates[best], reason=reason)
 
-    def work(self, held: ChannelSet) -> int:
-        """What choosing for a set takes, in sampled weights that are rounded for each exponent."""
-        sampled = sum(
+    def work(self, held: ChannelSet) -> float:
+        """What a set takes in all, in sampled weights that are rounded for each exponent."""
+        read = self._matrices[held.producer].weights / READ_FOR_ONE if held.of_rows else 0.0
+        return self.sampled(held) + read
+
+    def sampled(self, held: ChannelSet) -> int:
+        """Weights of a set that are rounded for each exponent."""
+        return sum(
             self._rows_of_each(name, len(held.readers))
             * len(self._pieces[name])
             * self._matrices[name].shape[-1]
             for name in held.readers
         )
-        return sampled + (self._matrices[held.producer].weights // READ_FOR_ONE if held.of_rows else 0)
 
     def _rows_of_each(self, matrix: str, readers: int) -> int:
         """Sampled rows of each piece of a matrix that is one of so many readers."""
         return max(1, SAMPLE_ROWS // (readers * len(self._pieces[matrix])))
 
-    def _of_norm(self, held: ChannelSet) -> Tensor:
-        gain = read_vector(self._folder, self._tensors[held.producer]).float() + held.offset
-        return gain.abs()
+    def _norm(self, held: ChannelSet) -> Tensor:
+        return read_vector(self._folder, self._tensors[held.producer])
 
-    def _of_rows(self, matrix: str, device: torch.device) -> Tensor:
-        """How large the outputs of a matrix's rows are when its input is as the norm before it tells."""
-        norm = self._norm_of.get(matrix)
-        gain = self._of_norm(norm).to(device) if norm is not None else 1.0
-        found = []
-        for piece in self._pieces[matrix]:
-            step = block_rows(device, piece.k)
-            with TensorFile(self._folder / piece.tensor.file) as file:
-                for first in range(0, piece.rows, step):
-                    rows = file.piece_rows(piece, first, min(step, piece.rows - first)).to(device)
-                    found.append(torch.linalg.vector_norm(rows.float() * gain, dim=1))
-        return torch.cat(found)
-
-    def _sample(self, matrix: str, readers: int, device: torch.device) -> Tensor:
-        """float32 rows `[n, K]` of a matrix or stack, evenly spread."""
+    def _sample(self, matrix: str, readers: int) -> Tensor:
+        """Rows `[n, K]` of a matrix or stack, evenly spread."""
         pieces = self._pieces[matrix]
         each = self._rows_of_each(matrix, readers)
         rows = []
         for piece in pieces:
+            count = min(each, piece.rows)
             with TensorFile(self._folder / piece.tensor.file) as file:
-                count = min(each, piece.rows)
-                rows += [file.piece_rows(piece, place * piece.rows // count, 1) for place in range(count)]
-        return torch.cat(rows).to(device).float()
+                rows.append(file.sampled_rows(piece, [i * piece.rows // count for i in range(count)]))
+        return torch.cat(rows) if len(rows) > 1 else rows[0]
 
-    def _error(self, held: ChannelSet, magnitudes: Tensor, samples: Mapping[str, Tensor]) -> float:
-        """Σ over the readers of Σ s² (W - Ŵ)² ÷ Σ s² W², as the columns were before they were scaled."""
-        if held.of_rows:
-            factors = decoded(held.factors)
-        else:
-            factors, _ = absorbed(read_vector(self._folder, self._tensors[held.producer]), held)
+    def _error(
+        self, held: ChannelSet, norm: Tensor | None, magnitudes: Tensor, samples: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Σ over the readers of Σ s² (W - Ŵ)² ÷ Σ s² W², as the columns were before they were scaled:
+        float64, one number, for which a GPU is not waited for.
+        """
+        factors = decoded(held.factors) if norm is None else absorbed(norm, held)[0]
         factors = factors.to(magnitudes.device)
         columns = spread(factors, held)
         weights = importance_of(spread(magnitudes / factors, held))
         importance = search_importance(magnitudes, factors, held) if self._draft.methods.importance else None
-        total = 0.0
+        zero = torch.zeros((), dtype=torch.float64, device=magnitudes.device)
+        total = zero
         for name, sample in samples.items():
-            error = whole = 0.0
+            error = whole = zero
             for rows in torch.split(sample, block_rows(sample.device, sample.shape[1])):
                 prepared = rows * columns
                 made = rounded(prepared, self._matrices[name], self._draft, name, importance)
-                error += float(weighted_sum(made.sub_(prepared).square_(), weights))
-                whole += float(weighted_sum(prepared.square_(), weights))
-            total += error / max(whole, TINY)
+                error = error + weighted_sum(made.sub_(prepared).square_(), weights)
+                whole = whole + weighted_sum(prepared.square_(), weights)
+            total = total + error / whole.clamp_min(TINY)
         return total
 
 
@@ -211,6 +242,11 @@ def _balanced(held: ChannelSet, magnitudes: Tensor, samples: Sequence[Tensor]) -
     step = OCTAVE if held.kept_readers else 1
     made = (magnitudes.clamp_min(TINY) ** alpha * sigma ** (alpha - 1) for alpha in EXPONENTS)
     return [msgspec.structs.replace(held, factors=encoded(_centred(factors), step)) for factors in made]
+
+
+def _magnitudes(norm: Tensor, held: ChannelSet) -> Tensor:
+    """float32 `[K]`: how large the channels are that a norm with these weights makes."""
+    return (norm.float() + held.offset).abs()
 
 
 def _rms(values: Tensor, dim: int) -> Tensor:

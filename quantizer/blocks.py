@@ -2,14 +2,17 @@
 and files: what rounds lives behind it, what reads, schedules and writes lies before it.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from kernels.device import runs_triton
 from kernels.packing import pack_in_range
 from quantizer.channels import PLAIN, Columns
 from quantizer.device import block_rows
+from quantizer.methods import Methods
 from quantizer.plan import MatrixPlan, Plan
 from quantizer.rounding import (
     SCALE_DTYPES,
@@ -20,7 +23,13 @@ from quantizer.rounding import (
     signed_scales,
 )
 from quantizer.scale_search import searched_scales
-from quantizer.scheme import words_per_row
+from quantizer.scheme import Scheme, words_per_row
+
+# What `quantizer.block_kernel` is written for.
+KERNEL_GROUPS = (16, 32, 64, 128)
+KERNEL_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+WHOLE_WORDS = 32  # weights that fill whole words at all bits
+LARGEST_BLOCK = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,10 @@ def quantize_rows(
     """
     scheme, scale_dtype = matrix.scheme, SCALE_DTYPES[plan.scale_dtype]
     count, k = rows.shape
+    if takes_kernel(rows, scheme, plan.methods):
+        block = _on_gpu(rows, scheme, plan, columns, first_row)
+        if block is not None:
+            return block
     packed = rows.new_empty((count, words_per_row(k, scheme.bits)), dtype=torch.int32)
     scales = rows.new_empty((count, scheme.groups(k)), dtype=scale_dtype)
     sums = torch.zeros(2, dtype=torch.float64, device=rows.device)
@@ -70,6 +83,10 @@ def find_scales(rows: Tensor, matrix: MatrixPlan, plan: Plan, name: str, importa
     Raises OperatorError, naming the tensor, for weights that are not finite.
     """
     scheme, methods, dtype = matrix.scheme, plan.methods, SCALE_DTYPES[plan.scale_dtype]
+    if takes_kernel(rows, scheme, methods):
+        scales = _scales_on_gpu(rows, scheme, plan, importance)
+        if scales is not None:
+            return scales
     if methods.scales == "absmax":
         return absmax_scales(rows, scheme.bits, scheme.group_size, dtype, name)
     if methods.scales == "signed":
@@ -83,3 +100,43 @@ def rounded(rows: Tensor, matrix: MatrixPlan, plan: Plan, name: str, importance:
     """float32 `[n, K]`: what prepared float32 rows become when they are stored and read back."""
     scales = find_scales(rows, matrix, plan, name, importance)
     return dequantize(round_to_codes(rows, scales, matrix.scheme.bits), scales)
+
+
+def takes_kernel(rows: Tensor, scheme: Scheme, methods: Methods) -> bool:
+    """Whether the kernel that does all in one pass takes rows `[n, K]`: others go the plain way."""
+    count, k = rows.shape
+    return (
+        runs_triton(rows.device)
+        and scheme.group_size in KERNEL_GROUPS
+        and k % math.lcm(scheme.group_size, WHOLE_WORDS) == 0
+        and 0 < count * k < LARGEST_BLOCK
+        and rows.dtype in KERNEL_DTYPES
+        and (methods.scales != "search" or methods.power == 2)
+    )
+
+
+def _on_gpu(rows: Tensor, scheme: Scheme, plan: Plan, columns: Columns, first_row: int) -> Block | None:
+    """None where weights are such that the plain way has to tell."""
+    from quantizer.block_kernel import block_on_gpu  # triton is loaded with the first use on a GPU
+
+    multipliers = None if columns.rows is None else columns.rows[first_row : first_row + len(rows)]
+    made = block_on_gpu(
+        rows,
+        scheme.bits,
+        scheme.group_size or rows.shape[1],
+        plan.methods.scales,
+        SCALE_DTYPES[plan.scale_dtype],
+        factors=columns.factors,
+        multipliers=multipliers,
+        importance=columns.importance,
+    )
+    return None if made is None else Block(*made)
+
+
+def _scales_on_gpu(rows: Tensor, scheme: Scheme, plan: Plan, importance: Tensor | None) -> Tensor | None:
+    """None as `_on_gpu` says."""
+    from quantizer.block_kernel import scales_on_gpu
+
+    group_size = scheme.group_size or rows.shape[1]
+    dtype = SCALE_DTYPES[plan.scale_dtype]
+    return scales_on_gpu(rows, scheme.bits, group_size, plan.methods.scales, dtype, importance=importance)

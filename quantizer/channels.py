@@ -9,6 +9,7 @@ tensors that stay in 16 bits are rounded once: biases, and routers, whose factor
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from quantizer.plan import ChannelSet, Plan
 from quantizer.source import Bytes, TensorFile, as_bytes, torch_dtype
 
 OCTAVE = 8  # codes per doubling: a factor is within 4.4 % of what was wished for
+MOVED = 64  # matrices whose columns stay on a device: of each file under way a few
 FLOOR = 1e-4  # of the mean importance: a channel that a norm shuts off still gets a scale that holds it
 
 
@@ -44,6 +46,8 @@ class Columns:
 
     def to(self, device: torch.device) -> "Columns":
         """The same on another device."""
+        if self is PLAIN:
+            return self
         moved = (None if t is None else t.to(device) for t in (self.factors, self.rows, self.importance))
         return Columns(*moved)
 
@@ -58,6 +62,7 @@ class Channels:
         """Reads the norms that the plan names. Raises OperatorError where they can't be read."""
         tensors = {tensor.name: tensor for tensor in description.tensors}
         self._columns: dict[str, Columns] = {}
+        self._moved = lru_cache(MOVED)(self._move)
         self._norms: dict[str, Bytes] = {}
         self._multipliers: dict[str, tuple[TensorInfo, Tensor]] = {}
         rows: dict[str, Tensor] = {}
@@ -88,6 +93,13 @@ class Channels:
     def columns(self, matrix: str) -> Columns:
         """Of a matrix, or of every expert of a stack, by its name in the plan."""
         return self._columns.get(matrix, PLAIN)
+
+    def columns_on(self, matrix: str, device: torch.device) -> Columns:
+        """`columns` on a device; those of the last few matrices stay there for their next rows."""
+        return self._moved(matrix, device)
+
+    def _move(self, matrix: str, device: torch.device) -> Columns:
+        return self.columns(matrix).to(device)
 
     def rewrite(self, name: str, data: Bytes, first: int) -> Bytes:
         """Bytes of a kept tensor from byte `first`, as they are to be written; most stay as they are."""

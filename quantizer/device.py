@@ -9,18 +9,22 @@ import torch
 from fqconsole.errors import DeviceError, UsageError
 
 # Weights worked on at a time, with about 20 bytes of temporaries each: 10 MB on the CPU, as much as stays in
-# the caches and keeps calls few (half of it was a third slower), and 160 MB on a GPU, so as to fill it.
+# the caches and keeps calls few (half of it was a third slower), and 80 MB on a GPU, so as to fill it.
 CPU_BLOCK = 1 << 19
-GPU_BLOCK = 1 << 23
-# Weights read at a time: on the CPU many blocks, so that handing them over is nothing beside the work.
+GPU_BLOCK = 1 << 22
+# Weights read at a time: on the CPU many blocks, so that handing them over is nothing beside the work; for a
+# GPU 8 MiB, of which every reader and worker has one and a few wait, in page-locked memory.
 CPU_UNIT = 1 << 21
-# Two workers, each with a unit of a sixth of the largest matrix at 20 bytes a weight, hold less than four
+GPU_UNIT = 1 << 22
+# Three workers, each with a unit of a ninth of the largest matrix at 20 bytes a weight, hold less than four
 # times that matrix in 16 bits.
-SHARE_OF_LARGEST = 6
+SHARE_OF_LARGEST = 9
 SMALLEST_UNIT = 1 << 20
 MAX_CPU_WORKERS = 16  # beyond this memory and disks are slower than the arithmetic
-WORKERS_A_GPU = 2  # one copies while the other computes
-MAX_READERS = 4
+WORKERS_A_GPU = 3  # one computes while the others copy, and write what they have got
+# A core reads and hashes 1 to 2 GB/s: on a CPU four of them are ahead of the arithmetic, for a GPU eight are
+# just enough.
+MAX_READERS = {"cpu": 4, "cuda": 8}
 SPARE_GPU_BYTES = 2 << 30  # free memory from which on a further GPU may help: its context and its blocks
 
 
@@ -56,23 +60,29 @@ def resolve_devices(word: str) -> tuple[torch.device, ...]:
 
 
 def workers_of(devices: Sequence[torch.device]) -> tuple[torch.device, ...]:
-    """One entry for each thread that computes: a thread per core, or two per GPU."""
+    """One entry for each thread that computes: a thread per core, or three per GPU."""
     cores = min(MAX_CPU_WORKERS, len(os.sched_getaffinity(0)))
     return tuple(
         device for device in devices for _ in range(cores if device.type == "cpu" else WORKERS_A_GPU)
     )
 
 
-def reader_count() -> int:
+def reader_count(device: torch.device) -> int:
     """Files that are read and hashed at a time: hashing one file is one core's work."""
-    return max(1, min(MAX_READERS, len(os.sched_getaffinity(0)) // 2))
+    return max(1, min(MAX_READERS[device.type], len(os.sched_getaffinity(0)) // 2))
+
+
+def tasks_under_way(workers: Sequence[torch.device]) -> int:
+    """Units that may be held at a time: one a reader that waits for its hash, two a worker."""
+    device = workers[0]
+    return 2 * len(workers) + (1 if device.type == "cpu" else reader_count(device))
 
 
 def unit_weights(device: torch.device, largest: int) -> int:
     """Weights that are read and handed over at a time, where the largest matrix has `largest`."""
     if device.type == "cpu":
         return CPU_UNIT
-    return max(min(SMALLEST_UNIT, largest), min(GPU_BLOCK, largest // SHARE_OF_LARGEST))
+    return max(min(SMALLEST_UNIT, largest), min(GPU_UNIT, largest // SHARE_OF_LARGEST))
 
 
 def block_rows(device: torch.device, k: int) -> int:

@@ -36,6 +36,7 @@ from quantizer.device import (
     one_thread_a_block,
     reader_count,
     resolve_devices,
+    tasks_under_way,
     unit_weights,
     workers_of,
 )
@@ -222,7 +223,9 @@ def _stream(
     assembly = Assembly(streaming, missing)
     forecast = Forecast(bytes_by_kind(missing))
     workers = workers_of(devices)
-    pipeline = Pipeline(streaming.lanes(), workers, readers=reader_count(), depth=2 * len(workers) + 1)
+    pipeline = Pipeline(
+        streaming.lanes(), workers, readers=reader_count(devices[0]), depth=tasks_under_way(workers)
+    )
     try:
         with one_thread_a_block(devices[0]), pipeline:
             try:

@@ -11,6 +11,7 @@ until its result is taken: what is under way is bounded, and a job that pauses h
 hashing and file calls all let other threads run meanwhile.
 """
 
+import os
 import queue
 import threading
 from collections import deque
@@ -29,8 +30,8 @@ Result = TypeVar("Result")
 Task = Callable[[torch.device], Result]
 Lane = Callable[[], Generator[Task[Result], None, None]]
 
-AFTERWORKERS = 2
-AFTERWORK_DEPTH = 4  # jobs under way or waiting
+MOST_AFTERWORKERS = 6  # they sync and hash what is written, a file each
+WAITING_A_WORKER = 2  # jobs under way or waiting
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class Pipeline(Generic[Result]):
         self._tickets = threading.Semaphore(depth)
         self._ending = threading.Event()
         self._expected = self._taken = self._late = 0
-        self._afterwork = ThreadPoolExecutor(max_workers=AFTERWORKERS, thread_name_prefix="afterwork")
-        self._room = threading.Semaphore(AFTERWORK_DEPTH)
+        after = max(2, min(MOST_AFTERWORKERS, len(os.sched_getaffinity(0)) // 3))
+        self._afterwork = ThreadPoolExecutor(max_workers=after, thread_name_prefix="afterwork")
+        self._room = threading.Semaphore(WAITING_A_WORKER * after)
         count = max(1, min(readers, len(lanes)))
         self._readers = [threading.Thread(target=self._read, name=f"reader-{i}") for i in range(count)]
         self._workers = [

@@ -6,7 +6,7 @@ it works on and nothing else, however large the file is.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from quantizer.parts import Piece
 Bytes = NDArray[np.uint8]
 
 READ_BLOCK = 8 << 20  # large enough for full disk speed, small enough to be nothing in memory
+HASH_BLOCK = 1 << 20  # what is only hashed stays in a core's cache on its way
 
 TORCH_DTYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "I64":
@@ -65,10 +66,8 @@ class TensorFile:
 
     def read(self, start: int, length: int) -> Bytes:
         """`length` bytes from byte `start`. Raises OperatorError where the file ends before that."""
-        data: Bytes | None = None
-        if self._pinned:
-            data = torch.empty(length, dtype=torch.uint8, pin_memory=True).numpy()
-        data = read_exactly(self._fd, start, length, self.path, data)
+        data = self._room(length)
+        read_exactly(self._fd, start, length, self.path, data)
         if self._hash is not None:
             self._hash.offer(start, data)
         return data
@@ -97,6 +96,16 @@ class TensorFile:
         column = piece.first_row + first
         return self._block[1][:, column : column + count].t().contiguous()
 
+    def sampled_rows(self, piece: Piece, places: Sequence[int]) -> Tensor:
+        """Single rows of a piece, `[len(places), K]` on the CPU, however they are stored; unhashed."""
+        if piece.transposed:
+            return torch.cat([self.piece_rows(piece, place, 1) for place in places])
+        size = piece.row_bytes
+        data = self._room(len(places) * size)
+        for index, place in enumerate(places):
+            self.read_into(piece.source_start + place * size, data[index * size : (index + 1) * size])
+        return torch.from_numpy(data).view(torch_dtype(piece.tensor)).reshape(len(places), piece.k)
+
     def tensor(self, tensor: TensorInfo) -> Tensor:
         """A whole tensor on the CPU."""
         if not tensor.elements:
@@ -108,6 +117,11 @@ class TensorFile:
         """A tensor's bytes as (offset in the tensor, block), for copying it unchanged."""
         for offset in range(0, tensor.bytes, READ_BLOCK):
             yield offset, self.read(tensor.start + offset, min(READ_BLOCK, tensor.bytes - offset))
+
+    def _room(self, length: int) -> Bytes:
+        if self._pinned:
+            return torch.empty(length, dtype=torch.uint8, pin_memory=True).numpy()
+        return np.empty(length, dtype=np.uint8)
 
     def sha256(self) -> str:
         """Of the whole file; what was not read yet is read now. Only for a file opened with `hashed`."""
@@ -152,9 +166,10 @@ class FileHash:
 
     def _catch_up(self, end: int) -> None:
         self._settle()
+        block: Bytes = np.empty(max(0, min(HASH_BLOCK, end - self._position)), dtype=np.uint8)
         while self._position < end:
-            length = min(READ_BLOCK, end - self._position)
-            self._hash.update(read_exactly(self._fd, self._position, length, self._path).data)
+            length = min(len(block), end - self._position)
+            self._hash.update(read_exactly(self._fd, self._position, length, self._path, block[:length]).data)
             self._position += length
 
     def _settle(self) -> None:
@@ -201,5 +216,8 @@ def torch_dtype(tensor: TensorInfo) -> torch.dtype:
 
 def as_bytes(tensor: Tensor) -> Bytes:
     """A tensor's memory on the host, without a copy where it lies there already."""
-    flat: Bytes = tensor.detach().contiguous().reshape(-1).cpu().view(torch.uint8).numpy()
-    return flat
+    flat = tensor.detach().contiguous().reshape(-1)
+    if flat.is_cuda:  # page-locked memory is used again and again; other memory would be new, page by page
+        flat = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=True).copy_(flat)
+    memory: Bytes = flat.view(torch.uint8).numpy()
+    return memory

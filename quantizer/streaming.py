@@ -141,7 +141,7 @@ class Streaming:
             matrix,
             self._plan,
             piece.module,
-            columns=self._channels.columns(matrix.name).to(device),
+            columns=self._channels.columns_on(matrix.name, device),
             first_row=step.first,
         )
         packed, scales = as_bytes(block.packed), as_bytes(block.scales)

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from fqconsole.models.description import ModelDescription
-from quantizer.device import allocated_bytes, one_thread_a_block, reader_count, unit_weights, workers_of
+from quantizer.device import (
+    allocated_bytes,
+    one_thread_a_block,
+    reader_count,
+    tasks_under_way,
+    unit_weights,
+    workers_of,
+)
 from quantizer.parts import Piece, plan_parts
 from quantizer.pipeline import Pipeline, Task
 from quantizer.plan import Plan
@@ -79,7 +86,7 @@ def survey(
                     yield partial(task, piece, first, opened.piece_rows(piece, first, count))
 
     lanes = [partial(lane, file) for file in pieces]
-    pipeline = Pipeline(lanes, workers, readers=reader_count(), depth=2 * len(workers) + 1)
+    pipeline = Pipeline(lanes, workers, readers=reader_count(devices[0]), depth=tasks_under_way(workers))
     with one_thread_a_block(devices[0]), pipeline:
         for came in pipeline.results():
             seen[came.piece.module].append(came)

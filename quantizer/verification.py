@@ -28,6 +28,7 @@ from quantizer.device import (
     one_thread_a_block,
     reader_count,
     resolve_devices,
+    tasks_under_way,
     unit_weights,
     workers_of,
 )
@@ -238,7 +239,9 @@ def _remake(
         hashed=every,
     )
     workers = workers_of(devices)
-    pipeline = Pipeline(streaming.lanes(), workers, readers=reader_count(), depth=2 * len(workers) + 1)
+    pipeline = Pipeline(
+        streaming.lanes(), workers, readers=reader_count(devices[0]), depth=tasks_under_way(workers)
+    )
     watch.phase("remake", sum(part.source_bytes for part in chosen), "B")
     items = {part.file: part.items for part in chosen}
     known = {file.file: file.sha256 for file in manifest.source.files}

@@ -26,6 +26,8 @@ from kernels.routing_kernel import combine_launch, gate_launch, route_launch
 from kernels.tiles import Gpu
 from kernels.wide_experts import WideExpertsPlan
 from kernels.wide_tiles import choose_routed_tiles
+from quantizer.block_kernel import block_launch
+from quantizer.range_kernel import range_launch
 from tests.kernels.cases import lanes_without_memory
 from tests.kernels.compile_offline import resource_usage
 
@@ -41,6 +43,7 @@ POINTERS = {
     "ints_ptr": "*i32", "tokens_ptr": "*i64", "bad_ptr": "*u8", "expert_ptr": "*i32", "weight_ptr": "*fp32",
 }  # fmt: skip
 EARLY = re.compile(r"(?:ld|st|red|atom)\.global|cp\.async(?!\.bulk\.prefetch)|cp\.reduce")
+CONTRACTED = re.compile(r"fma\.rn(?:\.ftz)?\.f32|(?:div|sqrt)\.(?:full|approx)|div\.rn\.ftz")
 CODES = {"keys_ptr": "*i8", "values_ptr": "*i8"}
 
 
@@ -79,6 +82,20 @@ def routed(name: str) -> Callable[[Gpu], Compiled]:
         tile, small = choose_routed_tiles(4, 256, 2048)
         plan = WideExpertsPlan(stack, tile, gpu.multiprocessors, small=small)
         return getattr(plan, name), dict.fromkeys(integers, "*i32")
+
+    return compiled
+
+
+def quantizing(
+    method: str, bits: int = 4, group_size: int = 64, *, pack: bool = True
+) -> Callable[[Gpu], Compiled]:
+    """The pass over a block of rows, of prepared ones where it finds scales alone."""
+    types = dict.fromkeys(("factors_ptr", "multipliers_ptr", "importance_ptr"), "*fp32")
+    types |= {"sums_ptr": "*fp64"}
+    types |= {"packed_ptr": "*i32", "rows_ptr": "*bf16"} if pack else {"rows_ptr": "*fp32"}
+
+    def compiled(_: Gpu) -> Compiled:
+        return block_launch(bits, group_size, method, torch.bfloat16, pack=pack), types
 
     return compiled
 
@@ -145,6 +162,16 @@ CASES: dict[str, Callable[[Gpu], Compiled]] = {
     "combine": lambda gpu: (combine_launch(gpu, 2048, 8, bias=True, experts=True, residual=True), {}),
     "count routed rows": routed("count"),
     "place routed rows": routed("place"),
+    "quantize by search": quantizing("search"),
+    "quantize long groups by search": quantizing("search", group_size=128),
+    "quantize 3 bits in short groups by search": quantizing("search", bits=3, group_size=16),
+    "quantize signed": quantizing("signed"),
+    "quantize 8 bits": quantizing("absmax", bits=8),
+    "quantize: scales alone": quantizing("search", pack=False),
+    "quantize: ranges": lambda _: (
+        range_launch(),
+        {"rows_ptr": "*bf16", "sums_ptr": "*fp64", "factors_ptr": "*fp32", "multipliers_ptr": "*fp32"},
+    ),
     "gather routed rows": routed("gather"),
 }
 
@@ -152,7 +179,8 @@ CASES: dict[str, Callable[[Gpu], Compiled]] = {
 def report_of(name: str, capability: int) -> dict[str, Any]:
     """What the compiled kernel uses; `stack` and `local` are register spills.
 
-    `too_early` counts what touches memory before the kernel ahead is through.
+    `too_early` counts what touches memory before the kernel ahead is through, `contracted` what is not
+    rounded after each operation as IEEE says.
     """
     launch, changed = CASES[name](Gpu(capability))
     types = FLOATS | POINTERS | changed
@@ -178,6 +206,7 @@ def report_of(name: str, capability: int) -> dict[str, Any]:
         "shared": compiled.metadata.shared,
         "stores": ptx.count("st.global"),
         "dependent_launches": ptx.count("griddepcontrol.wait"),
+        "contracted": len(CONTRACTED.findall(ptx)),
         "too_early": len(EARLY.findall(ptx.partition("griddepcontrol.wait")[0])),
     }
 

@@ -3,14 +3,20 @@
 import subprocess
 import sys
 
+import msgspec
 import pytest
 import torch
 
-from fqconsole.errors import DeviceError
+from fqconsole.errors import DeviceError, OperatorError
+from quantizer.blocks import quantize_rows, takes_kernel
+from quantizer.channels import Columns
 from quantizer.checkpoint import find_unfinished
 from quantizer.device import device_failures
 from quantizer.engine import analyse, quantize
+from quantizer.granularity import measure_ranges
 from quantizer.methods import methods_of
+from quantizer.plan import MatrixPlan, Plan
+from quantizer.scheme import Scheme
 from tests.quantizer.synthetic_models import save_llama
 from tests.quantizer.test_engine import digest
 
@@ -27,6 +33,80 @@ def test_the_gpu_writes_the_bytes_of_the_cpu(tmp_path, bits, dtype):
         quantize(description, plan, tmp_path / device, device=device)
     on_gpu, on_cpu = digest(tmp_path / "cuda"), digest(tmp_path / "cpu")
     assert {name for name in on_cpu if on_cpu[name] != on_gpu[name]} <= {"fqconsole_manifest.json"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("mode", ["finequant", "fast", "search"])
+@pytest.mark.parametrize("group_size", [None, 16, 32, 64, 128, 256])
+def test_every_group_size_is_written_as_on_the_cpu(tmp_path, mode, group_size):
+    """Groups of 16 to 128 in one pass of a kernel, others by plain torch."""
+    description = save_llama(tmp_path / "m", hidden=256, inner=512)
+    plan = analyse(
+        description,
+        bits=4,
+        granularity="fixed",
+        group_size=group_size,
+        methods=methods_of(mode),
+        device="cpu",
+    )
+    for device in ("cuda", "cpu"):
+        quantize(description, plan, tmp_path / device, device=device)
+    on_gpu, on_cpu = digest(tmp_path / "cuda"), digest(tmp_path / "cpu")
+    assert {name for name in on_cpu if on_cpu[name] != on_gpu[name]} <= {"fqconsole_manifest.json"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("scale_dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("method", ["absmax", "signed", "search"])
+@pytest.mark.parametrize("bits", [8, 4, 3])
+def test_a_million_groups_are_those_of_the_cpu(bits, method, scale_dtype, dtype):
+    generator = torch.Generator().manual_seed(bits)
+    n, k = 1000, 16384
+    rows = torch.randn(n, k, generator=generator) * torch.rand(n, 1, generator=generator) * 0.1
+    rows = rows.to(dtype)
+    columns = Columns(
+        torch.rand(k, generator=generator) + 0.5,
+        torch.rand(n, generator=generator) + 0.5,
+        torch.rand(k, generator=generator) * 9 + 1e-4 if method == "search" else None,
+    )
+    for group_size in (16, 32, 64, 128):
+        matrix = MatrixPlan("m", ("m.weight",), (n, k), 0, "m", "m", Scheme(bits, group_size))
+        plan = Plan("m", None, bits, "fixed", group_size, 0.7, scale_dtype, (matrix,), ())
+        plan = msgspec.structs.replace(plan, methods=methods_of(method))
+        assert takes_kernel(rows.cuda(), matrix.scheme, plan.methods)
+        right = quantize_rows(rows, matrix, plan, "m", columns=columns)
+        found = quantize_rows(rows.cuda(), matrix, plan, "m", columns=columns.to(torch.device("cuda")))
+        assert torch.equal(found.scales.cpu(), right.scales)
+        assert torch.equal(found.packed.cpu(), right.packed)
+        assert found.squared_error == pytest.approx(right.squared_error, rel=1e-5)
+        assert found.squared_norm == pytest.approx(right.squared_norm, rel=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("method", ["absmax", "signed", "search"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_told_by_name(method, value):
+    rows = torch.ones(4, 256, dtype=torch.bfloat16, device="cuda")
+    rows[2, 100] = value
+    matrix = MatrixPlan("m", ("m.weight",), (4, 256), 0, "m", "m", Scheme(4, 64))
+    plan = Plan("m", None, 4, "fixed", 64, 0.7, "bfloat16", (matrix,), ())
+    with pytest.raises(OperatorError, match="m holds weights that are not finite"):
+        quantize_rows(rows, matrix, msgspec.structs.replace(plan, methods=methods_of(method)), "m")
+    with pytest.raises(OperatorError, match="m holds weights that are not finite"):
+        measure_ranges(rows, "m")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("k", [256, 4096, 14336, 4000])
+def test_ranges_are_those_of_the_cpu(k):
+    rows = (torch.randn(64, k) * 0.02).bfloat16()
+    found, right = measure_ranges(rows.cuda()), measure_ranges(rows)
+    assert found.means == pytest.approx(right.means, rel=1e-12)
 
 
 @pytest.mark.gpu
