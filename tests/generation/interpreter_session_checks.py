@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import kernels
-from fqconsole.generation import assembly
+from fqconsole.generation import assembly, loading
 from fqconsole.generation.options import Sampling
 from fqconsole.generation.session import Session, open_session
 from fqconsole.models import describe_folder
@@ -26,7 +26,8 @@ from tests.generation.architectures import save_architecture
 from tests.generation.tiny_models import write_tokenizer
 
 AMPERE = Gpu(80, 4)
-FAMILIES = ("gemma2", "opt", "deepseek_v3", "gpt_oss")  # of every kind of norm, positions, attention, experts
+# Of every kind of norm, positions, attention, experts.
+FAMILIES = ("llama", "gemma2", "opt", "deepseek_v3", "gpt_oss")
 IDS = [5, 77, 130, 9, 41, 300, 8]
 
 
@@ -49,6 +50,7 @@ def as_on_a_gpu() -> Iterator[None]:
         for module in (attention, choice, norms, rotary, routing):
             patch.setattr(module, "runs_triton", lambda device: True)
         patch.setattr(kernels, "prepare", prepare)
+        patch.setattr(loading, "compute_dtype", lambda stored, device: stored)
         patch.setattr(gpu, "on_device", lambda device: nullcontext())
         patch.setattr(gpu, "tuned_tile", lambda w, chosen, *_, **__: chosen)
         patch.setattr(Session, "warm_up", lambda self, stages: None)  # minutes in the interpreter

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import kernels
+from fqconsole.generation.assembly import _in_a_row
 from fqconsole.generation.loading import load_model
 from fqconsole.generation.passes import Chunk, Pass
 from fqconsole.generation.projections import Packed
@@ -35,22 +36,33 @@ def logits(decoder):
     return torch.cat(found).float()
 
 
+@pytest.mark.usefixtures("as_stored")
 def test_a_product_takes_the_norm_and_the_residual_where_one_launch_does_it(tiny, monkeypatch):
+    """And the norm after it, but the last one, whose product is the head's."""
     asked = []
-    call = Packed.__call__
+    call, add = Packed.__call__, Packed.add
 
     def record(self, x, *, residual=None, activation=None, norm=None):
         asked.append((norm is not None, residual is not None, activation))
         return call(self, x, residual=residual, activation=activation, norm=norm)
 
+    def record_sum(self, x, residual, following):
+        asked.append(following.weight)
+        return add(self, x, residual, following)
+
     decoder = load_model(tiny("llama")[1], CPU).decoder
-    fused = replace(decoder, layers=tuple(replace(layer, fused=True) for layer in decoder.layers))
+    fused = replace(decoder, layers=_in_a_row([replace(layer, fused=True) for layer in decoder.layers]))
     monkeypatch.setattr(Packed, "__call__", record)
+    monkeypatch.setattr(Packed, "add", record_sum)
     with torch.inference_mode():
         cache = StaticCache(fused, 1, 8)
         fused.hidden(IDS[:1], Pass.of_step(torch.tensor([0]), cache.rotary), cache.layers)
-    layer = [(True, False, None), (False, True, None), (True, False, "silu"), (False, True, None)]
-    assert asked == layer * len(fused.layers)
+    expected = []
+    for layer, after in zip(fused.layers, [*fused.layers[1:], None], strict=True):
+        end = (False, True, None) if after is None else after.before_attention.weight
+        expected += [(True, False, None), layer.before_feed.weight, (True, False, "silu"), end]
+    for found, wanted in zip(asked, expected, strict=True):
+        assert found is wanted or (isinstance(found, tuple) and found == wanted)
 
 
 def test_experts_are_two_calls_that_know_which_rows_of_a_token_go_where(tiny, monkeypatch):

@@ -80,6 +80,16 @@ def test_epilogues_and_prologues(activation, dtype, gpu, numerics):
                 numerics.check_matmul(bits, group_size, dtype, m, n, k, extras=extras, device="cuda", gpu=gpu)
 
 
+@pytest.mark.parametrize(("first", "second"), [((4, 64), (4, 64)), ((8, None), (3, 128)), ((3, 32), (8, 64))])
+@pytest.mark.parametrize("activation", [None, "silu"])
+def test_a_norm_that_is_fed(first, second, activation, gpu, numerics):
+    for m in (1, 2, 8, 13, 16):
+        for n in (256, 4096):
+            numerics.check_fed_norm(
+                first, second, m, n, residual=m < 8, activation=activation, device="cuda", gpu=gpu
+            )
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("group_size", [None, 16, 64, 256])
 @pytest.mark.parametrize("bits", [8, 4, 3])
