@@ -40,7 +40,8 @@ class Launch:
             return
         compiled = self.kernel[grid](*arguments, *self.constants, **self.options)
         if compiled is not None:  # the interpreter compiles nothing
-            self.compiled[kind] = compiled
+            # Of a kernel that another thread asked for, Triton returns what stands for it until it is there.
+            self.compiled[kind] = compiled.result() if hasattr(type(compiled), "result") else compiled
 
     def ask(self, asked: dict[Kind, Any], grid: tuple[int, int, int], arguments: tuple[object, ...]) -> None:
         """Have Triton compile for these arguments, unless a launch for such ones has asked before."""

@@ -23,6 +23,7 @@ from quantizer.matrices import EXPERTS_SET
 from quantizer.methods import DEFAULT_MODE, MODES, Methods
 from quantizer.parts import Piece
 from quantizer.plan import ExpertSets, Granularity, MatrixPlan, Plan, quantized_share
+from quantizer.preparing import prepare_kernels
 from quantizer.scheme import Scheme, group_word
 from quantizer.survey import survey
 from quantizer.watch import SilentWatch, Watch
@@ -60,6 +61,7 @@ def analyse(
     )
     require_matrices(draft)
     _warn_of_kept(draft, watch)
+    prepare_kernels(description, draft, devices[0], analysing=True)
     found = choose_channels(folder, description, draft, devices, watch)
     draft = msgspec.structs.replace(draft, channels=found)
     profiles = _measure(folder, description, draft, devices, watch)

@@ -93,7 +93,8 @@ def choose_channels(
     def lane(places: Iterable[int]) -> Generator[Task[tuple[int, ChannelSet]], None, None]:
         yield from (partial(task, place, chooser.read(found[place])) for place in places)
 
-    readers, workers = reader_count(devices[0]), workers_of(devices)
+    # A few rows of each matrix: half the readers are enough, and each set that waits is held in memory.
+    readers, workers = max(1, reader_count(devices[0]) // 2), workers_of(devices)
     lanes = [partial(lane, range(first, len(found), readers)) for first in range(readers)]
     pipeline = Pipeline(lanes, workers, readers=readers, depth=readers + len(workers))
     with one_thread_a_block(devices[0]), pipeline:

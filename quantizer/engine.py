@@ -47,6 +47,7 @@ from quantizer.manifest import MANIFEST, SourceFile, build_manifest, manifest_by
 from quantizer.parts import PART_BYTES, Part, plan_parts
 from quantizer.pipeline import Pipeline
 from quantizer.plan import Plan, model_bits_per_weight, plan_bits_per_weight
+from quantizer.preparing import prepare_kernels
 from quantizer.shards import ShardWriter
 from quantizer.source import file_sha256
 from quantizer.streaming import (
@@ -102,6 +103,7 @@ def quantize(
     require_free(out.expanduser().absolute())
     require_matrices(plan)
     parts = plan_parts(description, plan, part_bytes)
+    prepare_kernels(description, plan, places[0], analysing=False)
     config = read_config(folder)
     refusals = engine_refusals(description, plan)
     if refusals:

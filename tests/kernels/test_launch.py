@@ -32,6 +32,31 @@ class FakeCompilation:
         return lambda *arguments: self.launches.append((grid, arguments))
 
 
+class AskedKernel(FakeKernel):
+    """One that another thread asked for: Triton returns what stands for its compilation."""
+
+    def __getitem__(self, grid):
+        search = super().__getitem__(grid)
+        return lambda *arguments, **options: Promise(search(*arguments, **options))
+
+
+class Promise:
+    def __init__(self, compilation: FakeCompilation) -> None:
+        self.compilation = compilation
+
+    def result(self) -> FakeCompilation:
+        return self.compilation
+
+
+def test_what_stands_for_a_compilation_is_not_launched():
+    kernel = AskedKernel()
+    launch = Launch(kernel, {"INTERPRET": False, "BLOCK": 64}, {})
+    for size in (3, 4):
+        launch((1, 1, 1), ("aligned",), "x", size)
+    assert len(kernel.searches) == 1
+    assert kernel.straight == [((1, 1, 1), ("x", 4, 64, False))]
+
+
 def test_one_search_a_kind():
     kernel = FakeKernel()
     launch = Launch(kernel, {"INTERPRET": False, "BLOCK": 64}, {"num_warps": 4})

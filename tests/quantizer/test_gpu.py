@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fqconsole.errors import DeviceError, OperatorError
+from quantizer.base import base_plan
 from quantizer.blocks import quantize_rows, takes_kernel
 from quantizer.channels import Columns
 from quantizer.checkpoint import find_unfinished
@@ -16,6 +17,7 @@ from quantizer.engine import analyse, quantize
 from quantizer.granularity import measure_ranges
 from quantizer.methods import methods_of
 from quantizer.plan import MatrixPlan, Plan
+from quantizer.preparing import prepare_kernels
 from quantizer.scheme import Scheme
 from tests.quantizer.synthetic_models import save_llama
 from tests.quantizer.test_engine import digest
@@ -98,6 +100,19 @@ def test_weights_that_are_not_finite_are_told_by_name(method, value):
         quantize_rows(rows, matrix, msgspec.structs.replace(plan, methods=methods_of(method)), "m")
     with pytest.raises(OperatorError, match="m holds weights that are not finite"):
         measure_ranges(rows, "m")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_kernels_are_compiled_beside_a_job_that_launches_them(tmp_path):
+    """Whoever comes first, both end, and with the same bytes."""
+    description = save_llama(tmp_path / "m", hidden=256, inner=512)
+    plan = base_plan(description, 3, methods=methods_of("best"))
+    thread = prepare_kernels(description, plan, torch.device("cuda", 0), analysing=True)
+    assert analyse(description, bits=3, device="cuda") == analyse(description, bits=3, device="cpu")
+    if thread is not None:  # this Triton compiles several at a time
+        thread.join(timeout=120)
+        assert not thread.is_alive()
 
 
 @pytest.mark.gpu
