@@ -123,12 +123,15 @@ def run(shape: Shape, stage: Stage, weights: Weights, step: Step, x: Tensor) -> 
     qkv, last, gate_up, down = weights.products
     before, between = weights.norms if stage.norm else (None, None)
     mixed = kernels.linear(x, qkv, norm=before)
-    if stage.rotation:
+    if stage.attention:
+        mixed = kernels.rotate_and_attend(
+            mixed, step.angles, step.angles, step.positions, step.lengths, weights.cache, heads=shape.heads,
+            scale=shape.head_dim**-0.5,
+        )  # fmt: skip
+    elif stage.rotation:
         mixed = kernels.rotate_and_store(
             mixed, step.angles, step.angles, step.positions, weights.cache, heads=shape.heads
         )
-    if stage.attention:
-        mixed = kernels.attend(mixed, weights.cache, step.lengths, scale=shape.head_dim**-0.5)
     x = kernels.linear(mixed.flatten(1)[:, : last.k], last, residual=x if stage.residual else None)
     inner = kernels.linear(x, gate_up, activation="silu" if stage.activation else None, norm=between)
     return kernels.linear(inner[:, : down.k], down, residual=x if stage.residual else None)
