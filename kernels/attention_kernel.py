@@ -128,7 +128,8 @@ def attend_kernel(
     kv_head = tl.program_id(1) // head_blocks
     first_of_group = tl.program_id(1) % head_blocks * HEADS
     sequence = tl.program_id(2)
-    run = (sequence.to(tl.int64) * KV_HEADS + kv_head) * C  # where this head's slots begin
+    # Where this head's slots begin; from there 32 bits reach any of 2^31 / D slots.
+    run = (sequence.to(tl.int64) * KV_HEADS + kv_head) * C
     keys_ptr += run * D
     if TAIL == 0:
         values_ptr += run * DV
@@ -161,9 +162,8 @@ def attend_kernel(
             mask=here[:, None] & (column < OF_MAIN)[None, :],
             other=0.0,
         )
-    length = tl.load(lengths_ptr + sequence + zero).to(
-        tl.int32
-    )  # after the queries: what follows waits for it
+    # After the queries, which then are under way while all that follows waits for it.
+    length = tl.load(lengths_ptr + sequence + zero).to(tl.int32)
     count, active, first, last = part_of(length, window, C, part, parts, SPAN, BLOCK)
     if SPLIT == "one" and (part > 0) & (first >= last):
         return
