@@ -135,12 +135,15 @@ def run(shape: Shape, stage: Stage, weights: Weights, step: Step) -> Tensor:
     if stage.fed and before is not None:
         before = replace(before, scaled=step.scaled)
     mixed = kernels.linear(x, qkv, norm=before)
-    if stage.rotation:
+    if stage.attention:
+        mixed = kernels.rotate_and_attend(
+            mixed, step.angles, step.angles, step.positions, step.lengths, weights.cache, heads=shape.heads,
+            scale=shape.head_dim**-0.5,
+        )  # fmt: skip
+    elif stage.rotation:
         mixed = kernels.rotate_and_store(
             mixed, step.angles, step.angles, step.positions, weights.cache, heads=shape.heads
         )
-    if stage.attention:
-        mixed = kernels.attend(mixed, weights.cache, step.lengths, scale=shape.head_dim**-0.5)
     mixed = mixed.flatten(1)[:, : last.k]
     if stage.fed and between is not None:
         x, made = kernels.linear_and_scaled(mixed, last, residual=x, following=between)

@@ -8,6 +8,7 @@ from kernels.choice import Filters, choose
 from kernels.epilogue import Activation, Norm, ScaledRows
 from kernels.key_values import KeyValueCache
 from kernels.linear import expert_linear, linear, linear_and_scaled, path_name, prepare
+from kernels.newest_token import rotate_and_attend
 from kernels.norms import norm
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import PreparedMatrix
@@ -34,6 +35,7 @@ __all__ = [
     "norm",
     "path_name",
     "prepare",
+    "rotate_and_attend",
     "rotate_and_store",
     "rotate_and_store_latent",
     "route",

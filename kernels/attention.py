@@ -42,10 +42,9 @@ def attend(
     Raises ValueError where shapes do not belong together.
     """
     check(q, cache, sinks)
-    if lengths.shape != q.shape[:1] or q.shape[0] > cache.keys.shape[0]:
-        raise ValueError(f"{q.shape[0]} tokens, {len(lengths)} lengths, {cache.keys.shape[0]} sequences")
+    check_lengths(lengths, q.shape[0], cache)
     if runs_triton(q.device):
-        from kernels.attention_kernel import attend_on_gpu
+        from kernels.attention_launch import attend_on_gpu
 
         return attend_on_gpu(q, cache, lengths, scale=scale, window=window, softcap=softcap, sinks=sinks)
     return attend_plain(q, cache, lengths, scale=scale, window=window, softcap=softcap, sinks=sinks)
@@ -163,6 +162,12 @@ def check(q: Tensor, cache: KeyValueCache, sinks: Tensor | None) -> None:
         raise ValueError(f"queries {list(q.shape)} do not fit a cache {list(cache.keys.shape)}")
     if sinks is not None and sinks.shape != q.shape[1:2]:
         raise ValueError(f"{list(sinks.shape)} sinks for {q.shape[1]} heads")
+
+
+def check_lengths(lengths: Tensor, tokens: int, cache: KeyValueCache) -> None:
+    """Raises ValueError unless there is a length for each token, and a sequence of the cache."""
+    if lengths.shape != (tokens,) or tokens > cache.keys.shape[0]:
+        raise ValueError(f"{tokens} tokens, {len(lengths)} lengths, {cache.keys.shape[0]} sequences")
 
 
 def check_held(cache: KeyValueCache, first: int, end: int, window: int | None) -> None:

@@ -20,43 +20,31 @@ A head's D columns are filled up to a power of two with zeros, which are not rea
 columns in two pieces, of which the first is multiplied twice: with the queries, and as the values.
 """
 
-from dataclasses import replace
-from functools import cache
-
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from kernels.attention_ahead import ask_part_ahead
 from kernels.attention_merge import (
-    MERGE_COLUMNS,
     finite,
     is_last,
-    merge_launch,
     merge_parts,
     part_of,
     store_part,
     store_whole,
     sum_of_teams,
 )
-from kernels.attention_tiles import (
-    MERGED_BYTES,
-    MOST_PARTS,
-    AttentionTile,
-    choose_attention_tile,
-    parts_of,
+from kernels.attention_turn import (
+    angles_of,
+    halves_of_queries,
+    newest_of,
+    store_newest,
+    turned_queries,
 )
 from kernels.fragments import launch_next, round_to, wait_for_previous
-from kernels.key_values import KeyValueCache
-from kernels.launch import Launch
-from kernels.step_launch import gpu_here, kinds, on, step_constants, step_options
-from kernels.tiles import Gpu
 
 LOG2_E = 1.4426950408889634
 NO_WINDOW = 1 << 30
 SMALLEST_DOT = 16  # rows and columns of a matrix product
-MERGED_AT_ONCE = 32  # float32 a thread, of parts
 
 
 @triton.jit
@@ -91,7 +79,9 @@ def transposed(x):
 
 @triton.jit(do_not_specialize=["C", "window"])
 def attend_kernel(
-    q_ptr,
+    q_ptr,  # with TURN: qkv
+    cos_ptr,
+    sin_ptr,
     keys_ptr,
     values_ptr,
     key_scales_ptr,
@@ -121,6 +111,7 @@ def attend_kernel(
     SPLIT: tl.constexpr,  # "": one part, "one": merged by the last program, "two": by another launch
     ROWS: tl.constexpr,  # of a merge: power of two, at least the heads here
     CHUNK: tl.constexpr,  # of a merge: parts at once
+    TURN: tl.constexpr,  # queries, and the newest key, which is stored here
     CODED: tl.constexpr,  # int8
     SOFTCAP: tl.constexpr,
     SINKS: tl.constexpr,
@@ -137,7 +128,8 @@ def attend_kernel(
     kv_head = tl.program_id(1) // head_blocks
     first_of_group = tl.program_id(1) % head_blocks * HEADS
     sequence = tl.program_id(2)
-    run = (sequence.to(tl.int64) * KV_HEADS + kv_head) * C  # where this head's slots begin
+    # Where this head's slots begin; from there 32 bits reach any of 2^31 / D slots.
+    run = (sequence.to(tl.int64) * KV_HEADS + kv_head) * C
     keys_ptr += run * D
     if TAIL == 0:
         values_ptr += run * DV
@@ -151,21 +143,37 @@ def attend_kernel(
             0 if LATENT else DV,
         )  # fmt: skip
     zero = wait_for_previous(part, PDL)
-    length = tl.load(lengths_ptr + sequence + zero).to(tl.int32)
     in_group = first_of_group + tl.arange(0, HEADS)
     here = in_group < GROUP
     first_head = sequence.to(tl.int64) * (KV_HEADS * GROUP) + kv_head * GROUP + zero
     head = first_head + in_group
     column = tl.arange(0, MAIN)
     value_column = tl.arange(0, VALUE)
-    q = tl.load(
-        q_ptr + head[:, None] * D + column[None, :],
-        mask=here[:, None] & (column < OF_MAIN)[None, :],
-        other=0.0,
-    )
+    if TURN:
+        q_ptr += (sequence.to(tl.int64) + zero) * ((KV_HEADS * GROUP + KV_HEADS) * D + KV_HEADS * DV)
+        a, b = halves_of_queries(q_ptr, kv_head * GROUP + in_group, here, D)
+        key_at = (KV_HEADS * GROUP + kv_head) * D
+        new_a, new_b, new_v = newest_of(
+            q_ptr, key_at, KV_HEADS * (GROUP + 1) * D + kv_head * DV, D, DV, VALUE
+        )
+    else:
+        q = tl.load(
+            q_ptr + head[:, None] * D + column[None, :],
+            mask=here[:, None] & (column < OF_MAIN)[None, :],
+            other=0.0,
+        )
+    # After the queries, which then are under way while all that follows waits for it.
+    length = tl.load(lengths_ptr + sequence + zero).to(tl.int32)
     count, active, first, last = part_of(length, window, C, part, parts, SPAN, BLOCK)
-    if SPLIT == "one" and part >= tl.maximum(active, 1):
+    if SPLIT == "one" and (part > 0) & (first >= last):
         return
+    if TURN:
+        cos, sin = angles_of(cos_ptr, sin_ptr, length, D // 2)
+        q = turned_queries(a, b, cos, sin, dtype, INTERPRET)
+        store_newest(
+            keys_ptr, values_ptr, tl.maximum(length - 1, 0) % C, (first < last) & (last == length), new_a,
+            new_b, new_v, cos, sin, D, DV, VALUE, INTERPRET,
+        )  # fmt: skip
     if LATENT:
         tail = tl.arange(0, TAIL)
         in_tail = (tail < D - DV)[None, :]
@@ -274,27 +282,6 @@ def attend_kernel(
         )  # fmt: skip
 
 
-@cache
-def attend_launch(
-    gpu: Gpu, kv_heads: int, group: int, head_dim: int, value_dim: int, latent: bool, coded: bool,
-    softcap: bool, sinks: bool, split: str, tile: AttentionTile,
-) -> Launch:  # fmt: skip
-    """The launch for one kind of cache and call."""
-    value = padded(value_dim)
-    rows = rows_of(group)
-    merged = min(rows, int(triton.next_power_of_2(group)))
-    chunk = max(1, min(MOST_PARTS, MERGED_AT_ONCE * 32 * tile.warps // (merged * value)))
-    constants = {
-        "KV_HEADS": kv_heads, "GROUP": group, "D": head_dim, "DV": value_dim,
-        "MAIN": value if latent else padded(head_dim),
-        "TAIL": padded(head_dim - value_dim) if latent else 0, "VALUE": value, "HEADS": rows,
-        "BLOCK": tile.block, "TEAMS": tile.warps if tile.apart else 1, "SPAN": tile.span, "AHEAD": tile.ahead,
-        "SPLIT": split, "ROWS": merged, "CHUNK": chunk, "CODED": coded, "SOFTCAP": softcap, "SINKS": sinks,
-    }  # fmt: skip
-    options = step_options(gpu, tile.warps, tile.stages)
-    return Launch(attend_kernel, constants | step_constants(gpu), options)
-
-
 def padded(columns: int) -> int:
     """A power of two that a matrix product takes."""
     return max(SMALLEST_DOT, int(triton.next_power_of_2(columns)))
@@ -303,71 +290,3 @@ def padded(columns: int) -> int:
 def factors(scale: float, softcap: float | None) -> tuple[float, float]:
     """What the kernels multiply a score with, towards powers of two, and the cap."""
     return float(scale * LOG2_E if softcap is None else scale), float(softcap or 1.0)
-
-
-def rows_of(group: int) -> int:
-    """Query heads of a program."""
-    return 16 if group <= 16 else 32
-
-
-def tile_for(gpu: Gpu, group: int, head_dim: int, value_dim: int, latent: bool, width: int) -> AttentionTile:
-    """The tile that these shapes take."""
-    value = padded(value_dim)
-    main = value if latent else padded(head_dim)
-    return choose_attention_tile(rows_of(group), main, value, width, latent=latent, gpu=gpu)
-
-
-def attend_on_gpu(
-    q: Tensor,
-    cache: KeyValueCache,
-    lengths: Tensor,
-    *,
-    scale: float,
-    window: int | None = None,
-    softcap: float | None = None,
-    sinks: Tensor | None = None,
-    parts: int | None = None,
-    tile: AttentionTile | None = None,
-) -> Tensor:
-    """`kernels.attend` on the current stream; `parts` at most and `tile`, None: as the sizes suggest."""
-    gpu = gpu_here(q.device)
-    batch, heads, width = q.shape
-    kv_heads, capacity = cache.keys.shape[1:3]
-    group, value_dim, latent = heads // kv_heads, cache.value_dim, cache.values is None
-    tile = tile or tile_for(gpu, group, width, value_dim, latent, q.element_size())
-    if tile.ahead and not can_ask_ahead(cache):
-        tile = replace(tile, ahead=0)
-    programs = kv_heads * -(-group // rows_of(group))
-    parts = parts or parts_of(tile, batch * programs, capacity, gpu)
-    q = q.contiguous()
-    out = q.new_empty((batch, heads, value_dim))
-    split, sums, marks, arrived = "", None, None, None
-    if parts > 1:
-        sums = q.new_empty((batch, heads, parts, value_dim), dtype=torch.float32)
-        marks = q.new_empty((batch, heads, parts, 2), dtype=torch.float32)
-        split = "one" if programs == kv_heads and sums.nbytes <= MERGED_BYTES * batch * programs else "two"
-    if split == "one":
-        arrived = q.new_zeros(batch * programs, dtype=torch.int32) if cache.arrived is None else cache.arrived
-    launch = attend_launch(
-        gpu, kv_heads, group, width, value_dim, latent, cache.scales is not None, softcap is not None,
-        sinks is not None, split, tile,
-    )  # fmt: skip
-    key_scales, value_scales = cache.scales or (None, None)
-    with on(q):
-        launch(
-            (parts, programs, batch), kinds(q, cache.keys, cache.values, lengths, sinks),
-            q, cache.keys, cache.values, key_scales, value_scales, lengths, sinks, out, sums, marks, arrived,
-            capacity, window or NO_WINDOW, *factors(scale, softcap),
-        )  # fmt: skip
-        if split == "two":
-            blocks = -(-value_dim // min(MERGE_COLUMNS, padded(value_dim)))
-            merge_launch(gpu, value_dim, triton.next_power_of_2(parts), sinks is not None)(
-                (batch * heads, blocks, 1), kinds(out, sinks), sums, marks, sinks, out, heads, parts
-            )
-    return out
-
-
-def can_ask_ahead(cache: KeyValueCache) -> bool:
-    """Whether each row of keys and values is a whole number of 16 bytes, from a 16th byte on."""
-    parts = [part for part in (cache.keys, cache.values) if part is not None]
-    return all((part.shape[-1] * part.element_size() | part.data_ptr()) % 16 == 0 for part in parts)

@@ -45,12 +45,8 @@ def rotate_and_store(
     `kernels.norm`. On CUDA one launch; nothing waits for the device.
     Raises ValueError where shapes do not belong together.
     """
+    check_rotation(qkv, cos, sin, positions, cache, heads=heads, rows=rows)
     kv_heads, width = cache.keys.shape[1], cache.keys.shape[3]
-    if cache.values is None:
-        raise ValueError("a latent cache is written by rotate_and_store_latent")
-    if qkv.dim() != 2 or qkv.shape[1] != heads * width + kv_heads * (width + cache.value_dim):
-        raise ValueError(f"qkv {list(qkv.shape)} is not {heads} and two times {kv_heads} heads of {width}")
-    check_angles(cos, sin, positions, rows, qkv.shape[0], width)
     if (q_norm is None) != (k_norm is None):
         raise ValueError("queries and keys have norms together or not at all")
     if q_norm is not None and k_norm is not None:
@@ -163,6 +159,25 @@ def rotate_and_store_latent_plain(
     queries[..., cache.latent :] = rotate(q, *angles, interleaved=interleaved).to(queries.dtype)
     others = rotate(others[:, None], *angles, interleaved=interleaved)
     cache.write(torch.cat((shared[:, None].to(others.dtype), others), -1), None, positions, rows)
+
+
+def check_rotation(
+    qkv: Tensor,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    positions: Tensor,
+    cache: KeyValueCache,
+    *,
+    heads: int,
+    rows: Tensor | None = None,
+) -> None:
+    """Raises ValueError where qkv, angles and places do not fit the cache and each other."""
+    kv_heads, width = cache.keys.shape[1], cache.keys.shape[3]
+    if cache.values is None:
+        raise ValueError("a latent cache is written by rotate_and_store_latent")
+    if qkv.dim() != 2 or qkv.shape[1] != heads * width + kv_heads * (width + cache.value_dim):
+        raise ValueError(f"qkv {list(qkv.shape)} is not {heads} and two times {kv_heads} heads of {width}")
+    check_angles(cos, sin, positions, rows, qkv.shape[0], width)
 
 
 def check_angles(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -12,7 +13,19 @@ from fqconsole.generation.projections import Projection
 from fqconsole.generation.stream import Leave, Left, RowNorm
 from kernels.attention import attend, attend_prompt, attend_rows
 from kernels.key_values import KeyValueCache
+from kernels.newest_token import rotate_and_attend
+from kernels.norms import NormKind
 from kernels.rotary import rotate_and_store, rotate_and_store_latent
+
+
+class Turns(TypedDict):
+    """What `kernels.rotate_and_store` takes beside tensors of the step."""
+
+    interleaved: bool
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+    eps: float
+    kind: NormKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +63,9 @@ class HeadAttention:
         if self.clip is not None:
             qkv = qkv.clamp(-self.clip, self.clip)
         if tokens.lengths is not None:
-            q = self._store(qkv, tokens, cache)
-            mixed = attend(
-                q, cache, tokens.lengths, scale=self.scale, window=self.window, softcap=self.softcap,
-                sinks=self.sinks,
+            mixed = rotate_and_attend(
+                qkv, *self._angles(tokens), tokens.positions, tokens.lengths, cache, heads=self.heads,
+                scale=self.scale, window=self.window, softcap=self.softcap, sinks=self.sinks, **self._turns(),
             )  # fmt: skip
         elif self.window is None or all(_end(chunk) <= cache.capacity for chunk in tokens.chunks):
             q = self._store(qkv, tokens, cache)
@@ -63,22 +75,26 @@ class HeadAttention:
         return leave(self.last, mixed.flatten(1))
 
     def _store(self, qkv: Tensor, tokens: Pass, cache: KeyValueCache) -> Tensor:
-        table = None if self.turns is None else tokens.rotary.table(self.turns)
-        norm = self.q_norm
         return rotate_and_store(
-            qkv,
-            None if table is None else table.cos,
-            None if table is None else table.sin,
-            tokens.positions,
-            cache,
-            heads=self.heads,
-            rows=tokens.rows,
-            interleaved=self.interleaved,
-            q_norm=None if norm is None else norm.weight,
-            k_norm=None if self.k_norm is None else self.k_norm.weight,
-            eps=1e-6 if norm is None else norm.eps,
-            kind="rms" if norm is None else norm.kind,
-        )
+            qkv, *self._angles(tokens), tokens.positions, cache, heads=self.heads, rows=tokens.rows,
+            **self._turns(),
+        )  # fmt: skip
+
+    def _angles(self, tokens: Pass) -> tuple[Tensor | None, Tensor | None]:
+        """Tables of cos and sin."""
+        table = None if self.turns is None else tokens.rotary.table(self.turns)
+        return (None, None) if table is None else (table.cos, table.sin)
+
+    def _turns(self) -> Turns:
+        """How queries and keys are normed and turned."""
+        norm = self.q_norm
+        return {
+            "interleaved": self.interleaved,
+            "q_norm": None if norm is None else norm.weight,
+            "k_norm": None if self.k_norm is None else self.k_norm.weight,
+            "eps": 1e-6 if norm is None else norm.eps,
+            "kind": "rms" if norm is None else norm.kind,
+        }
 
     def _attend_prompt(self, q: Tensor, cache: KeyValueCache, chunk: Chunk) -> Tensor:
         return attend_prompt(

@@ -23,7 +23,7 @@ READY: Mapping[str, tuple[str, ...]] = {
         "transformers.models.auto.modeling_auto",
         "transformers.models.llama.modeling_llama",
         "triton.runtime",
-        "kernels.attention_kernel",
+        "kernels.attention_launch",
         "kernels.choice_kernel",
         "kernels.decode",
         "kernels.norms_kernel",

@@ -15,7 +15,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels.attention_kernel import attend_launch, tile_for
+from kernels.attention_launch import attend_launch, tile_for
 from kernels.attention_merge import merge_launch
 from kernels.choice_kernel import settle_launch, survey_launch
 from kernels.launch import Launch
@@ -47,14 +47,16 @@ CONTRACTED = re.compile(r"fma\.rn(?:\.ftz)?\.f32|(?:div|sqrt)\.(?:full|approx)|d
 CODES = {"keys_ptr": "*i8", "values_ptr": "*i8"}
 
 
-def attention(dtype: str, *shape: Any, split: str = "one", codes: bool = False) -> Callable[[Gpu], Compiled]:
+def attention(
+    dtype: str, *shape: Any, split: str = "one", codes: bool = False, turn: bool = False
+) -> Callable[[Gpu], Compiled]:
     """kv_heads, group, head_dim, value_dim, latent, softcap, sinks."""
     kv_heads, group, head_dim, value_dim, latent, softcap, sinks = shape
 
     def compiled(gpu: Gpu) -> Compiled:
         tile = tile_for(gpu, group, head_dim, value_dim, latent, 2)
         launch = attend_launch(
-            gpu, kv_heads, group, head_dim, value_dim, latent, codes, softcap, sinks, split, tile
+            gpu, kv_heads, group, head_dim, value_dim, latent, codes, softcap, sinks, split, tile, turn
         )
         return launch, (CODES if codes else {}) | {"": dtype}
 
@@ -102,6 +104,8 @@ def quantizing(
 
 CASES: dict[str, Callable[[Gpu], Compiled]] = {
     "llama": attention("*bf16", 8, 4, 128, 128, False, False, False),
+    "llama, turned": attention("*bf16", 8, 4, 128, 128, False, False, False, turn=True),
+    "gemma, turned": attention("*bf16", 8, 2, 256, 256, False, True, False, turn=True),
     "opt": attention("*fp16", 56, 1, 128, 128, False, False, False, split=""),
     "gemma": attention("*bf16", 8, 2, 256, 256, False, True, False),
     "gpt-oss int8": attention("*bf16", 8, 8, 64, 64, False, False, True, codes=True),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kernels import KeyValueCache
 from kernels.apart import multiply_apart
 from kernels.attention import attend_plain
-from kernels.attention_kernel import attend_on_gpu
+from kernels.attention_launch import attend_on_gpu, can_turn
 from kernels.attention_tiles import AttentionTile
 from kernels.choice_kernel import choose_on_gpu
 from kernels.epilogue import Epilogue, Norm, multiply_with
@@ -30,6 +30,7 @@ from tests.kernels.step_checks import (
     check_latent,
     check_norms,
     check_rotate,
+    check_rotate_and_attend,
     written_cache,
 )
 
@@ -85,6 +86,25 @@ def test_the_last_part_leaves_the_counters_at_zero(tile):
         assert torch.count_nonzero(out[1]) == 0
         assert cache.arrived is not None
         assert torch.count_nonzero(cache.arrived) == 0
+
+
+@pytest.mark.parametrize("tile", [TILES[0], TILES[2]])
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        (Heads(6, 2, 32, 32, dtype=BRAIN), {}),
+        (Heads(4, 4, 16, 8, dtype=HALF), {"window": 20, "sinks": True}),
+        (Heads(40, 1, 16, 16), {"softcap": 3.0}),
+    ],
+)
+def test_rotate_and_attend(shape, options, tile):
+    """In a ring that goes round; beside a text that begins and one that is not there."""
+
+    def turned(qkv, cos, sin, positions, lengths, cache, *, heads, **others):
+        assert can_turn(cache, cos)
+        return attend_on_gpu(qkv, cache, lengths, angles=(cos, sin), **others)
+
+    check_rotate_and_attend(turned, shape, [47, -1, 0], 3, 48, parts=3, tile=tile, **options)
 
 
 def test_a_cache_without_counters():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kernels import Filters, KeyValueCache
+from kernels.attention import attend_plain
 from kernels.choice import choose_plain
 from kernels.norms import NORM_KINDS, norm_plain
 from kernels.rotary import rotate_and_store_latent_plain, rotate_and_store_plain
@@ -183,6 +184,35 @@ def check_rotate(
     stored = given >= 0
     assert relative_error(out[stored], expected[stored].double()) <= TOLERANCE[heads.dtype]
     same_cache(*caches, heads.dtype)
+
+
+def check_rotate_and_attend(
+    rotate_and_attend: Callable[..., Tensor], heads: Heads, starts: Sequence[int], steps: int,
+    capacity: int, *, window: int | None = None, softcap: float | None = None, sinks: bool = False,
+    device: str = "cpu", **cut: object,
+) -> None:  # fmt: skip
+    """Steps of texts that begin with so many tokens, as plain torch makes them; -1: no text."""
+    lengths = [max(0, start) for start in starts]
+    caches = [written_cache(heads, lengths, capacity, device=device) for _ in range(2)]
+    fused = heads.heads * heads.head_dim + heads.kv_heads * (heads.head_dim + heads.value_dim)
+    angles = random_rows((max(lengths) + steps, heads.head_dim // 2), torch.float32, 1, device)
+    tables = (angles.cos(), angles.sin())
+    options = {
+        "scale": heads.head_dim**-0.5, "window": window, "softcap": softcap,
+        "sinks": random_rows((heads.heads,), heads.dtype, 9, device) if sinks else None,
+    }  # fmt: skip
+    for step in range(steps):
+        given = torch.tensor([start + step if start >= 0 else -1 for start in starts], device=device)
+        qkv = random_rows((len(starts), fused), heads.dtype, 50 + step, device)
+        tokens = (given + 1).int()
+        q = rotate_and_store_plain(qkv, *tables, given, caches[0], heads=heads.heads)
+        expected = attend_plain(q, caches[0], tokens, **options)
+        out = rotate_and_attend(qkv, *tables, given, tokens, caches[1], heads=heads.heads, **options, **cut)
+        assert relative_error(out, expected.double()) <= 2 * TOLERANCE[heads.dtype]
+        assert torch.count_nonzero(out[given < 0]) == 0
+    for plain, ours in zip(*((cache.keys, cache.values) for cache in caches), strict=True):
+        assert torch.equal(plain.isnan(), ours.isnan())  # nothing but the newest tokens was written
+        assert relative_error(ours.nan_to_num(), plain.nan_to_num().double()) <= TOLERANCE[heads.dtype]
 
 
 def check_latent(

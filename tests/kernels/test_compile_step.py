@@ -12,7 +12,12 @@ SCRIPT = Path(__file__).with_name("compile_step.py")
 SHARED = {80: 163, 89: 99, 90: 227, 100: 227}  # KiB that a program may have
 MOST_STACK = 80  # bytes a thread; only a prompt's attention on older GPUs has so much
 CONSTANTS_FIRST = ("rms norm", "layer norm", "route in groups")  # weights, which no kernel writes
-HINTED = ("llama", "opt", "gpt-oss int8")  # read a length that may be another step's: a hint for L2
+HINTED = (
+    "llama",
+    "llama, turned",
+    "opt",
+    "gpt-oss int8",
+)  # read a length that may be another step's: a hint for L2
 QUANTIZE = "quantize"  # what is no part of a step, but must round as a CPU does
 OFTEN = ("llama", "deepseek", "prompt of llama", "rotate", "quantize by search")
 

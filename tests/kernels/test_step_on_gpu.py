@@ -15,6 +15,7 @@ from kernels import (
     combine,
     gate,
     norm,
+    rotate_and_attend,
     rotate_and_store,
     rotate_and_store_latent,
     route,
@@ -31,6 +32,7 @@ from tests.kernels.step_checks import (
     check_latent,
     check_norms,
     check_rotate,
+    check_rotate_and_attend,
     written_cache,
 )
 
@@ -54,7 +56,7 @@ MODELS = {
 @pytest.fixture(scope="module")
 def attend_kernel() -> ModuleType:
     """Imported here, because it loads Triton."""
-    return importlib.import_module("kernels.attention_kernel")
+    return importlib.import_module("kernels.attention_launch")
 
 
 @pytest.mark.parametrize("parts", [None, 1, 7])
@@ -111,6 +113,15 @@ def test_attend_while_contexts_grow(window, coded):
         assert torch.equal(first, again)
         assert torch.count_nonzero(cache.arrived) == 0
         assert torch.count_nonzero(first[2]) == 0
+
+
+@pytest.mark.parametrize("model", ["llama", "gemma", "gpt-oss", "phi"])
+def test_rotate_and_attend(model):
+    """Also where two launches do it: 96 columns are no power of two."""
+    options = {"window": 100, "sinks": True} if model == "gpt-oss" else {}
+    check_rotate_and_attend(
+        rotate_and_attend, MODELS[model], [198, -1, 0, 126], 5, 200, device="cuda", **options
+    )
 
 
 @pytest.mark.parametrize("warps", [2, 4])
@@ -209,8 +220,9 @@ def test_a_step_in_a_cuda_graph():
     positions = torch.zeros(rows, dtype=torch.int64, device="cuda")
 
     def step(cache: KeyValueCache) -> tuple[torch.Tensor, ...]:
-        q = rotate_and_store(qkv, angles.cos(), angles.sin(), positions, cache, heads=32)
-        mixed = attend(q, cache, (positions + 1).int(), scale=0.1)
+        mixed = rotate_and_attend(
+            qkv, angles.cos(), angles.sin(), positions, (positions + 1).int(), cache, heads=32, scale=0.1
+        )
         normed, total = norm(mixed.flatten(1), weight, eps=1e-5, residual=hidden)
         tokens, bad = choose(normed, filters, noise)
         return normed, total, tokens, bad
