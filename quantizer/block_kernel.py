@@ -152,7 +152,8 @@ def stored_scale(
     absmax = bits.to(tl.float32, bitcast=True)
     code = tl.full(absmax.shape, LARGEST_CODE, tl.float32)
     plain = round_to(tl.div_rn(absmax, code), dtype, INTERPRET)
-    unlike = (absmax != 0.0) & ((absmax >= TOO_SMALL) & (absmax <= TOO_LARGE) == 0)
+    like = (absmax == 0.0) | ((absmax >= TOO_SMALL) & (absmax <= TOO_LARGE))
+    unlike = like == 0  # of a NaN too
     unlike = unlike | (plain.to(tl.float32) > HUGE)
     if dtype == tl.float16:  # a bfloat16 scale of such weights is never subnormal
         clipped = absmax > plain.to(tl.float32) * (LARGEST_CODE + 0.5)
