@@ -41,6 +41,7 @@ PARTS = (
     Part("test-quantizer", f"{PYTEST} tests/quantizer tests/jobs tests/gpus", 120),
     Part("doctor", "-m fqconsole doctor --deep", 60),
     Part("decode-step", "-m benchmarks.decode_parts", 60),
+    Part("decode-layer", "-m benchmarks.decode_layer --models llama-3-8b llama-3-70b", 90),
     Part("decode-profile", "-m benchmarks.decode_profile llama-3-8b qwen3-30b-a3b --batches 1 16", 90),
     Part("generate", "-m benchmarks.generate_table --out {out} --budget 500", 560),
     Part("fit", "-m benchmarks.fit --out {out}/fit.json", 240),

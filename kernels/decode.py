@@ -47,10 +47,10 @@ def finish_block(
     bias_ptr,
     residual_ptr,
     out_ptr,
-    fed_ptr,
     next_ptr,
     next_scaled_ptr,
     next_squares_ptr,
+    fed,  # of each tile of x the factors of a norm that are known already
     block,
     M,
     N,
@@ -66,8 +66,7 @@ def finish_block(
     ACTIVATION: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
-    FACTORS: tl.constexpr,  # of a norm: "late" from the sums, "fed" from the launch before, ""
-    PARTS: tl.constexpr,
+    FACTORS: tl.constexpr,  # of a norm: "late" from the sums, "fed", ""
     FEEDS: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
@@ -77,7 +76,7 @@ def finish_block(
     columns = N // 2 if PAIRED else N
     for nt in tl.static_range(N_TILES):
         if FACTORS == "fed":
-            factors = fed_factors(fed_ptr, 8 * nt, M, K, eps, PARTS)
+            factors = fed[nt]
         if FACTORS == "late":
             factors = late_factors(total[ROW_TILES * N_TILES + nt], scales_ptr, K, eps, scale_dtype, WARPS)
         if PAIRED:
@@ -204,6 +203,10 @@ def decode_kernel(
         x_rows = x_rows + (x_words + (row * (stride_x // 2) + zero),)
     in_step = lane % 4 * (2 * PAIR)
     last = K // 2 - 2 * PAIR
+    fed = ()
+    if FED:  # once, while the first weights are on their way
+        for nt in tl.static_range(N_TILES):
+            fed = fed + (fed_factors(fed_ptr, 8 * nt, M, K, eps, PARTS),)
     factors = ()
     if NORM and not LATE:
         factors = norm_factors(
@@ -239,9 +242,9 @@ def decode_kernel(
                 block_ahead += stride
             if part_now == parts:
                 finish_block(
-                    total, scales_ptr, bias_ptr, residual_ptr, out_ptr, fed_ptr, next_ptr, next_scaled_ptr,
-                    next_squares_ptr, block_now, M, N, tiles, tile_step, K, eps, scale_dtype, GROUPS,
-                    ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FACTORS, PARTS, FEEDS,
+                    total, scales_ptr, bias_ptr, residual_ptr, out_ptr, next_ptr, next_scaled_ptr,
+                    next_squares_ptr, fed, block_now, M, N, tiles, tile_step, K, eps, scale_dtype, GROUPS,
+                    ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FACTORS, FEEDS,
                     INTERPRET,
                 )  # fmt: skip
                 total = zero_sums(SUMS, WARPS)
@@ -249,9 +252,9 @@ def decode_kernel(
                 block_now += stride
     if not PERSISTENT:
         finish_block(
-            total, scales_ptr, bias_ptr, residual_ptr, out_ptr, fed_ptr, next_ptr, next_scaled_ptr,
-            next_squares_ptr, first, M, N, tiles, tile_step, K, eps, scale_dtype, GROUPS, ROW_TILES, N_TILES,
-            WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FACTORS, PARTS, FEEDS, INTERPRET,
+            total, scales_ptr, bias_ptr, residual_ptr, out_ptr, next_ptr, next_scaled_ptr,
+            next_squares_ptr, fed, first, M, N, tiles, tile_step, K, eps, scale_dtype, GROUPS, ROW_TILES,
+            N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FACTORS, FEEDS, INTERPRET,
         )  # fmt: skip
 
 

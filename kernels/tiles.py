@@ -77,7 +77,8 @@ def choose_tile(
         # x is read once for 32 rows of the weights; where those are few, more warps share K.
         tile = Tile(2, 2, 4, 1, 2) if tiles > slots else Tile(2, 2, 8, 1, 1)
     elif slots < tiles <= 2 * slots and k <= SHORT_ROWS:
-        tile = Tile(1, 1, 8, 1, 3 if bits == 8 else 0)  # one wave and a half: all at once
+        # One wave and a half: all at once.
+        tile = Tile(1, 1, 8, 1, 3) if bits == 8 else Tile(1, 1, 4, 2, 0)
     elif steps % 8 and steps % 4 == 0 and steps <= FEW_STEPS:
         # 8 warps would wait for some of them in the last round. Few blocks run all at once, which is derived.
         tile = Tile(1, 1, 4, 1, 4) if tiles <= 2 * slots else Tile(1, 2, 4, 1, three)

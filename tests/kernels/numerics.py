@@ -102,7 +102,8 @@ def check_fed_norm(
     wide = total.double()
     normed = wide / (wide.square().mean(-1, keepdim=True) + norm.eps).sqrt() * norm.weight.double()
     error = relative_error(out, decode_reference(normed, behind, Epilogue(activation=activation)))
-    assert error <= TOLERANCE[dtype], f"relative error {error:.2e}"
+    most = TOLERANCE[dtype] * (1 if activation is None else 1.5)  # errors of gate and up add up
+    assert error <= most, f"relative error {error:.2e}"
 
 
 def check_every_weight(

@@ -73,6 +73,7 @@ class Product:
 
 
 PRODUCTS = (
+    Product("Llama-8B qkv", 6144, 4096),
     Product("Llama-8B qkv, fed", 6144, 4096, fed=True),
     Product("Llama-8B o, feeds", 4096, 4096, feeds=True),
     Product("Llama-8B gate_up, fed, silu", 28672, 4096, fed=True, gated=True),
