@@ -23,8 +23,8 @@ columns in two pieces, of which the first is multiplied twice: with the queries,
 import triton
 import triton.language as tl
 
-from kernels.attention_ahead import ask_part_ahead
 from kernels.attention_merge import (
+    FEW_PARTS,
     finite,
     is_last,
     merge_parts,
@@ -107,7 +107,6 @@ def attend_kernel(
     BLOCK: tl.constexpr,
     TEAMS: tl.constexpr,  # warps that have positions of their own; 1: they share columns
     SPAN: tl.constexpr,  # the fewest positions of a part
-    AHEAD: tl.constexpr,  # positions that are asked for early
     SPLIT: tl.constexpr,  # "": one part, "one": merged by the last program, "two": by another launch
     ROWS: tl.constexpr,  # of a merge: power of two, at least the heads here
     CHUNK: tl.constexpr,  # of a merge: parts at once
@@ -137,11 +136,6 @@ def attend_kernel(
         key_scales_ptr += run
         value_scales_ptr += run
     launch_next(part, PDL)
-    if AHEAD and PDL:
-        ask_part_ahead(
-            keys_ptr, values_ptr, lengths_ptr + sequence, window, C, part, parts, SPAN, BLOCK, AHEAD, D,
-            0 if LATENT else DV,
-        )  # fmt: skip
     zero = wait_for_previous(part, PDL)
     in_group = first_of_group + tl.arange(0, HEADS)
     here = in_group < GROUP
@@ -164,7 +158,8 @@ def attend_kernel(
         )
     # After the queries, which then are under way while all that follows waits for it.
     length = tl.load(lengths_ptr + sequence + zero).to(tl.int32)
-    count, active, first, last = part_of(length, window, C, part, parts, SPAN, BLOCK)
+    FEW: tl.constexpr = FEW_PARTS if SPLIT == "one" else 0
+    count, active, first, last = part_of(length, window, C, part, parts, SPAN, BLOCK, FEW)
     if SPLIT == "one" and (part > 0) & (first >= last):
         return
     if TURN:

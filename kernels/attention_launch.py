@@ -1,7 +1,6 @@
 # ruff: noqa: PLR0917 — a launch is made for as many kinds of things
 """What launches decode attention: tiles and parts for the shapes at hand, and memory for the parts."""
 
-from dataclasses import replace
 from functools import cache
 
 import torch
@@ -39,7 +38,7 @@ def attend_launch(
         "KV_HEADS": kv_heads, "GROUP": group, "D": head_dim, "DV": value_dim,
         "MAIN": value if latent else padded(head_dim),
         "TAIL": padded(head_dim - value_dim) if latent else 0, "VALUE": value, "HEADS": rows,
-        "BLOCK": tile.block, "TEAMS": tile.warps if tile.apart else 1, "SPAN": tile.span, "AHEAD": tile.ahead,
+        "BLOCK": tile.block, "TEAMS": tile.warps if tile.apart else 1, "SPAN": tile.span,
         "SPLIT": split, "ROWS": merged, "CHUNK": chunk, "TURN": turn, "CODED": coded,
         "SOFTCAP": softcap, "SINKS": sinks,
     }  # fmt: skip
@@ -81,8 +80,6 @@ def attend_on_gpu(
     batch, heads = len(q), heads_of(q, cache)
     group, value_dim, latent = heads // kv_heads, cache.value_dim, cache.values is None
     tile = tile or tile_for(gpu, group, width, value_dim, latent, q.element_size())
-    if tile.ahead and not can_ask_ahead(cache):
-        tile = replace(tile, ahead=0)
     programs = kv_heads * -(-group // rows_of(group))
     parts = parts or parts_of(tile, batch * programs, capacity, gpu)
     q = q.contiguous()
@@ -125,9 +122,3 @@ def can_turn(cache: KeyValueCache, cos: Tensor | None) -> bool:
     width = cache.keys.shape[3]
     whole = cos is not None and 2 * cos.shape[1] == width == padded(width)
     return whole and cache.values is not None and cache.scales is None
-
-
-def can_ask_ahead(cache: KeyValueCache) -> bool:
-    """Whether each row of keys and values is a whole number of 16 bytes, from a 16th byte on."""
-    parts = [part for part in (cache.keys, cache.values) if part is not None]
-    return all((part.shape[-1] * part.element_size() | part.data_ptr()) % 16 == 0 for part in parts)

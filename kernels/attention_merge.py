@@ -19,6 +19,9 @@ from kernels.step_launch import step_constants, step_options
 from kernels.tiles import Gpu
 
 MERGE_COLUMNS = 128
+# Adding 32 parts took 8 µs longer than 8 (2,048 tokens, batch 1, H200).
+FEW_PARTS = tl.constexpr(8)
+LONG = tl.constexpr(256)
 
 
 @triton.jit
@@ -29,12 +32,18 @@ def finite(highest):
 
 @triton.jit
 def part_of(
-    length, window, C, part, parts, SPAN: tl.constexpr, BLOCK: tl.constexpr
+    length, window, C, part, parts, SPAN: tl.constexpr, BLOCK: tl.constexpr, FEW: tl.constexpr
 ):  # fmt: skip
-    """Of a sequence of `length` tokens: how many are seen, parts that have any, first and end of `part`."""
+    """Of a sequence of `length` tokens: how many are seen, parts that have any, first and end of `part`.
+
+    A part has SPAN positions at least; with FEW it grows up to LONG before there are more than FEW of them.
+    """
     oldest = tl.maximum(length - tl.minimum(window, C), 0)
     count = length - oldest
-    span = tl.maximum(tl.cdiv(tl.cdiv(count, parts), BLOCK) * BLOCK, SPAN)
+    span = tl.cdiv(tl.cdiv(count, parts), BLOCK) * BLOCK
+    span = tl.maximum(span, SPAN)
+    if FEW:
+        span = tl.maximum(span, tl.minimum(tl.cdiv(tl.cdiv(count, FEW), BLOCK) * BLOCK, LONG))
     first = oldest + part * span
     return count, tl.cdiv(count, span), first, tl.minimum(first + span, length)
 

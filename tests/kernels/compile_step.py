@@ -42,7 +42,7 @@ POINTERS = {
     "top_k_ptr": "*i32", "top_p_ptr": "*fp32", "min_p_ptr": "*fp32", "floats_ptr": "*fp32",
     "ints_ptr": "*i32", "tokens_ptr": "*i64", "bad_ptr": "*u8", "expert_ptr": "*i32", "weight_ptr": "*fp32",
 }  # fmt: skip
-EARLY = re.compile(r"(?:ld|st|red|atom)\.global|cp\.async(?!\.bulk\.prefetch)|cp\.reduce")
+EARLY = re.compile(r"(?:ld|st|red|atom)\.global|cp\.async|cp\.reduce")
 CONTRACTED = re.compile(r"fma\.rn(?:\.ftz)?\.f32|(?:div|sqrt)\.(?:full|approx)|div\.rn\.ftz")
 CODES = {"keys_ptr": "*i8", "values_ptr": "*i8"}
 

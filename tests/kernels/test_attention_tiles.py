@@ -26,14 +26,6 @@ def test_a_warp_has_a_products_rows():
         assert tile.span % tile.block == 0
 
 
-def test_only_gpus_that_start_early_ask_early():
-    ahead = [
-        choose_attention_tile(16, 128, 128, 2, latent=False, gpu=Gpu(capability)).ahead
-        for capability in SHARED
-    ]
-    assert [count > 0 for count in ahead] == [False, False, True, True]
-
-
 @pytest.mark.parametrize("latent", [False, True])
 def test_parts(latent):
     """One for what a program reads at once, no more than fill the GPU or than the sums have room for."""
