@@ -8,7 +8,7 @@ from torch import nn
 
 import kernels
 from fqconsole.fit.parts import RISING
-from fqconsole.generation.device import compute_dtype
+from fqconsole.generation.device import compute_dtype, work_dtype
 from fqconsole.generation.modules import PackedExperts, PackedLinear, PackedRows, gate_of
 from fqconsole.generation.skeleton import build_skeleton, compute_buffers
 from fqconsole.jobs.tasks.describe import plain, tensors_of
@@ -66,6 +66,7 @@ def fill(
 
 
 def _pack(model: Any, plan: Plan, dtype: torch.dtype, device: torch.device) -> None:
+    work = work_dtype(dtype, device)  # as the loader does
     experts: dict[str, list[Any]] = defaultdict(list)
     singles: dict[str, Any] = {}
     for matrix in plan.matrices:
@@ -76,9 +77,9 @@ def _pack(model: Any, plan: Plan, dtype: torch.dtype, device: torch.device) -> N
     for names in _joined(model, singles):
         parts = [singles[name] for name in names]
         rows = sum(part.shape[0] for part in parts)
-        whole = _prepared((rows, parts[0].shape[1]), parts[0].scheme, dtype, device)
+        whole = _prepared((rows, parts[0].shape[1]), parts[0].scheme, work, device)
         biases = [model.get_submodule(name).bias for name in names]
-        joined = PackedLinear(whole, biases[0] if len(names) == 1 else None, None, dtype=dtype, device=device)
+        joined = PackedLinear(whole, biases[0] if len(names) == 1 else None, work, dtype=dtype, device=device)
         start = 0
         for name, part, bias in zip(names, parts, biases, strict=True):
             alone = len(names) == 1
@@ -96,10 +97,10 @@ def _pack(model: Any, plan: Plan, dtype: torch.dtype, device: torch.device) -> N
         model.set_submodule(
             place,
             PackedExperts(
-                (_prepared(joined, rising[0].scheme, dtype, device),),
-                _prepared(falling.shape, falling.scheme, dtype, device),
+                (_prepared(joined, rising[0].scheme, work, device),),
+                _prepared(falling.shape, falling.scheme, work, device),
                 gate,
-                None,
+                work,
                 experts=count,
             ),
         )
