@@ -25,7 +25,13 @@ from torch.nn.functional import pad
 
 from kernels.cpu_blocks import multiply_blocks, outputs_of_block
 from kernels.packed_matrix import PackedMatrix
-from kernels.prepared import DequantizedMatrix, PreparedMatrix, multiply_each, rows_of_slice
+from kernels.prepared import (
+    DequantizedMatrix,
+    PreparedMatrix,
+    multiplied_in,
+    multiply_each,
+    rows_of_slice,
+)
 
 OPERATOR_GROUPS = (256, 128, 64, 32)
 SMALLEST_GROUP = 32
@@ -108,11 +114,12 @@ class Int8OpMatrix(PreparedMatrix):
         if x.shape[0] <= INT8_OPERATOR_ROWS:
             out: Tensor = torch.ops.aten._weight_int8pack_mm(x.contiguous(), self.codes, self.scales)
         else:
-            out = x.new_empty((x.shape[0], self.n))
+            wide = x.to(multiplied_in(x.dtype, "cpu"))
+            out = wide.new_empty((x.shape[0], self.n))
             parts = self.codes.split(rows_of_slice(self.k, "cpu"))
             for part, place in zip(parts, out.split([len(part) for part in parts], -1), strict=True):
-                torch.mm(x, part.to(x.dtype).mT, out=place)
-            out.mul_(self.scales)
+                torch.mm(wide, part.to(wide.dtype).mT, out=place)
+            out = out.mul_(self.scales).to(x.dtype)
         return out if bias is None else out + bias
 
     def multiply_by_expert(self, x: Tensor, expert: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from kernels.prepared import rows_of_slice
+from kernels.prepared import multiplied_in, rows_of_slice
 
 BYTES = 16  # that belong together
 MANY_ROWS = 1024  # with more, a slice of twice the size pays: x is walked through half as often
@@ -48,10 +48,12 @@ def outputs_of_block(codes: Tensor, stored: Tensor) -> int | None:
 def multiply_blocks(x: Tensor, codes: Tensor, scales: Tensor, block: int, copies: int = 1) -> Tensor:
     """x bfloat16 `[M, K]` times code * scale → bfloat16 `[M, N]`, a slice in the caches at a time.
 
+    In float32 where the CPU can't multiply bfloat16.
     codes: uint8 `[N, padded K/2 * copies]` in blocks of `block` outputs, 8-bit ones in 2 copies; each group
     may end with codes that x has nothing for. scales: bfloat16 `[groups, N]`.
     """
-    k = x.shape[1]
+    k, narrow = x.shape[1], x.dtype
+    x = x.to(multiplied_in(narrow, "cpu"))
     blocks = _blocks(codes, block)
     groups = copies * len(scales)
     by_channel = len(scales) == 1  # then the few outputs are scaled instead of the many weights
@@ -73,7 +75,7 @@ def multiply_blocks(x: Tensor, codes: Tensor, scales: Tensor, block: int, copies
         if not by_channel:
             weights.view(len(scales), -1, weights.shape[1]).mul_(scales[:, None, outputs])
         torch.mm(x, weights, out=out[:, outputs])
-    return out.mul_(scales) if by_channel else out
+    return (out.mul_(scales) if by_channel else out).to(narrow)
 
 
 class _Room:

@@ -35,7 +35,7 @@ class Judge:
         self._device = device
         self._windows = cut_windows(ids, WINDOW, bos)
         self.tokens = scored_tokens(self._windows)
-        with open_session(reference, device=device) as session:
+        with open_session(reference, device=device, answers=False) as session:
             paths.cache_dir().mkdir(parents=True, exist_ok=True)
             check_disk(paths.cache_dir(), spool_bytes(self.tokens, session.vocab_size), self.tokens)
             self._spool = Spool(paths.cache_dir())
@@ -57,7 +57,7 @@ class Judge:
         """Of the model in `folder`. Raises ValueError where its output is not a number."""
         self._spool.rewind()
         totals = Totals()
-        with open_session(folder, device=self._device) as session:
+        with open_session(folder, device=self._device, answers=False) as session:
             for given, inputs in self._batches(session):
                 logp, targets = _predict(session, inputs, given)
                 wanted = self._spool.read(tuple(logp.shape), logp.device)
