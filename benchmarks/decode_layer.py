@@ -24,6 +24,7 @@ from benchmarks.kernels.weights import random_rows, random_weights
 from kernels import KeyValueCache, Norm, ScaledRows
 from kernels.prepared import PreparedMatrix
 
+Attend = Callable[..., Tensor]  # takes what `kernels.rotate_and_attend` does
 LAYERS = 6  # in a graph
 READ_BYTES = 512 << 20
 
@@ -127,7 +128,9 @@ def scaled_rows(x: Tensor) -> ScaledRows:
     return ScaledRows(x.clone(), x.float().square().unflatten(1, (-1, 16)).sum(-1))
 
 
-def run(shape: Shape, stage: Stage, weights: Weights, step: Step) -> Tensor:
+def run(
+    shape: Shape, stage: Stage, weights: Weights, step: Step, attend: Attend = kernels.rotate_and_attend
+) -> Tensor:
     """The launches of one layer; what a stage leaves out passes its input on, cut to the width asked for."""
     qkv, last, gate_up, down = weights.products
     x = step.x
@@ -136,7 +139,7 @@ def run(shape: Shape, stage: Stage, weights: Weights, step: Step) -> Tensor:
         before = replace(before, scaled=step.scaled)
     mixed = kernels.linear(x, qkv, norm=before)
     if stage.attention:
-        mixed = kernels.rotate_and_attend(
+        mixed = attend(
             mixed, step.angles, step.angles, step.positions, step.lengths, weights.cache, heads=shape.heads,
             scale=shape.head_dim**-0.5,
         )  # fmt: skip
@@ -156,7 +159,14 @@ def run(shape: Shape, stage: Stage, weights: Weights, step: Step) -> Tensor:
     return kernels.linear(inner[:, : down.k], down, residual=x if stage.residual else None)
 
 
-def microseconds(shape: Shape, stage: Stage, batch: int, context: int, device: str) -> tuple[float, int]:
+def microseconds(  # noqa: PLR0917 — a layer and what it meets
+    shape: Shape,
+    stage: Stage,
+    batch: int,
+    context: int,
+    device: str,
+    attend: Attend = kernels.rotate_and_attend,
+) -> tuple[float, int]:
     """The middle time of a layer, and the bytes of its packed matrices."""
     layers = [weights_of(shape, stage, batch, context, device) for _ in range(LAYERS)]
     x = random_rows(batch, shape.hidden, stage.dtype, device)
@@ -167,7 +177,7 @@ def microseconds(shape: Shape, stage: Stage, batch: int, context: int, device: s
         torch.full((batch,), context - 1, device=device),
         torch.full((batch,), context, dtype=torch.int32, device=device),
     )
-    calls: list[Callable[[], object]] = [partial(run, shape, stage, layer, step) for layer in layers]
+    calls: list[Callable[[], object]] = [partial(run, shape, stage, layer, step, attend) for layer in layers]
     return microseconds_of(calls), sum(matrix.bytes for matrix in layers[0].products)
 
 
