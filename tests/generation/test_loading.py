@@ -95,6 +95,7 @@ def test_every_quantized_matrix_stays_packed(tiny, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("as_stored")
 def test_16_bit_loading_equals_transformers(tiny, name):
     source, _, _ = tiny(name)
     reference = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16).eval()
@@ -105,17 +106,22 @@ def test_16_bit_loading_equals_transformers(tiny, name):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.usefixtures("as_stored")
 def test_16_bit_loading_equals_transformers_for_many_families(tmp_path, family):
     save_architecture(family, tmp_path, torch.bfloat16)
     reference = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
     loaded = load_model(tmp_path, CPU)
     with torch.inference_mode():
-        assert torch.equal(loaded.model(IDS).logits, reference(IDS).logits)
+        logits, wanted = loaded.model(IDS).logits, reference(IDS).logits
+    # Without instructions for bf16 torch adds in an order that follows how weights lie (GPT-2's are turned).
+    exact = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    torch.testing.assert_close(logits, wanted, rtol=0, atol=0 if exact else 0.02)
     expected = dict(reference.named_buffers())
     for name, buffer in loaded.model.named_buffers():
         assert torch.equal(buffer, expected[name]), name
 
 
+@pytest.mark.usefixtures("as_stored")
 def test_the_bytes_held_are_those_of_the_kept_tensors_and_of_the_prepared_matrices(tiny):
     _, packed, _ = tiny("llama")
     told = []

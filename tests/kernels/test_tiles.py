@@ -35,7 +35,7 @@ def test_limits(bits, group_size, m, n, k, paired, capability):
 @pytest.mark.parametrize(
     ("n", "k", "measured"),
     [
-        (6144, 4096, (8, 1, 0, 1)),
+        (6144, 4096, (4, 2, 0, 1)),
         (4096, 4096, (8, 1, 2, 2)),
         (28672, 4096, (8, 1, 2, 2)),
         (4096, 14336, (8, 1, 2, 2)),
