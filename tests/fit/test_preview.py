@@ -379,6 +379,18 @@ def test_the_cpu_layout_counts_on_the_host_and_not_as_weights(monkeypatch):
     assert plain.kv_bytes == 2 * here.kv_bytes  # computed in float32
 
 
+def test_a_cpu_without_16_bit_products_rearranges_matrices_and_keeps_the_rest_in_float32(monkeypatch):
+    monkeypatch.setattr("fqconsole.fit.host._cpu_flags", lambda: frozenset({"avx2"}))
+    planned = preview(llama(), host(), bits=(4,)).options[0]
+    stored = preview(packed_model(4), host()).options[0]
+    assert "CPU layout" in [term.name for term in planned.terms]
+    assert stored.weights_bytes == planned.weights_bytes
+    monkeypatch.setattr(
+        "fqconsole.fit.host._cpu_flags", lambda: frozenset({"avx2", "avx512bw", "avx512vl", "avx512dq"})
+    )
+    assert preview(packed_model(4), host()).options[0].weights_bytes < stored.weights_bytes
+
+
 def test_chunked_prefill_bounds_the_activations():
     model = llama(layers=1, hidden=2048, inner=8192, heads=16, kv_heads=16, context_length=1 << 17)
 

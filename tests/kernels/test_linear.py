@@ -15,7 +15,7 @@ from kernels.cpu_blocks import multiply_blocks, outputs_of_block
 from kernels.decode import decode_reference
 from kernels.epilogue import Epilogue
 from kernels.experts import expert_matmul_reference
-from kernels.prepared import DequantizedMatrix
+from kernels.prepared import DequantizedMatrix, multiplied_in
 from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
 
 BITS = st.sampled_from([8, 4, 3])
@@ -41,6 +41,24 @@ def test_linear_against_float64(bits, group_size, dtype, prepared, with_bias, m,
     assert out.dtype == dtype
     assert out.shape == (m, n)
     assert relative_error(out, decode_reference(x, w, Epilogue(bias))) <= CPU_TOLERANCE[dtype]
+
+
+@pytest.mark.skipif(not has_vector_code(), reason="torch has no vector code for its low-bit operators here")
+@pytest.mark.parametrize(("bits", "group_size"), [(4, 64), (8, None)])
+def test_many_rows_are_multiplied_in_float32_where_bfloat16_has_no_code(bits, group_size, monkeypatch):
+    met = []
+    multiply = torch.mm
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False, raising=False)
+    monkeypatch.setattr(
+        torch, "mm", lambda x, *rest, **more: met.append(x.dtype) or multiply(x, *rest, **more)
+    )
+    w, x = random_matrix((64, 256), bits, group_size), random_rows((130, 256), torch.bfloat16)
+    out = linear(x, prepare(w))
+    assert out.dtype == torch.bfloat16
+    assert relative_error(out, decode_reference(x, w)) <= CPU_TOLERANCE[torch.bfloat16]
+    assert set(met) == {torch.float32}
+    assert multiplied_in(torch.bfloat16, "cpu") == torch.float32
+    assert multiplied_in(torch.bfloat16, "cuda") == torch.bfloat16
 
 
 @pytest.mark.parametrize(("bits", "group_size"), [(4, 64), (3, 32), (8, None)])
