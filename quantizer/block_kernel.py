@@ -23,6 +23,7 @@ plain way, which has the sentences for them.
 import struct
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 
 import torch
@@ -41,7 +42,7 @@ from quantizer.sums import CHUNK, EXPONENT, ROUNDER
 WEIGHTS = 2048  # a program: 16 a thread, of which a search keeps four copies in registers
 WARPS = 4
 LARGEST = 2.0**50
-LAUNCHING = threading.Lock()  # Triton compiles in one thread at a time
+COMPILING = threading.Lock()
 
 MAGNITUDE = tl.constexpr(0x7FFFFFFF)
 POWER_OF_TWO = tl.constexpr(EXPONENT)
@@ -339,6 +340,14 @@ def _run(
     given = [nothing if vector is None else vector for vector in vectors]
     tensors = (rows, *given, scales if packed is None else packed, scales, sums)
     flags = [int(vector is not None) for vector in vectors]
-    with on(rows), LAUNCHING:
-        launch((programs, 1, 1), kinds(*tensors), *tensors, n * groups, groups, *flags)
+    launch_compiled(launch, (programs, 1, 1), tensors, n * groups, groups, *flags)
     return scales, sums
+
+
+def launch_compiled(
+    launch: Launch, grid: tuple[int, int, int], tensors: tuple[Tensor, ...], *numbers: int
+) -> None:
+    """Launch on the GPU of the tensors. Called by several threads, of which one at a time compiles."""
+    kind = kinds(*tensors)
+    with on(tensors[0]), nullcontext() if kind in launch.compiled else COMPILING:
+        launch(grid, kind, *tensors, *numbers)

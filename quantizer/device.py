@@ -1,6 +1,7 @@
 """Where the arithmetic runs: the device a word stands for, and the sentences for what can go wrong on it."""
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,10 +13,10 @@ from fqconsole.errors import DeviceError, UsageError
 # the caches and keeps calls few (half of it was a third slower), and 80 MB on a GPU, so as to fill it.
 CPU_BLOCK = 1 << 19
 GPU_BLOCK = 1 << 22
-# Weights read at a time: on the CPU many blocks, so that handing them over is nothing beside the work; for a
-# GPU 8 MiB, of which every reader and worker has one and a few wait, in page-locked memory.
+# Weights read at a time: many blocks, so that handing them over is nothing beside the work. For a GPU 16 MiB,
+# of which every reader and worker has one and a few wait, in page-locked memory.
 CPU_UNIT = 1 << 21
-GPU_UNIT = 1 << 22
+GPU_UNIT = 1 << 23
 # Three workers, each with a unit of a ninth of the largest matrix at 20 bytes a weight, hold less than four
 # times that matrix in 16 bits.
 SHARE_OF_LARGEST = 9
@@ -25,6 +26,7 @@ WORKERS_A_GPU = 3  # one computes while the others copy, and write what they hav
 # A core reads and hashes 1 to 2 GB/s: on a CPU four of them are ahead of the arithmetic, for a GPU eight are
 # just enough.
 MAX_READERS = {"cpu": 4, "cuda": 8}
+SECONDS_BETWEEN_LOOKS = 0.1  # at how much is allocated
 SPARE_GPU_BYTES = 2 << 30  # free memory from which on a further GPU may help: its context and its blocks
 
 
@@ -91,10 +93,23 @@ def block_rows(device: torch.device, k: int) -> int:
     return max(1, weights // k)
 
 
-def allocated_bytes(devices: Sequence[torch.device]) -> int | None:
-    """The most that torch holds on one of the GPUs now; None on the CPU."""
-    held = [torch.cuda.memory_allocated(device) for device in devices if device.type == "cuda"]
-    return max(held) if held else None
+class AllocatedBytes:
+    """The most that torch holds on one of the GPUs among `devices`; None where there is none.
+
+    Looked up a few times a second, because a look takes as long as a dozen launches.
+    """
+
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        self._gpus = [device for device in devices if device.type == "cuda"]
+        self._found: int | None = None
+        self._next = 0.0
+
+    def __call__(self) -> int | None:
+        now = time.monotonic()
+        if self._gpus and now >= self._next:
+            self._next = now + SECONDS_BETWEEN_LOOKS
+            self._found = max(torch.cuda.memory_allocated(gpu) for gpu in self._gpus)
+        return self._found
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from quantizer.config import (
     transformers_refusals,
 )
 from quantizer.device import (
-    allocated_bytes,
+    AllocatedBytes,
     one_thread_a_block,
     reader_count,
     resolve_devices,
@@ -224,7 +224,7 @@ def _stream(
     )
     assembly = Assembly(streaming, missing)
     forecast = Forecast(bytes_by_kind(missing))
-    workers = workers_of(devices)
+    workers, allocated = workers_of(devices), AllocatedBytes(devices)
     pipeline = Pipeline(
         streaming.lanes(), workers, readers=reader_count(devices[0]), depth=tasks_under_way(workers)
     )
@@ -249,7 +249,7 @@ def _stream(
                     watch.progress(
                         done,
                         note=item_name(item),
-                        device_bytes=allocated_bytes(devices),
+                        device_bytes=allocated(),
                         seconds_left=forecast.seconds_left(),
                     )
                     watch.checkpoint()

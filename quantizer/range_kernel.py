@@ -20,8 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.launch import Launch
-from kernels.step_launch import kinds, on
-from quantizer.block_kernel import LAUNCHING, MAGNITUDE, no_vector
+from quantizer.block_kernel import MAGNITUDE, launch_compiled, no_vector
 from quantizer.ladder import CHANNEL, RUNGS
 
 COLUMNS = 2048
@@ -111,6 +110,5 @@ def ranges_on_gpu(rows: Tensor, factors: Tensor | None, multipliers: Tensor | No
     given = [nothing if vector is None else vector for vector in (factors, multipliers)]
     flags = [int(vector is not None) for vector in (factors, multipliers)]
     tensors = (rows, *given, sums)
-    with on(rows), LAUNCHING:
-        range_launch()((n, 1, 1), kinds(*tensors), *tensors, k, *flags)
+    launch_compiled(range_launch(), (n, 1, 1), tensors, k, *flags)
     return dict(zip(words, sums.sum(dim=1).tolist(), strict=True))

@@ -100,11 +100,11 @@ class Streaming:
     def lanes(self) -> list[Lane[Event]]:
         """One lane per source file; running it opens the file and its parts.
 
-        The file with most of what is only copied comes first: its price is then known for the forecast.
+        Files with much that is only copied come first: its price is then known for the forecast, and the
+        checksums of what is large when it is written are not waited for at the end.
         """
         by_file = {file: list(parts) for file, parts in groupby(self._parts, key=lambda p: p.source_file)}
-        first = max(by_file, key=lambda file: bytes_by_kind(by_file[file]).get("kept", 0), default="")
-        ordered = sorted(by_file, key=lambda file: file != first)
+        ordered = sorted(by_file, key=lambda file: -bytes_by_kind(by_file[file]).get("kept", 0))
         return [partial(self._lane, file, by_file[file]) for file in ordered]
 
     def steps(self, part: Part) -> Iterator[Step]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fqconsole.models.description import ModelDescription
 from quantizer.device import (
-    allocated_bytes,
+    AllocatedBytes,
     one_thread_a_block,
     reader_count,
     tasks_under_way,
@@ -72,7 +72,7 @@ def survey(
         count * piece.row_bytes for held in pieces.values() for piece in held for _, count in runs_of(piece)
     )
     watch.phase(phase, total, "B")
-    workers = workers_of(devices)
+    workers, allocated = workers_of(devices), AllocatedBytes(devices)
     seen: dict[str, list[Seen[Learned]]] = defaultdict(list)
     done = 0
 
@@ -91,7 +91,7 @@ def survey(
         for came in pipeline.results():
             seen[came.piece.module].append(came)
             done += came.rows * came.piece.row_bytes
-            watch.progress(done, note=came.piece.module, device_bytes=allocated_bytes(devices))
+            watch.progress(done, note=came.piece.module, device_bytes=allocated())
             watch.checkpoint()
     return [
         (piece, sorted(seen[piece.module], key=lambda came: came.first))

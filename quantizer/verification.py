@@ -24,7 +24,7 @@ from fqconsole.models.weight_files import read_tensors
 from quantizer.channels import Channels
 from quantizer.config import quantization_config, read_config
 from quantizer.device import (
-    allocated_bytes,
+    AllocatedBytes,
     one_thread_a_block,
     reader_count,
     resolve_devices,
@@ -238,7 +238,7 @@ def _remake(
         pinned=devices[0].type == "cuda",
         hashed=every,
     )
-    workers = workers_of(devices)
+    workers, allocated = workers_of(devices), AllocatedBytes(devices)
     pipeline = Pipeline(
         streaming.lanes(), workers, readers=reader_count(devices[0]), depth=tasks_under_way(workers)
     )
@@ -255,7 +255,7 @@ def _remake(
                 if isinstance(event, StepDone):
                     done += event.source_bytes
                     name = item_name(items[event.step.part][event.step.item])
-                    watch.progress(done, note=name, device_bytes=allocated_bytes(devices))
+                    watch.progress(done, note=name, device_bytes=allocated())
                     watch.checkpoint()
     finally:
         comparison.close()

@@ -60,5 +60,5 @@ def test_what_waits_in_page_locked_memory_is_bounded_whatever_the_model(monkeypa
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
     gpu = torch.device("cuda", 0)
     units = tasks_under_way(workers_of((gpu,))) + reader_count(gpu)
-    assert units * 2 * unit_weights(gpu, 1 << 30) < 192 << 20
+    assert units * 2 * unit_weights(gpu, 1 << 30) < 384 << 20
     assert reader_count(gpu) > reader_count(torch.device("cpu"))
