@@ -13,7 +13,7 @@ from kernels.norms import norm
 from kernels.packed_matrix import PackedMatrix
 from kernels.prepared import PreparedMatrix
 from kernels.rotary import rotate_and_store, rotate_and_store_latent
-from kernels.routing import combine, gate, route
+from kernels.routing import combine, gate, route, router_scores
 
 __all__ = [
     "Activation",
@@ -39,4 +39,5 @@ __all__ = [
     "rotate_and_store",
     "rotate_and_store_latent",
     "route",
+    "router_scores",
 ]

@@ -1,5 +1,6 @@
 """A mixture of experts around `kernels.expert_linear`: who works, the gate between, and the sum after.
 
+scores     x times the router's weights [E, K]
 route      router's logits [T, E] → k experts and their weights for each token
 gate       act(gate + bias) * (up + bias)             between the two products
 combine    Σ_i weight[t, i] * (x[t, i] + bias)        after them, with the shared expert or residual added
@@ -9,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from kernels.device import runs_triton
 from kernels.epilogue import ACTIVATIONS, Activation
@@ -16,8 +18,22 @@ from kernels.epilogue import ACTIVATIONS, Activation
 RouterKind = Literal["softmax", "sigmoid"]
 GateKind = Activation | Literal["clamped_swiglu"]
 ROUTER_KINDS: tuple[RouterKind, ...] = ("softmax", "sigmoid")
+FEW_TOKENS = 16  # with more, cuBLAS reads the router once for all
 SMALLEST_SUM = 1e-20  # what DeepSeek-V3 adds before it divides
 SWIGLU_SLOPE = 1.702  # gpt-oss: gate * sigmoid(1.702 gate) * (up + 1)
+
+
+def router_scores(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, wide: bool = False) -> Tensor:
+    """x `[T, K]` times a router's weight `[E, K]` plus bias `[E]` → `[T, E]` in x's dtype, or float32 where
+    `wide`.
+    """
+    if 0 < len(x) <= FEW_TOKENS and runs_triton(x.device):
+        from kernels.router_kernel import scores_on_gpu
+
+        return scores_on_gpu(x, weight, bias, torch.float32 if wide else x.dtype)
+    if not wide:
+        return functional.linear(x, weight, bias)
+    return functional.linear(x.float(), weight.float(), None if bias is None else bias.float())
 
 
 def route(

@@ -52,12 +52,10 @@ def row_bucket(m: int) -> int:
     return max(8, 1 << (m - 1).bit_length())
 
 
-def choose_tile(
-    bits: int, group_size: int | None, m: int, n: int, k: int, *, gpu: Gpu, paired: bool = False
-) -> Tile:
+def choose_tile(bits: int, group_size: int | None, m: int, n: int, k: int, *, gpu: Gpu) -> Tile:
     """The tile for x `[m, k]`, m ≤ 32, times a matrix `[n, k]`; the same for every m of a `row_bucket`.
 
-    `paired` blocks take a gate tile and its up tile together.
+    Of a matrix of gate and up rows, blocks of two row tiles take one of each, of one the same half of both.
     """
     n_tiles = row_bucket(m) // 8
     steps = -(-k // (128 if bits == 8 else 256))
@@ -66,13 +64,7 @@ def choose_tile(
     few_scales = group_size is None or group_size >= SHORT_GROUP
     three = 3 if few_scales else 2
     if n_tiles > 2:
-        tile = Tile(n_tiles, 2 if paired else 1, 4, 1, 2)
-    elif paired:
-        tile = (
-            Tile(n_tiles, 2, 4, 1, three if n_tiles == 1 else 2)
-            if tiles > slots
-            else Tile(n_tiles, 2, 8, 1, 1)
-        )
+        tile = Tile(n_tiles, 1, 4, 1, 2)
     elif n_tiles == 2:
         # x is read once for 32 rows of the weights; where those are few, more warps share K.
         tile = Tile(2, 2, 4, 1, 2) if tiles > slots else Tile(2, 2, 8, 1, 1)

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 import kernels
 from fqconsole.generation.mlp import Mlp
@@ -35,12 +34,9 @@ class Routing:
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x `[T, H]` → experts int32 `[T, k]` and their weights float32 `[T, k]`."""
-        if self.wide:
-            logits = functional.linear(x.float(), self.weight.float())
-        else:
-            logits = functional.linear(x, self.weight, self.bias)
+        scores = kernels.router_scores(x, self.weight, None if self.wide else self.bias, wide=self.wide)
         return kernels.route(
-            logits, self.k, kind=self.kind, normalize=self.normalized, scale=self.scale, bias=self.correction,
+            scores, self.k, kind=self.kind, normalize=self.normalized, scale=self.scale, bias=self.correction,
             groups=self.groups, kept_groups=self.kept_groups,
         )  # fmt: skip
 

@@ -22,6 +22,7 @@ from kernels.launch import Launch
 from kernels.norms_kernel import norm_launch
 from kernels.prompt_kernel import prompt_launch
 from kernels.rotary_kernel import latent_launch, rotate_launch
+from kernels.router_kernel import router_launch
 from kernels.routing_kernel import combine_launch, gate_launch, route_launch
 from kernels.tiles import Gpu
 from kernels.wide_experts import WideExpertsPlan
@@ -154,6 +155,8 @@ CASES: dict[str, Callable[[Gpu], Compiled]] = {
         settle_launch(gpu, 64, drawn=False, penalty=False, top_k=False, top_p=False, min_p=False, mark=False),
         {},
     ),
+    "router": lambda gpu: (router_launch(gpu, 7168, bias=True), {}),
+    "router in float32": lambda gpu: (router_launch(gpu, 2880, bias=False), {"out_ptr": "*fp32"}),
     "route": lambda gpu: (route_launch(gpu, 128, 8, "softmax", 1, 1, normalize=True, bias=False), {}),
     "route in groups": lambda gpu: (
         route_launch(gpu, 160, 6, "sigmoid", 8, 3, normalize=True, bias=True),

@@ -31,6 +31,7 @@ from tests.kernels.step_checks import (
     check_norms,
     check_rotate,
     check_rotate_and_attend,
+    check_router_scores,
     written_cache,
 )
 
@@ -204,6 +205,12 @@ def test_route(experts, k, options):
         expected, of_expected = route_plain(logits, k, **options)
         assert torch.equal(expert, expected)
         torch.testing.assert_close(weight, of_expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("tokens", "experts", "k"), [(1, 8, 20), (3, 6, 2048), (2, 5, 4100)])
+def test_router_scores(tokens, experts, k):
+    for dtype, out in ((BRAIN, BRAIN), (HALF, torch.float32), (torch.float32, torch.float32)):
+        check_router_scores(tokens, experts, k, dtype, out, "cpu")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, HALF])

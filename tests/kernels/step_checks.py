@@ -284,3 +284,18 @@ def check_choice(
     assert torch.equal(tokens, expected)
     assert torch.equal(seen, marks)
     assert not bad.any()
+
+
+def check_router_scores(
+    tokens: int, experts: int, k: int, dtype: torch.dtype, out: torch.dtype, device: str
+) -> None:
+    """Against float64, with a bias and without."""
+    from kernels.router_kernel import scores_on_gpu
+
+    x, weight = random_rows((tokens, k), dtype, 1, device), random_rows((experts, k), dtype, 2, device)
+    bias = random_rows((experts,), dtype, 3, device)
+    for added in (bias, None):
+        scores = scores_on_gpu(x, weight, added, out)
+        expected = x.double() @ weight.double().mT + (0 if added is None else added.double())
+        assert scores.dtype == out
+        assert relative_error(scores, expected) <= TOLERANCE[out]

@@ -11,7 +11,8 @@ from tests.kernels.test_compile import CAPABILITIES, compile_all
 SCRIPT = Path(__file__).with_name("compile_step.py")
 SHARED = {80: 163, 89: 99, 90: 227, 100: 227}  # KiB that a program may have
 MOST_STACK = 80  # bytes a thread; only a prompt's attention on older GPUs has so much
-CONSTANTS_FIRST = ("rms norm", "layer norm", "route in groups")  # weights, which no kernel writes
+# Weights, which no kernel writes.
+CONSTANTS_FIRST = ("rms norm", "layer norm", "router", "router in float32", "route in groups")
 QUANTIZE = "quantize"  # what is no part of a step, but must round as a CPU does
 OFTEN = ("llama", "deepseek", "prompt of llama", "rotate", "quantize by search")
 

@@ -33,6 +33,7 @@ from tests.kernels.step_checks import (
     check_norms,
     check_rotate,
     check_rotate_and_attend,
+    check_router_scores,
     written_cache,
 )
 
@@ -184,6 +185,12 @@ def test_choose(used, dtype):
     for seed in range(8):
         for vocabulary in (50, 5000, 128_256):
             check_choice(choose, vocabulary, used, dtype=dtype, seed=seed, device="cuda")
+
+
+def test_router_scores():
+    for tokens, experts, k in ((1, 128, 2048), (16, 256, 7168), (3, 60, 1000)):
+        for dtype, out in ((BRAIN, BRAIN), (HALF, HALF), (BRAIN, torch.float32)):
+            check_router_scores(tokens, experts, k, dtype, out, "cuda")
 
 
 def test_experts():

@@ -56,9 +56,9 @@ class Product:
 
     def tiles(self, scheme: Scheme, rows: int, gpu: Gpu) -> tuple[Tile, ...]:
         """The tile in use, then others."""
-        own = choose_tile(scheme.bits, scheme.group_size, rows, self.n, self.k, gpu=gpu, paired=self.gated)
-        tried = candidates(own, -(-self.k // step_of(scheme.bits)), paired=self.gated)
-        if rows > 8 or self.gated:
+        own = choose_tile(scheme.bits, scheme.group_size, rows, self.n, self.k, gpu=gpu)
+        tried = candidates(own, -(-self.k // step_of(scheme.bits)))
+        if rows > 8:
             return tried
         return tuple(dict.fromkeys([*tried, *MORE_TILES]))
 
@@ -82,6 +82,10 @@ PRODUCTS = (
     Product("Llama-70B o, feeds", 8192, 8192, feeds=True),
     Product("Llama-70B gate_up, fed, silu", 57344, 8192, fed=True, gated=True),
     Product("Llama-70B down, feeds", 8192, 28672, feeds=True),
+    Product("OPT-30B qkv", 21504, 7168),
+    Product("OPT-30B o", 7168, 7168),
+    Product("OPT-30B fc1", 28672, 7168),
+    Product("OPT-30B fc2", 7168, 28672),
     Product("Llama-8B qkv, norm", 6144, 4096, norm=True),
 )
 # Beside those of the tuner.
