@@ -1,9 +1,9 @@
 """How a fused matmul is cut up: a pure function of GPU, bits, group and shape, from a short table.
 
 Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0): int4 and int3 with groups of 64 and int8 with one
-scale a row, in float16 at 1, 8 and 16 rows, on the linears of an 8B Llama and on 12288 x 12288; int4 with
-groups of 128 at 1 and 8 rows on those of OPT-30B, and at 1 row on those of OPT-175B. Derived from that: every
-other scheme and number of rows, pairs of tiles, experts, and other GPUs, for which the compile tests check
+scale a row, in float16 at 1, 8 and 16 rows, on the linears of an 8B Llama and on 12288 x 12288; int4 at 1
+row, on those of OPT-30B with groups of 64 in bfloat16, on those of OPT-175B with groups of 128. Derived from
+that: every other scheme and number of rows, experts, and other GPUs, for which the compile tests check
 registers and spills (sm_80, sm_89, sm_90 and sm_100).
 """
 
@@ -71,8 +71,9 @@ def choose_tile(bits: int, group_size: int | None, m: int, n: int, k: int, *, gp
     elif slots < tiles <= 2 * slots and k <= SHORT_ROWS:
         # One wave and a half: all at once.
         tile = Tile(1, 1, 8, 1, 3) if bits == 8 else Tile(1, 1, 4, 2, 0)
-    elif steps % 8 and steps % 4 == 0 and steps <= FEW_STEPS:
-        # 8 warps would wait for some of them in the last round. Few blocks run all at once, which is derived.
+    elif steps % 8 and steps % 4 == 0 and steps <= FEW_STEPS and (tiles <= 2 * slots or bits != 4):
+        # 8 warps would wait for some of them in the last round. Few blocks run all at once; what 3 bits take
+        # is derived.
         tile = Tile(1, 1, 4, 1, 4) if tiles <= 2 * slots else Tile(1, 2, 4, 1, three)
     elif not few_scales:
         tile = Tile(1, 1, 8, 1, 2)

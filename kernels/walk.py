@@ -154,19 +154,20 @@ def load_block(
             GROUPS, EVEN, HINT, INTERPRET,
         )  # fmt: skip
         return (halves,)
-    first = block if PAIRED else block * ROW_TILES
-    loaded = ()
-    for r in tl.static_range(ROW_TILES):
-        tile = first + r * tile_step
-        inside = (step < steps) & (tile < tiles)
-        if PAIRED:
-            inside &= block < tile_step
-        place = tile.to(tl.int64) * steps + step
-        tile_words = load_tile(
-            pointers, place, inside.to(tl.int32), policy, BITS, GROUPS, EVEN, HINT, INTERPRET
-        )
-        loaded = loaded + (tile_words,)
-    return loaded
+    else:
+        first = block if PAIRED else block * ROW_TILES
+        loaded = ()
+        for r in tl.static_range(ROW_TILES):
+            tile = first + r * tile_step
+            inside = (step < steps) & (tile < tiles)
+            if PAIRED:
+                inside &= block < tile_step
+            place = tile.to(tl.int64) * steps + step
+            tile_words = load_tile(
+                pointers, place, inside.to(tl.int32), policy, BITS, GROUPS, EVEN, HINT, INTERPRET
+            )
+            loaded = loaded + (tile_words,)
+        return loaded
 
 
 @triton.jit

@@ -1,13 +1,14 @@
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 """Every Triton kernel under NVIDIA's compute-sanitizer: memory out of bounds, races in shared memory.
 
     python -m benchmarks.kernels.sanitize [--tools memcheck racecheck] [--only NAME ...] [--seconds 200]
 
-A case is a few small calls, ragged ones above all, in a process of its own, which checks what comes out as the
-tests do, and that every kernel that it is there for was launched. All run once as they are, which fills
-Triton's cache, then under each tool, where each tensor is an allocation with a gap behind it: inside torch's
-pool nothing is out of bounds. Two cases have a fault planted that their tool must find. Exit code 1 if a tool
-finds another or a case fails, 2 if nothing can be checked. What was left out or timed out is not known to be clean.
+Each case of `sanitizer_cases` is a process of its own, which also fails where a result is wrong or a kernel
+that it is there for was not launched. All run once alone, which fills Triton's cache, then under each tool.
+There a tensor is an allocation by itself with a gap behind it: inside torch's pool nothing is out of bounds.
+Our kernels are looked at, those of torch are not. Two cases have a fault planted, which their tool must find.
+
+Exit code 1 if a tool finds another fault, or not the planted one, or a case fails; 2 where nothing can be
+checked. What was left out or timed out is not known to be clean.
 """
 
 import argparse
@@ -18,155 +19,214 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 import torch
-import triton
-import triton.language as tl
 
 import kernels
-from kernels.decode import decode_reference
-from kernels.epilogue import Epilogue, Norm
-from kernels.experts import expert_matmul_reference
-from kernels.routing import combine_plain, gate_plain, route_plain
+from benchmarks.kernels.sanitizer_cases import CASES, DEVICE, Case
+from kernels.gpu import gpu_of
 from kernels.wide_tiles import WIDE_CAPABILITY
-from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
-from tests.kernels.numerics import check_fed_norm
-from tests.kernels.step_checks import (
-    Heads, check_attend, check_attend_prompt, check_choice, check_latent, check_norms, check_rotate,
-    check_rotate_and_attend,
-)  # fmt: skip
 
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
+PLACE = "/usr/local/cuda/bin"
 SHORTEST, LONGEST = 15.0, 150.0  # seconds of a process: its imports alone take 13
+REPORTED = 12  # lines of a report
 GAP = 1 << 20  # bytes
-DEVICE = "cuda"
-FP16, BF16, FP32 = torch.float16, torch.bfloat16, torch.float32
-EXPERTS = 6
-# Group size, dtype and a K that is no whole number of steps; LONG enough for ring programs to share blocks.
-SHORT = ((64, FP16, 1088), (128, BF16, 1152), (32, BF16, 1056), (None, FP16, 1003))
-LONG = ((64, FP16, 2112), (128, BF16, 2176), (32, BF16, 2080), (None, FP16, 2003))
-LLAMA, PHI = Heads(8, 2, 128, 128, dtype=BF16), Heads(4, 4, 96, 96, dtype=FP16)
-GEMMA, CODED = Heads(4, 2, 256, 256, dtype=BF16), Heads(8, 2, 128, 128, coded=True, dtype=FP16)
-MANY, SINGLE = Heads(40, 1, 64, 64, dtype=FP16), Heads(4, 2, 64, 64)
-LATENTS = [Heads(40, 1, 576, 512, latent=512, coded=coded, dtype=BF16) for coded in (False, True)]
+ENVIRONMENT = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1", "OMP_NUM_THREADS": "2"}
+KERNELS = sorted({kernel for case in CASES for kernel in case.kernels.split()})
+SUMMARY = re.compile(r"^=+ (?:ERROR SUMMARY: (\d+) error|RACECHECK SUMMARY: (\d+) hazard)", re.MULTILINE)
 
 
-def near(out: torch.Tensor, exact: torch.Tensor) -> None:
-    """Raises RuntimeError beyond three times what the kernels are held to: more is rounded on the way here."""
-    error = relative_error(out, exact)
-    if not error <= 3 * TOLERANCE[out.dtype]:
-        raise RuntimeError(f"relative error {error:.1e} of {list(out.shape)} in {out.dtype}")
+class Ran(NamedTuple):
+    """How a process ended: clean, N errors, failed, timed out or left out."""
+
+    ended: str
+    seconds: float = 0.0
+    said: str = ""
+
+    @property
+    def is_found(self) -> bool:
+        return self.ended.endswith(("error", "errors"))
+
+    @property
+    def cell(self) -> str:
+        return f"{self.ended}, {self.seconds:.0f} s" if self.seconds else self.ended
+
+    @property
+    def excerpt(self) -> str:
+        """The start of a tool's report; without one the end of what was said."""
+        lines = self.said.splitlines()
+        report = [line for line in lines if line.startswith("====") and "COMPUTE-SANITIZER" not in line]
+        return "\n".join(report[:REPORTED] if self.is_found else lines[-REPORTED:])
 
 
-def normal(*shape: int, dtype: torch.dtype = BF16, seed: int = 1) -> torch.Tensor:
-    return random_rows(shape, dtype, seed, DEVICE)
+def sanitizer() -> str | None:
+    """Where the program lies."""
+    return shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path=PLACE)
 
 
-def layouts() -> None:
-    """Into lane order and back."""
-    for bits in (4, 8, 3):
-        for group, *shape in ((64, 21, 192), (48, 3, 21, 144), (128, 32, 512), (None, 5, 77)):
-            packed = random_matrix(tuple(shape), bits, group, FP16, device=DEVICE)
-            again = kernels.prepare(packed).dequantized().packed
-            torch.testing.assert_close(
-                (again.codes, again.scales), (packed.codes, packed.scales), rtol=0, atol=0
-            )
+def why_not() -> str:
+    """Why nothing can be checked here; empty where it can."""
+    if not torch.cuda.is_available():
+        return "There is no GPU here that torch can use, so the kernels can't be checked."
+    if sanitizer() is None:
+        return f"compute-sanitizer, of NVIDIA's CUDA toolkit, is neither on the PATH nor in {PLACE}."
+    return ""
 
 
-def products(bits, n, rows, kinds, *parts, activation=None) -> None:
-    """`kernels.linear` with what `parts` name around it."""
-    for group, dtype, k in kinds:
-        packed = random_matrix((n, k), bits, group, dtype, device=DEVICE)
-        matrix, normals = kernels.prepare(packed), partial(normal, dtype=dtype)
-        for m in rows:
-            residual = normals(m, n // 2 if activation else n, seed=2)
-            known = {"bias": normals(n), "residual": residual, "norm": Norm(normals(k, seed=3), 1e-5)}
-            around = {"activation": activation} | {name: known[name] for name in parts}
-            exact = decode_reference(x := normals(m, k, seed=4), packed, Epilogue(**around))
-            near(kernels.linear(x, matrix, **around), exact)
+def command(case: Case, tool: str) -> list[str]:
+    """What runs a case under a tool; "" is none."""
+    alone = [sys.executable, "-m", "benchmarks.kernels.sanitize", "--case", case.name]
+    if not tool:
+        return alone
+    options = f"--tool {tool} --error-exitcode 99 --target-processes application-only --launch-timeout 0"
+    options += " --show-backtrace device --max-connections 100"
+    if tool == "memcheck":
+        options += f" --report-api-errors no --padding {GAP}"
+    if tool != "initcheck":  # which must see everyone who writes
+        options += "".join(f" --kernel-name kne={kernel}" for kernel in KERNELS)
+    return [sanitizer() or "compute-sanitizer", *options.split(), *alone]
 
 
-def decode_around() -> None:
-    """A norm before, an activation and a residual behind; and a norm that the product before it feeds."""
-    for bits, kind in ((4, (64, BF16, 1088)), (8, (None, FP16, 1000)), (3, (48, BF16, 1008))):
-        products(bits, 96, (1, 16), (kind,), "norm", activation="silu")
-        products(bits, 96, (5,), (kind,), "bias", "residual")
-        products(bits, 96, (13,), (kind,), "norm", "residual", activation="gelu_tanh")
-    for m in (1, 5, 16):
-        check_fed_norm((4, 64), (3, 32), m, 288, device=DEVICE)
-        check_fed_norm((8, None), (4, 128), m, 384, activation="silu", device=DEVICE)
+def faults_in(said: str) -> int | None:
+    """Errors or hazards, as the tool counts them at its end; None where it does not."""
+    counts = SUMMARY.findall(said)
+    return int("".join(counts[-1])) if counts else None
 
 
-def decode_large() -> None:
-    """So many outputs that programs go from block to block."""
-    for bits in (4, 8, 3):
-        products(bits, 8500, (5, 16), SHORT[:1])
-    products(4, 17024, (5, 16), SHORT[:1], activation="silu")
+def verdict(code: int, said: str, tool: str) -> str:
+    """Of a process that came to its end."""
+    faults = faults_in(said) if tool else 0
+    if faults:
+        return f"{faults} error{'s' * (faults > 1)}"
+    return "clean" if code == 0 and faults == 0 else "failed"
 
 
-def experts(n, kinds, *calls) -> None:
-    """Calls are rows of x, experts of each and an activation; number EXPERTS stands for none."""
-    for bits, (group, dtype, k) in zip((4, 3, 8, 8), kinds, strict=True):
-        packed = random_matrix((EXPERTS, n, k), bits, group, dtype, device=DEVICE)
-        stack = kernels.prepare(packed)
-        for rows, top, activation in calls:
-            expert = (torch.arange(rows * top, device=DEVICE) * 7 // 3 % (EXPERTS + 1)).view(rows, top)
-            out = kernels.expert_linear(
-                x := normal(rows, k, dtype=dtype), stack, expert, activation=activation
-            )
-            near(out, expert_matmul_reference(x, packed, expert.flatten(), activation))
+def run(case: Case, tool: str, end: float) -> Ran:
+    """A case in a process, whose group ends with its time, or with everybody's at `end`."""
+    begun = time.monotonic()
+    left = min(LONGEST, end - begun)
+    if left < SHORTEST:
+        return Ran("left out")
+    process = subprocess.Popen(
+        command(case, tool), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        env=os.environ | ENVIRONMENT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        said, _ = process.communicate(timeout=left)
+        ended = verdict(process.returncode, said, tool)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        said, _ = process.communicate()
+        ended = "timed out" if left == LONGEST else "left out"
+    ran = Ran(ended, time.monotonic() - begun, said)
+    print(f"{tool or 'alone'} {case.name}: {ran.cell}", flush=True)
+    return ran
 
 
-def routing() -> None:
-    by_group = {"kind": "sigmoid", "groups": 3, "bias": normal(24, dtype=FP32)}
-    for k, experts, options in ((6, 20, {"groups": 4, "kept_groups": 2}), (4, 60, {}), (3, 24, by_group)):
-        logits = normal(7, experts, dtype=FP32)
-        torch.testing.assert_close(kernels.route(logits, k, **options), route_plain(logits, k, **options))
-    x, weight = normal(6, 3000), normal(2, 3, dtype=FP32)
-    bias = {"bias": normal(4, 3000, seed=2), "expert": torch.tensor([0, 1, 2, 3, 4, 0], device=DEVICE)}
-    for kind, options in (("silu", {}), ("clamped_swiglu", {"interleaved": True, "limit": 1.5} | bias)):
-        near(kernels.gate(x, kind, **options), gate_plain(x.double(), kind, **options))
-    for options in ({}, {"residual": normal(2, 3000, seed=3)} | bias):
-        near(kernels.combine(x, weight, **options), combine_plain(x.double(), weight, **options))
+def run_all(
+    cases: Sequence[Case], tools: Sequence[str], seconds: float, jobs: int
+) -> dict[tuple[str, str], Ran]:
+    """By name and tool; what is planted runs under its tool alone, what fails alone under none."""
+    end = time.monotonic() + seconds
+    found: dict[tuple[str, str], Ran] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        for stage in ([""], tools):
+            pairs = [
+                (case, tool)
+                for tool in stage
+                for case in cases
+                if (
+                    tool == case.planted
+                    if case.planted
+                    else not tool or found[case.name, ""].ended == "clean"
+                )
+            ]
+            results = pool.map(lambda pair: run(pair[0], pair[1], end), pairs)
+            found |= {(case.name, tool): ran for (case, tool), ran in zip(pairs, results, strict=True)}
+    return found
 
 
-def each(check: Callable[..., None], function: Callable[..., object], *calls: tuple) -> None:
-    """A check of the tests' with each list of arguments, of which the last are named."""
-    for *given, named in calls:
-        check(function, *given, device=DEVICE, **named)
+def wrong(case: Case, tool: str, ran: Ran) -> str:
+    """What is not as it should be; empty where nothing is."""
+    if case.planted:
+        return "" if ran.is_found else f"{tool} sees nothing here: {case.name} is {ran.ended}"
+    failed = ran.is_found or ran.ended == "failed" or (not tool and ran.ended == "timed out")
+    return f"{tool or 'alone'} {case.name}: {ran.ended}" if failed else ""
 
 
-def attend_rows(q, cache, row, first, **options) -> torch.Tensor:
-    return kernels.attend_rows(q, *cache.read(row, 0, first + len(q), q.dtype), first, **options)
+def report(cases: Sequence[Case], tools: Sequence[str], found: dict[tuple[str, str], Ran]) -> bool:
+    """Print the table and what is wrong; whether nothing is."""
+    from benchmarks._table import table  # loads transformers, which a case does without
+
+    columns, none = ("", *tools), Ran("-")
+    rows = [
+        (
+            case.name,
+            case.kernels.replace("_kernel", ""),
+            *(found.get((case.name, tool), none).cell for tool in columns),
+        )
+        for case in cases
+    ]
+    print(table(("case", "kernels", "alone", *tools), rows))
+    known = {case.name: case for case in cases}
+    sentences = {wrong(known[name], tool, ran): ran for (name, tool), ran in found.items()}
+    for sentence, ran in sentences.items():
+        if sentence:
+            print(f"\n{sentence}\n{ran.excerpt}")
+    unknown = sum(ran.ended in ("left out", "timed out") for ran in found.values())
+    if unknown:
+        print(f"\n{unknown} of {len(found)} runs were left out or timed out: nothing is known of them.")
+    return not any(sentences)
 
 
-def quantizer() -> None:
-    """What the kernels store and the ranges that they find are those of plain torch on the CPU."""
-    from msgspec.structs import replace
+def run_case(case: Case) -> None:
+    """In this process. Raises RuntimeError where not all of its kernels were launched."""
+    import triton
 
-    from quantizer.blocks import find_scales, quantize_rows
-    from quantizer.channels import Columns
-    from quantizer.granularity import measure_ranges
-    from quantizer.methods import methods_of
-    from quantizer.plan import MatrixPlan, Plan
-    from quantizer.scheme import Scheme
+    launched: set[str] = set()
+    triton.knobs.runtime.launch_enter_hook.add(lambda made: launched.add(made.get()["name"]))
+    if (path := kernels.path_name(DEVICE, 4)) != "triton":
+        raise RuntimeError(f"the matmuls of this GPU are: {path}")
+    case.run()
+    torch.cuda.synchronize()
+    print("launched", *sorted(launched))
+    if missing := set(case.kernels.split()) - launched:
+        raise RuntimeError(f"{case.name} did not launch {', '.join(sorted(missing))}")
 
-    columns = Columns(*(random_rows((n,), FP32, n).abs() + 0.1 for n in (384, 9, 384)))
-    for bits, group, method, dtype in (
-        (8, 16, "absmax", FP32), (4, 64, "search", BF16), (3, 32, "signed", FP16), (3, 128, "search", BF16),
-    ):  # fmt: skip
-        matrix = MatrixPlan("m", ("m.weight",), (9, 384), 0, "m", "m", Scheme(bits, group))
-        plan = Plan("m", None, bits, "fixed", group, 0.7, "bfloat16", (matrix,), ())
-        plan = replace(plan, methods=methods_of(method))
-        made = []
-        for device in ("cpu", DEVICE):
-            rows, given = random_rows((9, 384), dtype, 1, device), columns.to(torch.device(device))
-            block = quantize_rows(rows, matrix, plan, "m", columns=given)
-            alone = find_scales(rows, matrix, plan, "m", given.importance).to(BF16)
-            means = torch.tensor(list(measure_ranges(normal(5, 2304).to(device)).means.values()))
-            made.append([part.cpu() for part in (block.packed, block.scales, alone, means)])
-        torch.testing.assert_close(*made, rtol=1e-6, atol=0)
+
+def main() -> int:
+    """Check what was asked for; 0, 1 or 2."""
+    names = [case.name for case in CASES]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS[:2])
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="these, and what is planted")
+    parser.add_argument("--seconds", type=float, default=200.0, help="for all together")
+    parser.add_argument("--jobs", type=int, default=8, help="processes at a time")
+    parser.add_argument("--case", choices=names, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.case:
+        run_case(CASES[names.index(asked.case)])
+        return 0
+    if problem := why_not():
+        print(problem)
+        return 2
+    from benchmarks._table import hardware
+
+    device = torch.device(DEVICE)
+    print(hardware(device), flush=True)
+    here = gpu_of(device).capability == WIDE_CAPABILITY
+    cases = [
+        case for case in CASES if (case.planted or case.name in asked.only) and (here or not case.hopper)
+    ]
+    if not here:
+        print("The ring and the wide kernel are for compute capability 9.0: their cases are left out.")
+    found = run_all(cases, asked.tools, asked.seconds, asked.jobs)
+    return int(not report(cases, asked.tools, found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -38,7 +38,8 @@ def test_limits(bits, group_size, m, n, k, capability):
         (4096, 4096, (8, 1, 2, 2)),
         (28672, 4096, (8, 1, 2, 2)),
         (4096, 14336, (8, 1, 2, 2)),
-        (21504, 7168, (4, 1, 3, 1)),
+        (21504, 7168, (8, 1, 2, 2)),
+        (7168, 7168, (4, 1, 4, 1)),
     ],
 )
 def test_what_was_measured_best_on_an_h200(n, k, measured):
