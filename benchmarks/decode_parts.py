@@ -167,10 +167,14 @@ def choices(shape: Shape, batch: int, device: str) -> Iterator[Part]:
 
 
 def routing(shape: Shape, batch: int, device: str) -> Iterator[Part]:
-    """`kernels.route`, `gate` and `combine`."""
+    """`kernels.router_scores`, `route`, `gate` and `combine`."""
     experts, k, width = shape.experts
     random = partial(torch.randn, dtype=DTYPE, device=device)
     rows = batch * k
+    yield Part(
+        "router scores", 2 * experts * shape.hidden,
+        lambda: partial(kernels.router_scores, random(batch, shape.hidden), random(experts, shape.hidden)),
+    )  # fmt: skip
     yield Part("route", 2 * batch * experts, lambda: partial(kernels.route, random(batch, experts), k))
     yield Part("gate", 2 * 3 * rows * width, lambda: partial(kernels.gate, random(rows, 2 * width)))
     weight = torch.rand((batch, k), device=device)

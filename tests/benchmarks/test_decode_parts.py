@@ -10,7 +10,7 @@ def test_every_part_runs_and_none_is_missing(model):
 
     parts = list(parts_of(MODELS[model], 2, [16], "cpu"))
     names = {part.name.split()[0] for part in parts}
-    assert names == {"attend", "rotate", "norm", "choose", "route", "gate", "combine"}
+    assert names == {"attend", "rotate", "norm", "choose", "route", "router", "gate", "combine"}
     for part in parts:
         if model == "tiny" or part.name != "choose":
             part.call()()
