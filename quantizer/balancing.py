@@ -25,8 +25,9 @@ import torch
 from torch import Tensor
 
 from fqconsole.models.description import ModelDescription
+from kernels.device import runs_triton
 from quantizer.absorption import find_channels
-from quantizer.blocks import rounded
+from quantizer.blocks import KERNEL_DTYPES, rounded, takes_kernel
 from quantizer.channels import (
     OCTAVE,
     absorbed,
@@ -41,6 +42,7 @@ from quantizer.device import block_rows, one_thread_a_block, reader_count, worke
 from quantizer.parts import Piece, plan_parts
 from quantizer.pipeline import Pipeline, Task
 from quantizer.plan import ChannelSet, Plan
+from quantizer.rounding import SCALE_DTYPES
 from quantizer.row_norms import row_norms
 from quantizer.source import TensorFile
 from quantizer.sums import weighted_sum
@@ -115,6 +117,9 @@ class _Read:
     samples: Mapping[str, Tensor]  # rows `[n, K]` by reader, on the CPU, as they are stored
 
 
+_Tried = tuple[list[ChannelSet], list[float]]  # candidates, the first without factors, and their errors
+
+
 class _Chooser:
     """What all sets need: where the matrices lie, and the magnitudes that the norms tell."""
 
@@ -160,20 +165,15 @@ class _Chooser:
     def choose(self, held: ChannelSet, read: _Read, device: torch.device) -> ChannelSet:
         """The set with its magnitudes, and with factors where they pay; called by several threads."""
         known = self._norms[held.producer] if read.norm is None else _magnitudes(read.norm, held)
-        magnitudes = known.to(device)
-        chosen = held
-        if held.of_rows:
-            chosen = msgspec.structs.replace(held, magnitudes=encoded(_centred(magnitudes)))
         if not self._draft.methods.balance:
-            return chosen
-        samples = {name: rows.to(device).float() for name, rows in read.samples.items()}
-        candidates = [chosen, *_balanced(chosen, magnitudes, list(samples.values()))]
-        found = [self._error(candidate, read.norm, magnitudes, samples) for candidate in candidates]
-        errors = torch.stack(found).tolist()
+            return _with_magnitudes(held, known.to(device))
+        candidates, errors = self._try_on_gpu(held, read, known, device) or self._try(
+            held, read, known.to(device)
+        )
         best = min(range(len(errors)), key=errors.__getitem__)
         share = errors[best] / errors[0] if errors[0] else 1.0
         if share > (WORTH_OF_ROWS if held.of_rows else WORTH):
-            return msgspec.structs.replace(chosen, reason="balancing hardly lowers the error")
+            return msgspec.structs.replace(candidates[0], reason="balancing hardly lowers the error")
         reason = f"error {share:.2f} of what it was (α={EXPONENTS[best - 1]:g})"
         return msgspec.structs.replace(candidates[best], reason=reason)
 
@@ -209,6 +209,44 @@ class _Chooser:
                 rows.append(file.sampled_rows(piece, [i * piece.rows // count for i in range(count)]))
         return torch.cat(rows) if len(rows) > 1 else rows[0]
 
+    def _try(self, held: ChannelSet, read: _Read, magnitudes: Tensor) -> _Tried:
+        samples = {name: rows.to(magnitudes.device).float() for name, rows in read.samples.items()}
+        plain = _with_magnitudes(held, magnitudes)
+        candidates = [plain, *_balanced(plain, magnitudes, list(samples.values()))]
+        found = [self._error(candidate, read.norm, magnitudes, samples) for candidate in candidates]
+        return candidates, torch.stack(found).tolist()
+
+    def _try_on_gpu(
+        self, held: ChannelSet, read: _Read, known: Tensor, device: torch.device
+    ) -> _Tried | None:
+        """The same in a few launches; None where the kernels do not take the set."""
+        schemes = {self._matrices[name].scheme for name in held.readers}
+        if not runs_triton(device) or len(schemes) > 1:
+            return None
+        (scheme,), methods = schemes, self._draft.methods
+        told = known if read.norm is None else read.norm
+        rows = torch.cat([rows.to(device, non_blocking=True) for rows in read.samples.values()]).float()
+        if not takes_kernel(rows, scheme, methods) or told.dtype not in KERNEL_DTYPES:
+            return None
+        from quantizer.balance_kernel import candidates_on_gpu, errors_on_gpu  # triton is loaded here
+
+        made = candidates_on_gpu(held, told.to(device, non_blocking=True), _sigma(held, [rows]), _step(held))
+        errors = errors_on_gpu(
+            rows,
+            [len(sample) for sample in read.samples.values()],
+            made,
+            scheme.bits,
+            scheme.group_size or rows.shape[1],
+            methods.scales,
+            SCALE_DTYPES[self._draft.scale_dtype],
+            weighing=methods.importance and not held.of_rows,
+        )
+        if errors is None:
+            return None
+        magnitudes, *factors = (row.tobytes() for row in made.codes.cpu().numpy())
+        plain = msgspec.structs.replace(held, magnitudes=magnitudes) if held.of_rows else held
+        return [plain, *(msgspec.structs.replace(plain, factors=each) for each in factors)], errors
+
     def _error(
         self, held: ChannelSet, norm: Tensor | None, magnitudes: Tensor, samples: Mapping[str, Tensor]
     ) -> Tensor:
@@ -235,14 +273,28 @@ class _Chooser:
 
 def _balanced(held: ChannelSet, magnitudes: Tensor, samples: Sequence[Tensor]) -> list[ChannelSet]:
     """The set with the factors that sampled rows `[n, K]` of its readers ask for, one for each exponent."""
+    sigma, step = _sigma(held, samples), _step(held)
+    made = (magnitudes.clamp_min(TINY) ** alpha * sigma ** (alpha - 1) for alpha in EXPONENTS)
+    return [msgspec.structs.replace(held, factors=encoded(_centred(factors), step)) for factors in made]
+
+
+def _sigma(held: ChannelSet, samples: Sequence[Tensor]) -> Tensor:
+    """float32: σ of each channel, of sampled rows `[n, K]` of its readers."""
     rows = torch.cat([sample / _rms(sample, 1).unsqueeze(-1) for sample in samples])
     spread_of = rows.square().mean(dim=0)
     if held.repeat > 1:  # a value head has one factor for all the query heads that read it
         spread_of = spread_of.view(-1, held.repeat, held.head).mean(dim=1).reshape(-1)
-    sigma = spread_of.sqrt().clamp_min(TINY)
-    step = OCTAVE if held.kept_readers else 1
-    made = (magnitudes.clamp_min(TINY) ** alpha * sigma ** (alpha - 1) for alpha in EXPONENTS)
-    return [msgspec.structs.replace(held, factors=encoded(_centred(factors), step)) for factors in made]
+    return spread_of.sqrt().clamp_min(TINY)
+
+
+def _step(held: ChannelSet) -> int:
+    """Of the codes of its factors: what stays in 16 bits is multiplied by whole powers of two."""
+    return OCTAVE if held.kept_readers else 1
+
+
+def _with_magnitudes(held: ChannelSet, magnitudes: Tensor) -> ChannelSet:
+    """The set with its magnitudes, which norms tell themselves."""
+    return msgspec.structs.replace(held, magnitudes=encoded(_centred(magnitudes))) if held.of_rows else held
 
 
 def _magnitudes(norm: Tensor, held: ChannelSet) -> Tensor:

@@ -256,18 +256,25 @@ def block_kernel(
 @cache
 def block_launch(bits: int, group_size: int, method: str, scale_dtype: torch.dtype, *, pack: bool) -> Launch:
     """The launch for groups of one size; without `pack` it finds scales and nothing else."""
+    constants = block_constants(bits, group_size, method, scale_dtype) | {"BITS": bits, "PACK": pack}
+    # A product fused with a sum would be rounded once where the CPU rounds twice.
+    return Launch(block_kernel, constants, {"num_warps": WARPS, "num_stages": 1, "enable_fp_fusion": False})
+
+
+def block_constants(
+    bits: int, group_size: int, method: str, scale_dtype: torch.dtype
+) -> dict[str, int | float | str]:
+    """What a kernel is compiled with that finds and uses the scales of such groups."""
     number = torch.finfo(scale_dtype)
     if bits not in GAUSSIAN_STEP and method == "search":
         method = "signed"  # there is nothing to search
-    constants = {
-        "GROUP": group_size, "BITS": bits, "METHOD": method, "PACK": pack, "LARGEST_CODE": largest_code(bits),
+    return {
+        "GROUP": group_size, "METHOD": method, "LARGEST_CODE": largest_code(bits),
         "TINY": number.tiny, "HUGE": number.max,
         "STEP": in_float32(GAUSSIAN_STEP.get(bits, 0.0) / group_size**0.5),
         "SQUARES": 2 * ROUNDER / 2**BITS_SQUARED, "PRODUCTS": 2 * ROUNDER / 2**BITS_TIMES_CODE,
         "WEIGHTS": WEIGHTS, "INTERPRET": triton.knobs.runtime.interpret,
     }  # fmt: skip
-    # A product fused with a sum would be rounded once where the CPU rounds twice.
-    return Launch(block_kernel, constants, {"num_warps": WARPS, "num_stages": 1, "enable_fp_fusion": False})
 
 
 @cache
@@ -345,7 +352,7 @@ def _run(
 
 
 def launch_compiled(
-    launch: Launch, grid: tuple[int, int, int], tensors: tuple[Tensor, ...], *numbers: int
+    launch: Launch, grid: tuple[int, int, int], tensors: tuple[Tensor, ...], *numbers: float
 ) -> None:
     """Launch on the GPU of the tensors. Called by several threads, of which one at a time compiles."""
     kind = kinds(*tensors)

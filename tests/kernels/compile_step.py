@@ -27,6 +27,7 @@ from kernels.routing_kernel import combine_launch, gate_launch, route_launch
 from kernels.tiles import Gpu
 from kernels.wide_experts import WideExpertsPlan
 from kernels.wide_tiles import choose_routed_tiles
+from quantizer.balance_kernel import column_launch, error_launch
 from quantizer.block_kernel import block_launch
 from quantizer.range_kernel import range_launch
 from tests.kernels.cases import lanes_without_memory
@@ -101,6 +102,23 @@ def quantizing(
         return block_launch(bits, group_size, method, torch.bfloat16, pack=pack), types
 
     return compiled
+
+
+def balancing(method: str, bits: int = 4, group_size: int = 64) -> Callable[[Gpu], Compiled]:
+    """The pass over sampled rows for all candidates."""
+    types = dict.fromkeys(("rows_ptr", "factors_ptr", "weights_ptr"), "*fp32") | {"sums_ptr": "*fp64"}
+
+    def compiled(_: Gpu) -> Compiled:
+        return error_launch(bits, group_size, method, torch.bfloat16), types
+
+    return compiled
+
+
+def candidates(known: str) -> Callable[[Gpu], Compiled]:
+    """The candidates of a set whose channels are told in this dtype."""
+    types = dict.fromkeys(("sigma_ptr", "decoded_ptr", "factors_ptr", "weights_ptr"), "*fp32")
+    types |= {"known_ptr": known, "codes_ptr": "*i8", "offset": "fp32"}
+    return lambda _: (column_launch(), types)
 
 
 CASES: dict[str, Callable[[Gpu], Compiled]] = {
@@ -179,6 +197,11 @@ CASES: dict[str, Callable[[Gpu], Compiled]] = {
         range_launch(),
         {"rows_ptr": "*bf16", "sums_ptr": "*fp64", "factors_ptr": "*fp32", "multipliers_ptr": "*fp32"},
     ),
+    "quantize: balance by search": balancing("search"),
+    "quantize: balance long groups of 3 bits by search": balancing("search", bits=3, group_size=128),
+    "quantize: balance signed": balancing("signed"),
+    "quantize: candidates of a norm": candidates("*bf16"),
+    "quantize: candidates of rows": candidates("*fp32"),
     "gather routed rows": routed("gather"),
 }
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from fqconsole.errors import DeviceError, OperatorError
+from quantizer.absorption import find_channels
+from quantizer.balancing import _Chooser, _magnitudes
 from quantizer.base import base_plan
 from quantizer.blocks import quantize_rows, takes_kernel
 from quantizer.channels import Columns
@@ -85,6 +87,38 @@ def test_a_million_groups_are_those_of_the_cpu(bits, method, scale_dtype, dtype)
         assert torch.equal(found.packed.cpu(), right.packed)
         assert found.squared_error == pytest.approx(right.squared_error, rel=1e-5)
         assert found.squared_norm == pytest.approx(right.squared_norm, rel=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("bits", [8, 4, 3])
+@pytest.mark.parametrize("mode", ["best", "search+balance", "signed+balance", "absmax+balance"])
+def test_channels_are_balanced_as_the_plain_way_does(tmp_path, bits, mode):
+    """Candidate by candidate; on the GPU what is chosen is what the CPU chooses."""
+    description = save_llama(tmp_path / "m", hidden=512, inner=1536, edit=stand_out)
+    draft = base_plan(description, bits, "fixed", 64, methods=methods_of(mode))
+    found = find_channels(description, draft.matrices, draft.kept)
+    chooser = _Chooser(tmp_path / "m", description, draft, found)
+    gpu = torch.device("cuda", 0)
+    chooser.measure_rows([gpu], lambda name, weights: None)
+    for held in found:
+        read = chooser.read(held)
+        known = chooser._norms[held.producer] if held.of_rows else _magnitudes(read.norm, held)
+        candidates, errors = chooser._try_on_gpu(held, read, known, gpu)
+        right, right_errors = chooser._try(held, read, known.to(gpu))
+        assert candidates == right
+        assert errors == pytest.approx(right_errors, rel=1e-5)
+        assert chooser.choose(held, read, gpu) == chooser.choose(held, read, torch.device("cpu"))
+
+
+def stand_out(tensors):
+    """Some columns stand out of the weights, and the norms differ."""
+    generator = torch.Generator().manual_seed(1)
+    for index, (name, tensor) in enumerate(tensors.items()):
+        if "norm" in name:
+            tensor.mul_(torch.exp2(torch.randn(len(tensor), generator=generator)))
+        else:
+            tensor[:, index::29] *= 16
 
 
 @pytest.mark.gpu
