@@ -16,7 +16,7 @@ from kernels.compilation import asked_for, compiles_together
 from kernels.device import runs_triton
 from quantizer.blocks import KERNEL_GROUPS, WHOLE_WORDS, takes_kernel
 from quantizer.ladder import RUNGS
-from quantizer.plan import Plan
+from quantizer.plan import ChannelSet, Plan
 from quantizer.rounding import SCALE_DTYPES
 from quantizer.scheme import Scheme
 from quantizer.source import torch_dtype
@@ -48,7 +48,8 @@ def _compile(plan: Plan, dtypes: Iterable[torch.dtype], device: torch.device, an
 
 def _ask(plan: Plan, dtype: torch.dtype, device: torch.device, analysing: bool) -> None:
     """One launch of each kernel, of which nothing but its name and the dtypes counts."""
-    from quantizer.block_kernel import block_on_gpu, scales_on_gpu
+    from quantizer.balance_kernel import candidates_on_gpu, errors_on_gpu
+    from quantizer.block_kernel import block_on_gpu
     from quantizer.range_kernel import ranges_on_gpu
 
     scale_dtype, scales = SCALE_DTYPES[plan.scale_dtype], plan.methods.scales
@@ -59,8 +60,12 @@ def _ask(plan: Plan, dtype: torch.dtype, device: torch.device, analysing: bool) 
         shape = 1, math.lcm(scheme.group_size, WHOLE_WORDS)
         rows = torch.empty(shape, dtype=dtype, device=device)
         if takes_kernel(rows, scheme, plan.methods):
+            group = scheme.bits, scheme.group_size, scales, scale_dtype
             if analysing and plan.methods.balance:
-                scales_on_gpu(rows.float(), scheme.bits, scheme.group_size, scales, scale_dtype)
-            block_on_gpu(rows, scheme.bits, scheme.group_size, scales, scale_dtype)
+                for of_rows, known in ((False, rows[0]), (True, rows[0].float())):
+                    held = ChannelSet("", (), of_rows=of_rows)
+                    candidates = candidates_on_gpu(held, known, rows[0].float(), 1)
+                    errors_on_gpu(rows.float(), [1], candidates, *group, weighing=False)
+            block_on_gpu(rows, *group)
     if analysing:
         ranges_on_gpu(torch.empty((1, RUNGS[0]), dtype=dtype, device=device), None, None)

@@ -15,12 +15,16 @@ from triton.runtime import driver
 
 from fqconsole.models.description import ModelDescription
 from quantizer import blocks, preparing
-from quantizer.block_kernel import block_on_gpu, scales_on_gpu
+from quantizer.balance_kernel import candidates_on_gpu, errors_on_gpu
+from quantizer.block_kernel import block_on_gpu
 from quantizer.methods import methods_of
-from quantizer.plan import MatrixPlan, Plan
+from quantizer.plan import ChannelSet, MatrixPlan, Plan
 from quantizer.range_kernel import ranges_on_gpu
 from quantizer.scheme import Scheme
 from tests.kernels.compile_together import StandInDriver
+
+NORM = ChannelSet("norm", ("m",), kept_readers=("router",), offset=1.0)
+ROWS = ChannelSet("v", ("m",), of_rows=True, head=64)
 
 
 class Weights(msgspec.Struct):
@@ -64,7 +68,9 @@ def main() -> None:
     assert thread is not None
     thread.join()
     prepared = len(put)
-    scales_on_gpu(rows.float(), 4, 64, "search", torch.bfloat16, importance=ones)
+    for held, known in ((NORM, ones.bfloat16()), (ROWS, ones)):
+        candidates = candidates_on_gpu(held, known, ones, 8)
+    errors_on_gpu(rows.float(), [9, 7], candidates, 4, 64, "search", torch.bfloat16, weighing=True)
     ranges_on_gpu(rows, ones, ones[:16])
     block_on_gpu(rows, 4, 64, "search", torch.bfloat16, factors=ones, importance=ones)
     json.dump({"put": sorted(put), "put later": len(put) > prepared, "launched": launched}, sys.stdout)

@@ -36,7 +36,15 @@ def test_a_launch_waits_for_what_is_being_compiled(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert json.loads(done.stdout) == {
-        "put": ["block_kernel", "block_kernel", "range_kernel"],
+        "put": ["block_kernel", "column_kernel", "column_kernel", "error_kernel", "range_kernel"],
         "put later": False,
-        "launched": ["block_kernel", "block_kernel", "block_kernel", "range_kernel", "block_kernel"],
+        "launched": [
+            "block_kernel",
+            "block_kernel",
+            "column_kernel",
+            "column_kernel",
+            "error_kernel",
+            "range_kernel",
+            "block_kernel",
+        ],
     }
