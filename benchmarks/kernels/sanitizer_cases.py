@@ -106,12 +106,10 @@ def decode_around() -> None:
 def decode_tiles() -> None:
     """All that layers of models take, on one multiprocessor, so that programs go from block to block."""
     gpu = Gpu(gpu_here(torch.device(DEVICE)).capability, 1)
-    for activation in (None, "silu"):
-        choose = partial(choose_tile, 4, 64, gpu=Gpu(), paired=activation is not None)
-        tiles = [choose(m, layer.n, layer.k) for layer in LAYERS for m in (1, 16, 32)]
-        for number, tile in enumerate(dict.fromkeys(tiles)):
-            sizes, extras = (8 * tile.n_tiles - 3, 192, 2112), Extras(activation=activation)
-            bits = BITS[number % 3]
+    tiles = [choose_tile(4, 64, m, x.n, x.k, gpu=Gpu()) for x in LAYERS for m in (1, 16, 32)]
+    for number, tile in enumerate(dict.fromkeys(tiles)):
+        bits, sizes = BITS[number % 3], (8 * tile.n_tiles - 3, 192, 2112)
+        for extras in (Extras(), Extras(activation="silu")):
             check_matmul(bits, 64, FP16, *sizes, extras=extras, tile=tile, gpu=gpu, device=DEVICE)
 
 
@@ -156,7 +154,10 @@ def routing() -> None:
     for k, count, options in ((6, 20, {"groups": 4, "kept_groups": 2}), (4, 60, {}), (3, 24, grouped)):
         logits = normal(7, count, dtype=FP32)
         torch.testing.assert_close(kernels.route(logits, k, **options), route_plain(logits, k, **options))
-    x, weight = normal(6, 3000), normal(2, 3, dtype=FP32)
+    x, weight, router, added = normal(6, 3000), normal(2, 3, dtype=FP32), normal(22, 3000), normal(22)
+    exact = x.double() @ router.double().mT
+    near(kernels.router_scores(x, router, added), exact + added)
+    near(kernels.router_scores(x, router, wide=True), exact)
     bias = {"bias": normal(4, 3000, seed=2), "expert": torch.tensor([0, 1, 2, 3, 4, 0], device=DEVICE)}
     clamped: dict[str, Any] = {"kind": "clamped_swiglu", "interleaved": True, "limit": 1.5}
     for gating in ({}, clamped | bias):
@@ -268,7 +269,7 @@ CASES = (
          partial(experts, 192, (1, 2, "silu"), (16, 2, "silu"), (150, 1, "gelu")))),
     Case("wide", "count_kernel place_kernel gather_kernel wide_kernel gate_kernel", partial(in_turn,
          wide_tiles, partial(experts, 300, (80, 1, None), (250, 2, "silu"))), True),
-    Case("routing", "route_kernel gate_kernel combine_kernel", routing),
+    Case("routing", "router_kernel route_kernel gate_kernel combine_kernel", routing),
     Case("norm-and-choice", "norm_kernel survey_kernel settle_kernel", partial(in_turn,
          partial(checks, "check_norms", kernels.norm, [(3, *x, {}) for x in ((100, BF16), (5000, FP32))]),
          partial(checks, "check_choice", kernels.choose, [(9001, used, {}) for used in DRAWS]))),
