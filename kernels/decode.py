@@ -25,14 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import pad
 
-from kernels.ends import (
-    fed_factors,
-    late_factors,
-    norm_factors,
-    store_rows,
-    sum_warps,
-    sum_warps_of_half,
-)
+from kernels.ends import fed_factors, late_factors, norm_factors, store_rows, sum_warps
 from kernels.epilogue import ACTIVATIONS, NOTHING, Epilogue
 from kernels.fragments import evict_first, launch_next, wait_for_previous, zero_sums
 from kernels.lane_layout import LaneMatrix
@@ -79,35 +72,26 @@ def finish_block(
 ):
     """Add the warps' sums and write the block's outputs."""
     PAIRED: tl.constexpr = ACTIVATION != ""
-    HALVES: tl.constexpr = PAIRED and ROW_TILES == 1
-    OUTPUTS: tl.constexpr = 8 if HALVES else 16
-    tile = block // 2 if HALVES else block if PAIRED else block * ROW_TILES
+    tile = block if PAIRED else block * ROW_TILES
     columns = N // 2 if PAIRED else N
     for nt in tl.static_range(N_TILES):
         if FACTORS == "fed":
             factors = fed[nt]
         if FACTORS == "late":
             factors = late_factors(total[ROW_TILES * N_TILES + nt], scales_ptr, K, eps, scale_dtype, WARPS)
-        if HALVES:
-            c = total[nt]
-            half = block % 2
-            gate = sum_warps_of_half(c, scales_ptr, tile, half, scale_dtype, GROUPS, WARPS)
-            swapped = c[2], c[3], c[0], c[1]
-            up = sum_warps_of_half(swapped, scales_ptr, tile + tile_step, half, scale_dtype, GROUPS, WARPS)
-        elif PAIRED:
+        if PAIRED:
             gate = sum_warps(total[nt], scales_ptr, tile, tiles, scale_dtype, GROUPS, WARPS)
             up = sum_warps(
                 total[N_TILES + nt], scales_ptr, tile + tile_step, tiles, scale_dtype, GROUPS, WARPS
             )
-        if PAIRED:
             if FACTORS != "":
                 gate = gate[0] * factors[0], gate[1] * factors[1]
                 up = up[0] * factors[0], up[1] * factors[1]
             for e in tl.static_range(2):
                 store_rows(
-                    up[e], gate[e], bias_ptr, residual_ptr, out_ptr, block, 8 * nt + e, M, columns, next_ptr,
-                    next_scaled_ptr, next_squares_ptr, tiles, OUTPUTS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL,
-                    FEEDS, INTERPRET,
+                    up[e], gate[e], bias_ptr, residual_ptr, out_ptr, tile, 8 * nt + e, M, columns, next_ptr,
+                    next_scaled_ptr, next_squares_ptr, tiles, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FEEDS,
+                    INTERPRET,
                 )  # fmt: skip
         else:
             for r in tl.static_range(ROW_TILES):
@@ -119,7 +103,7 @@ def finish_block(
                 for e in tl.static_range(2):
                     store_rows(
                         value[e], value[e], bias_ptr, residual_ptr, out_ptr, tile + r, 8 * nt + e, M, columns,
-                        next_ptr, next_scaled_ptr, next_squares_ptr, tiles, OUTPUTS, ACTIVATION, HAS_BIAS,
+                        next_ptr, next_scaled_ptr, next_squares_ptr, tiles, ACTIVATION, HAS_BIAS,
                         HAS_RESIDUAL, FEEDS, INTERPRET,
                     )  # fmt: skip
 
@@ -187,10 +171,9 @@ def decode_kernel(
     policy = evict_first(lane, CACHE_HINT)
     pointers = tile_pointers(words_ptr, scales_ptr, lane, BITS, GROUPS)
     parts = tl.cdiv(steps, WARPS)
-    # Gate rows are the first half of the tiles, up rows the second. A block takes one tile of each, or the
-    # same half of both: 8 and 8 rows.
+    # Gate rows are the first half of the tiles, up rows the second.
     tile_step = tiles // 2 if PAIRED else 1
-    blocks = tl.cdiv(tiles, ROW_TILES)
+    blocks = tiles // 2 if PAIRED else tl.cdiv(tiles, ROW_TILES)
     first = tl.program_id(0)
     stride = tl.num_programs(0)
     count = parts
@@ -247,8 +230,8 @@ def decode_kernel(
         if not EVEN:
             step = tl.minimum(step, steps - 1)
         total = accumulate_step(
-            queue[0], block_now % 2, x_rows, norm_row, factors, step * (STEP // 2) + in_step, last, valid,
-            total, dtype, scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, NORM, LATE, INTERPRET,
+            queue[0], x_rows, norm_row, factors, step * (STEP // 2) + in_step, last, valid, total, dtype,
+            scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, NORM, LATE, INTERPRET,
         )  # fmt: skip
         queue = queue[1:] + (ahead,)
         part_ahead += 1

@@ -43,7 +43,7 @@ class DecodePlan:
 
     def __init__(self, w: LaneMatrix, tile: Tile, gpu: Gpu, *, paired: bool = False) -> None:
         tiles, steps = w.tiles, w.steps
-        blocks = -(-tiles // tile.row_tiles)
+        blocks = tiles // 2 if paired else -(-tiles // tile.row_tiles)
         programs = tile.programs * gpu.multiprocessors
         self.w = w
         self.paired = paired

@@ -55,13 +55,6 @@ def channel_scales(scales_ptr, tile, tiles, scale_dtype: tl.constexpr):
 
 
 @triton.jit
-def channel_scales_of_half(scales_ptr, tile, half, scale_dtype: tl.constexpr):
-    """The same for the first 8 n, which are half of a tile; the others mean nothing."""
-    low, high = halves_of(tl.load(scales_ptr + tile * 8 + tl.arange(0, 64) % 8), scale_dtype)
-    return tl.where(half == 0, low, high)
-
-
-@triton.jit
 def couple(low, high):
     """Two float32 values in one 64-bit element: what moves together needs no `join`."""
     upper = high.to(tl.int32, bitcast=True).to(tl.int64) << 32
@@ -96,19 +89,6 @@ def sum_warps(
     odd = add_last(odd, 64, WARPS)
     if GROUPS == 0:
         scales = channel_scales(scales_ptr, tile, tiles, scale_dtype)
-        even *= scales
-        odd *= scales
-    return even, odd
-
-
-@triton.jit
-def sum_warps_of_half(
-    c, scales_ptr, tile, half, scale_dtype: tl.constexpr, GROUPS: tl.constexpr, WARPS: tl.constexpr
-):
-    """`sum_warps` where the first 8 rows are half of `tile` and the others are not wanted."""
-    even, odd = sum_warps(c, scales_ptr, tile, 0, scale_dtype, 1, WARPS)
-    if GROUPS == 0:
-        scales = channel_scales_of_half(scales_ptr, tile, half, scale_dtype)
         even *= scales
         odd *= scales
     return even, odd
@@ -192,7 +172,6 @@ def store_rows(
     scaled_ptr,
     squares_ptr,
     tiles,
-    OUTPUTS: tl.constexpr,  # of a tile: 16, or 8 of which the others are not wanted
     ACTIVATION: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
@@ -206,10 +185,8 @@ def store_rows(
     """
     place = tl.arange(0, 64)
     m = first_row + place // 16 * 2
-    n = tile * OUTPUTS + place % 16
+    n = tile * 16 + place % 16
     inside = (m < M) & (n < N)
-    if OUTPUTS < 16:
-        inside &= place % 16 < OUTPUTS
     if HAS_BIAS and ACTIVATION != "":
         gate += tl.load(bias_ptr + n, mask=n < N, other=0.0).to(tl.float32)
         value += tl.load(bias_ptr + N + n, mask=n < N, other=0.0).to(tl.float32)

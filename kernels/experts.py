@@ -177,7 +177,7 @@ def experts_kernel(
         if not EVEN:
             step = tl.minimum(step, steps - 1)
         total = accumulate_step(
-            queue[0], 0, x_rows, x_words, (), step * (STEP // 2) + in_step, K // 2 - 2 * PAIR, valid, total,
+            queue[0], x_rows, x_words, (), step * (STEP // 2) + in_step, K // 2 - 2 * PAIR, valid, total,
             dtype, scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, False, False,
             INTERPRET,
         )  # fmt: skip

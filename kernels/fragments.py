@@ -169,23 +169,6 @@ def halves_of(word, dtype: tl.constexpr):
 
 
 @triton.jit
-def couple_halves(low, high, half, INTERPRET: tl.constexpr):
-    """The 16-bit half `half` of two words, that of `low` below."""
-    if INTERPRET:
-        below = (low >> (16 * half)) & 0xFFFF
-        return below | ((high >> (16 * half)) << 16)
-    else:
-        return tl.inline_asm_elementwise(
-            "prmt.b32 $0, $1, $2, $3;",
-            "=r,r,r,r",
-            args=[low, high, 0x5410 + half * (0x7632 - 0x5410)],
-            dtype=tl.int32,
-            is_pure=True,
-            pack=1,
-        )
-
-
-@triton.jit
 def round_to(value, dtype: tl.constexpr, INTERPRET: tl.constexpr):
     """float32 → `dtype`, to nearest even. The interpreter truncates to bfloat16: round its bits before."""
     if INTERPRET and dtype == tl.bfloat16:

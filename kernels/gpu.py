@@ -179,7 +179,7 @@ class TritonMatrix(PreparedMatrix):
             from kernels.decode_plan import DecodePlan  # triton is loaded with the first use on a GPU
 
             w = self.lanes
-            chosen = choose_tile(w.bits, w.group_size, key[0], w.n, w.k, gpu=self.gpu)
+            chosen = choose_tile(w.bits, w.group_size, key[0], w.n, w.k, gpu=self.gpu, paired=paired)
             tile = tuned_tile(w, chosen, key[0], self.gpu, paired=paired)
             plan = self.plans[key] = DecodePlan(w, tile, self.gpu, paired=paired)
         return plan

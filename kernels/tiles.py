@@ -3,8 +3,8 @@
 Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0): int4 and int3 with groups of 64 and int8 with one
 scale a row, in float16 at 1, 8 and 16 rows, on the linears of an 8B Llama and on 12288 x 12288; int4 at 1
 row, on those of OPT-30B with groups of 64 in bfloat16, on those of OPT-175B with groups of 128. Derived from
-that: every other scheme and number of rows, experts, and other GPUs, for which the compile tests check
-registers and spills (sm_80, sm_89, sm_90 and sm_100).
+that: every other scheme and number of rows, pairs of tiles, experts, and other GPUs, for which the compile
+tests check registers and spills (sm_80, sm_89, sm_90 and sm_100).
 """
 
 from dataclasses import dataclass, replace
@@ -52,10 +52,12 @@ def row_bucket(m: int) -> int:
     return max(8, 1 << (m - 1).bit_length())
 
 
-def choose_tile(bits: int, group_size: int | None, m: int, n: int, k: int, *, gpu: Gpu) -> Tile:
+def choose_tile(
+    bits: int, group_size: int | None, m: int, n: int, k: int, *, gpu: Gpu, paired: bool = False
+) -> Tile:
     """The tile for x `[m, k]`, m ≤ 32, times a matrix `[n, k]`; the same for every m of a `row_bucket`.
 
-    Of a matrix of gate and up rows, blocks of two row tiles take one of each, of one the same half of both.
+    `paired` blocks take a gate tile and its up tile together.
     """
     n_tiles = row_bucket(m) // 8
     steps = -(-k // (128 if bits == 8 else 256))
@@ -64,7 +66,13 @@ def choose_tile(bits: int, group_size: int | None, m: int, n: int, k: int, *, gp
     few_scales = group_size is None or group_size >= SHORT_GROUP
     three = 3 if few_scales else 2
     if n_tiles > 2:
-        tile = Tile(n_tiles, 1, 4, 1, 2)
+        tile = Tile(n_tiles, 2 if paired else 1, 4, 1, 2)
+    elif paired:
+        tile = (
+            Tile(n_tiles, 2, 4, 1, three if n_tiles == 1 else 2)
+            if tiles > slots
+            else Tile(n_tiles, 2, 8, 1, 1)
+        )
     elif n_tiles == 2:
         # x is read once for 32 rows of the weights; where those are few, more warps share K.
         tile = Tile(2, 2, 4, 1, 2) if tiles > slots else Tile(2, 2, 8, 1, 1)

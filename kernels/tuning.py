@@ -54,10 +54,10 @@ class Problem:
         return f"int{self.bits} {group}, {self.dtype}, {self.m} x {self.n} x {self.k}{paired}"
 
 
-def candidates(chosen: Tile, steps: int) -> tuple[Tile, ...]:
+def candidates(chosen: Tile, steps: int, *, paired: bool) -> tuple[Tile, ...]:
     """What is tried: `chosen`, then its neighbours that `steps` steps along K keep busy."""
     tiles = [chosen]
-    for row_tiles in (1, 2):
+    for row_tiles in (2,) if paired else (1, 2):
         for warps in (4, 8):
             for depth in (1, 2):
                 fragments = chosen.n_tiles * row_tiles * depth
@@ -191,7 +191,7 @@ def tuned_tile(w: LaneMatrix, chosen: Tile, m: int, gpu: Gpu, *, paired: bool) -
         return known
     if not is_asked_for() or torch.cuda.is_current_stream_capturing():
         return chosen
-    tiles = candidates(chosen, w.steps)
+    tiles = candidates(chosen, w.steps, paired=paired)
     return tuner.tune(problem, tiles, lambda tile: seconds_of(w, tile, m, gpu, paired=paired))
 
 

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment,misc,var-annotated"
-# ruff: noqa: PLR0912, PLR0915, PLR0917, RET505, RUF005 — Triton compiles one branch of an `if` and takes many
+# ruff: noqa: PLR0912, PLR0917, RET505, RUF005 — Triton compiles one branch of an `if` and takes many
 # arguments
 """Device functions: one step of a warp along K, from the lane order to sums.
 
@@ -17,7 +17,6 @@ import triton
 import triton.language as tl
 
 from kernels.fragments import (
-    couple_halves,
     halves_of,
     load_words,
     load_x,
@@ -79,49 +78,6 @@ def load_tile(
 
 
 @triton.jit
-def load_halves(
-    pointers,
-    low,  # int64: tile * steps + step of the tile whose half makes rows 0 to 7
-    high,  # and of the one that makes rows 8 to 15
-    half,  # int32: 0 or 1, which half of both
-    ok,
-    policy,
-    BITS: tl.constexpr,
-    GROUPS: tl.constexpr,
-    EVEN: tl.constexpr,
-    HINT: tl.constexpr,
-    INTERPRET: tl.constexpr,
-):
-    """`load_tile` of a tile that is half of one and half of another: the same slots, and scales of both."""
-    slots = ()
-    for slot in tl.static_range(4):
-        place = low if slot < 2 else high
-        in_tile = 2 * half + slot % 2
-        if BITS == 3:
-            pair = pointers[0] + place * WORDS_OF_STEP_3 + in_tile * 64
-            third = pointers[1] + place * WORDS_OF_STEP_3 + in_tile * 32
-            words = load_words(pair, ok, policy, 2, False, HINT, INTERPRET)
-            words = words + load_words(third, ok, policy, 1, False, HINT, INTERPRET)
-        else:
-            pointer = pointers[0] + place * WORDS_OF_STEP + in_tile * 128
-            words = load_words(pointer, ok, policy, 4, False, HINT, INTERPRET)
-        slots = slots + (words,)
-    scales_low = ()
-    scales_high = ()
-    WIDTH: tl.constexpr = GROUPS if GROUPS < 4 else 4
-    if GROUPS > 0:
-        for part in tl.static_range(GROUPS // WIDTH):
-            pointer = pointers[2] + part * WIDTH
-            scales_low = scales_low + load_words(
-                pointer + low * (8 * GROUPS), ok, policy, WIDTH, not EVEN, HINT, INTERPRET
-            )
-            scales_high = scales_high + load_words(
-                pointer + high * (8 * GROUPS), ok, policy, WIDTH, not EVEN, HINT, INTERPRET
-            )
-    return slots, scales_low, scales_high
-
-
-@triton.jit
 def load_block(
     pointers,
     policy,
@@ -140,34 +96,21 @@ def load_block(
     HINT: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
-    """One part of a block's tiles; a block or step that does not exist is not read.
-
-    PAIRED with two ROW_TILES takes a gate tile and its up tile, with one half of each.
-    """
+    """One part of a block's tiles; a block or step that does not exist is not read."""
     step = part * WARPS + warp
-    if PAIRED and ROW_TILES == 1:
-        gate = block // 2
-        ok = (step < steps) & (gate < tile_step)
-        place = gate.to(tl.int64) * steps + step
-        halves = load_halves(
-            pointers, place, place + tile_step.to(tl.int64) * steps, block % 2, ok.to(tl.int32), policy, BITS,
-            GROUPS, EVEN, HINT, INTERPRET,
-        )  # fmt: skip
-        return (halves,)
-    else:
-        first = block if PAIRED else block * ROW_TILES
-        loaded = ()
-        for r in tl.static_range(ROW_TILES):
-            tile = first + r * tile_step
-            inside = (step < steps) & (tile < tiles)
-            if PAIRED:
-                inside &= block < tile_step
-            place = tile.to(tl.int64) * steps + step
-            tile_words = load_tile(
-                pointers, place, inside.to(tl.int32), policy, BITS, GROUPS, EVEN, HINT, INTERPRET
-            )
-            loaded = loaded + (tile_words,)
-        return loaded
+    first = block if PAIRED else block * ROW_TILES
+    loaded = ()
+    for r in tl.static_range(ROW_TILES):
+        tile = first + r * tile_step
+        inside = (step < steps) & (tile < tiles)
+        if PAIRED:
+            inside &= block < tile_step
+        place = tile.to(tl.int64) * steps + step
+        tile_words = load_tile(
+            pointers, place, inside.to(tl.int32), policy, BITS, GROUPS, EVEN, HINT, INTERPRET
+        )
+        loaded = loaded + (tile_words,)
+    return loaded
 
 
 @triton.jit
@@ -230,8 +173,7 @@ def load_rows(
 
 @triton.jit
 def accumulate_step(
-    tiles,  # ROW_TILES results of `load_tile` or `load_halves`
-    half,  # of the latter
+    tiles,  # ROW_TILES results of `load_tile`
     x_rows,  # N_TILES pointers to the row of x of this lane
     norm_row,
     factors,
@@ -295,10 +237,7 @@ def accumulate_step(
             added = ()
             for r in tl.static_range(ROW_TILES):
                 if GROUPS > 0:
-                    scale = tiles[r][1][p // SPAN]
-                    if len(tiles[r]) == 3:
-                        scale = couple_halves(scale, tiles[r][2][p // SPAN], half, INTERPRET)
-                    low, high = halves_of(scale, scale_dtype)
+                    low, high = halves_of(tiles[r][1][p // SPAN], scale_dtype)
                 else:
                     low = valid
                     high = valid

@@ -89,8 +89,11 @@ def test_fused_products_try_the_tile_in_use_first(scheme, rows):
     known = SCHEMES[scheme]
     for product in fused.PRODUCTS:
         own, *others = product.tiles(known, rows, Gpu(90))
-        assert own == choose_tile(known.bits, known.group_size, rows, product.n, product.k, gpu=Gpu(90))
+        assert own == choose_tile(
+            known.bits, known.group_size, rows, product.n, product.k, gpu=Gpu(90), paired=product.gated
+        )
         assert others
+        assert not product.gated or all(tile.row_tiles == 2 for tile in others)
 
 
 def test_fused_products_need_a_gpu(monkeypatch):

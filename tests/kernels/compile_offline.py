@@ -89,7 +89,7 @@ def launch_of(case: Case) -> tuple[Launch, set[str]]:
         plan = ExpertsPlan(w, case.m, gpu, tile=given, activation=case.activation or None)
         return plan.launch, {"order_ptr", "start_ptr", "end_ptr"} if not plan.sorted else set()
     paired = case.activation != ""
-    chosen = given or choose_tile(case.bits, case.group_size, case.m, case.n, case.k, gpu=gpu)
+    chosen = given or choose_tile(case.bits, case.group_size, case.m, case.n, case.k, gpu=gpu, paired=paired)
     launch = DecodePlan(w, chosen, gpu, paired=paired).launch_for(
         Around(case.activation or None, case.bias, case.residual, case.norm, case.fed, case.feeds)
     )

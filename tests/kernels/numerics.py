@@ -64,7 +64,7 @@ def check_matmul(
     x = random_rows((m, k), dtype, seed + 1, device)
     epilogue = extras.epilogue(m, n, k, dtype, seed + 2, device)
     paired = extras.activation is not None
-    tile = tile or choose_tile(bits, group_size, m, n, k, gpu=gpu)
+    tile = tile or choose_tile(bits, group_size, m, n, k, gpu=gpu, paired=paired)
     plan = DecodePlan(to_lanes(w, scale_dtype or dtype), tile, gpu, paired=paired)
     with poisoned_memory():
         out = plan.multiply(x, epilogue)
@@ -89,7 +89,9 @@ def check_fed_norm(
     norm = Norm(random_rows((n,), dtype, seed + 4, device), 1e-5)
     paired = activation is not None
     plans = [
-        DecodePlan(to_lanes(w, dtype), choose_tile(*scheme, m, w.n, w.k, gpu=gpu), gpu, paired=both)
+        DecodePlan(
+            to_lanes(w, dtype), choose_tile(*scheme, m, w.n, w.k, gpu=gpu, paired=both), gpu, paired=both
+        )
         for w, scheme, both in ((before, first, False), (behind, second, paired))
     ]
     with poisoned_memory():

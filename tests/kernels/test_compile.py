@@ -89,7 +89,8 @@ def test_as_many_programs_fit_as_a_tile_says():
         for bits, (n, k), extra in itertools.product((8, 4, 3), shapes, around)
     )
     for case, report in compile_all(cases):
-        tile = choose_tile(case["bits"], 64, 1, case["n"], case["k"], gpu=Gpu(90))
+        paired = "activation" in case
+        tile = choose_tile(case["bits"], 64, 1, case["n"], case["k"], gpu=Gpu(90), paired=paired)
         assert report["registers"] * 32 * tile.warps * (tile.programs or 2) <= 65536, (case, report)
 
 

@@ -16,15 +16,16 @@ SIZES = st.integers(1, 60_000)
     m=st.integers(1, LARGEST_FUSED),
     n=SIZES,
     k=SIZES,
+    paired=st.booleans(),
     capability=st.sampled_from([80, 89, 90, 100]),
 )
-def test_limits(bits, group_size, m, n, k, capability):
+def test_limits(bits, group_size, m, n, k, paired, capability):
     gpu = Gpu(capability)
-    tile = choose_tile(bits, group_size, m, n, k, gpu=gpu)
-    assert tile == choose_tile(bits, group_size, row_bucket(m), n, k, gpu=gpu)
+    tile = choose_tile(bits, group_size, m, n, k, gpu=gpu, paired=paired)
+    assert tile == choose_tile(bits, group_size, row_bucket(m), n, k, gpu=gpu, paired=paired)
     assert 8 * tile.n_tiles >= m
     assert tile.n_tiles in (1, 2, 4)
-    assert tile.row_tiles in (1, 2)
+    assert tile.row_tiles == 2 if paired else tile.row_tiles in (1, 2)
     assert tile.warps in (1, 2, 4, 8, 16)
     assert tile.warps == 1 or tile.warps * (128 if bits == 8 else 256) < 2 * k  # no warp is idle throughout
     assert tile.depth in (1, 2)

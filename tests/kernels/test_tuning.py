@@ -26,7 +26,7 @@ def measure(tile: Tile) -> float:
 def test_the_fastest_is_kept_for_later_sessions(tmp_path):
     tuner = Tuner(tmp_path / "kernels", STAMP)
     assert tuner.known(PROBLEM) is None
-    best = tuner.tune(PROBLEM, candidates(CHOSEN, 16), measure)
+    best = tuner.tune(PROBLEM, candidates(CHOSEN, 16, paired=False), measure)
     assert (best.row_tiles, best.warps, best.depth) == (2, 4, 1)
     assert Tuner(tmp_path / "kernels", STAMP).known(PROBLEM) == best
     assert [file.name for file in (tmp_path / "kernels").iterdir()] == [tuner.file.name]
@@ -89,13 +89,15 @@ def test_no_tile_that_runs(tmp_path):
 
 
 @pytest.mark.parametrize("m", [1, 16, 32])
-def test_candidates_are_few_and_start_with_the_choice(m):
-    chosen = choose_tile(4, 64, m, 4096, 4096, gpu=Gpu(80, 108))
-    tiles = candidates(chosen, 16)
+@pytest.mark.parametrize("paired", [False, True])
+def test_candidates_are_few_and_start_with_the_choice(m, paired):
+    chosen = choose_tile(4, 64, m, 4096, 4096, gpu=Gpu(80, 108), paired=paired)
+    tiles = candidates(chosen, 16, paired=paired)
     assert tiles[0] == chosen
     assert 1 < len(tiles) == len(set(tiles)) <= 21
     assert all(tile.n_tiles == chosen.n_tiles for tile in tiles)
-    assert candidates(replace_warps(chosen), 1) == (replace_warps(chosen),)
+    assert not paired or all(tile.row_tiles == 2 for tile in tiles)
+    assert candidates(replace_warps(chosen), 1, paired=paired) == (replace_warps(chosen),)
 
 
 def replace_warps(tile: Tile) -> Tile:

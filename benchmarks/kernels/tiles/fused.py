@@ -56,9 +56,9 @@ class Product:
 
     def tiles(self, scheme: Scheme, rows: int, gpu: Gpu) -> tuple[Tile, ...]:
         """The tile in use, then others."""
-        own = choose_tile(scheme.bits, scheme.group_size, rows, self.n, self.k, gpu=gpu)
-        tried = candidates(own, -(-self.k // step_of(scheme.bits)))
-        if rows > 8:
+        own = choose_tile(scheme.bits, scheme.group_size, rows, self.n, self.k, gpu=gpu, paired=self.gated)
+        tried = candidates(own, -(-self.k // step_of(scheme.bits)), paired=self.gated)
+        if rows > 8 or self.gated:
             return tried
         return tuple(dict.fromkeys([*tried, *MORE_TILES]))
 
