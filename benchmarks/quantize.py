@@ -5,9 +5,9 @@
 
 A checkpoint of random weights of that size is written into DIR (a temporary folder by default; it needs 1.4
 times the size) and read once, so that it lies in the page cache where it fits. Each mode then runs in a
-process of its own, whose peak memory is told. Peers quantize one weight that lies in memory already: they
-neither read nor write, and are compared with our computing alone and with our whole job. GB/s are 10^9 bytes
-of 16-bit input a second.
+process of its own, whose peak memory is told; its time counts from where torch is imported. Peers quantize
+one weight that lies in memory already: they neither read nor write, and are compared with our computing alone
+and with our whole job. GB/s are 10^9 bytes of 16-bit input a second.
 """
 
 import argparse
@@ -48,8 +48,13 @@ ALONE_SHAPE = (14336, 4096)
 
 
 def run_job(source: Path, out: Path, mode: str, bits: int, device: str) -> dict[str, Any]:
-    """The whole job in this process, as a user's; its seconds and its peaks."""
+    """The whole job in this process, as a user's; its seconds and its peaks.
+
+    A GPU's context is there before: a worker makes it while it imports torch (`fqconsole.jobs.early_gpu`).
+    """
     places = resolve_devices(device)
+    for place in places:
+        torch.zeros(1, device=place)
     description = describe_folder(source, id="synthetic", source="folder")
     largest = max(tensor.bytes for tensor in description.tensors if ".layers." in tensor.name)
     begun = time.perf_counter()

@@ -15,7 +15,6 @@ from fqconsole.jobs.messages import (
     StartEndpoint,
     StartExport,
     StartProbe,
-    StartSession,
     WorkerStarted,
 )
 from fqconsole.jobs.orders import AnyStart
@@ -34,8 +33,7 @@ def introduction(request: AnyStart | None) -> WorkerStarted:
     if isinstance(request, StartEndpoint):
         device, name = "remote", request.url
     elif request is not None and not isinstance(request, UNPLACED):
-        if isinstance(request, StartSession):
-            wake_gpu(request.device)
+        wake_gpu(request.device)
         device, name = _torch_device(request.device)
     return WorkerStarted(
         t=time.time(),
