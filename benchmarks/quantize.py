@@ -37,14 +37,32 @@ from quantizer.engine import analyse, quantize
 from quantizer.methods import DEFAULT_MODE, methods_of
 from quantizer.plan import MatrixPlan, Plan
 from quantizer.scheme import Scheme
+from quantizer.watch import SilentWatch
 
 GIB = 1 << 30
 HOST_BOUND = 1.5 * GIB  # and three times the largest matrix
 WHOLE_TARGET, ALONE_TARGET = 3.0, 100.0  # GB/s on a GPU, at 4 bits
 PEER_TARGET = 3.0  # times the fastest peer, on a CPU
 DEFAULT_BOUND = 3.0  # times the time of `fast` that the default mode may take
+PHASES = ("balance", "analyse", "quantize")
 WINDOWS = 4  # the best of so many counts: a machine is seldom all ours
 ALONE_SHAPE = (14336, 4096)
+
+
+class PhaseClock(SilentWatch):
+    """Seconds of each phase of a job, by its name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: list[tuple[str, float]] = []
+
+    def phase(self, name: str, total: float, unit: str, *, done: float = 0.0) -> None:
+        self._begun.append((name, time.perf_counter()))
+
+    def seconds(self) -> dict[str, float]:
+        """To be asked at the end of the job."""
+        ends = [begun for _, begun in self._begun[1:]] + [time.perf_counter()]
+        return {name: end - begun for (name, begun), end in zip(self._begun, ends, strict=True)}
 
 
 def run_job(source: Path, out: Path, mode: str, bits: int, device: str) -> dict[str, Any]:
@@ -57,18 +75,17 @@ def run_job(source: Path, out: Path, mode: str, bits: int, device: str) -> dict[
         torch.zeros(1, device=place)
     description = describe_folder(source, id="synthetic", source="folder")
     largest = max(tensor.bytes for tensor in description.tensors if ".layers." in tensor.name)
-    begun = time.perf_counter()
-    plan = analyse(description, bits=bits, methods=methods_of(mode), device=device)
-    analysed = time.perf_counter()
-    summary = quantize(description, plan, out, device=device)
+    begun, clock = time.perf_counter(), PhaseClock()
+    plan = analyse(description, bits=bits, methods=methods_of(mode), device=device, watch=clock)
+    summary = quantize(description, plan, out, device=device, watch=clock)
     ended = time.perf_counter()
     gpus = [torch.cuda.max_memory_allocated(place) for place in places if place.type == "cuda"]
     return {
         "mode": mode,
         "source_bytes": description.bytes,
         "bytes": summary.bytes,
-        "analyse_seconds": analysed - begun,
-        "quantize_seconds": ended - analysed,
+        "seconds": ended - begun,
+        "phases": clock.seconds(),
         "gb_s": description.bytes / (ended - begun) / 1e9,
         "host_peak": host_peak(),
         "host_bound": int(HOST_BOUND + 3 * largest),
@@ -177,8 +194,8 @@ def show(jobs: list[dict[str, Any]], peers: dict[str, float], left_out: list[str
     header = (
         "mode",
         "whole job",
-        "analyse",
-        "quantize",
+        "in all",
+        *PHASES,
         "computing alone",
         "host peak",
         "GPU peak",
@@ -187,8 +204,8 @@ def show(jobs: list[dict[str, Any]], peers: dict[str, float], left_out: list[str
         (
             job["mode"],
             f"{job['gb_s']:.2f} GB/s",
-            f"{job['analyse_seconds']:.1f} s",
-            f"{job['quantize_seconds']:.1f} s",
+            f"{job['seconds']:.1f} s",
+            *(f"{job['phases'].get(phase, 0.0):.1f} s" for phase in PHASES),
             f"{job['alone_gb_s']:.2f} GB/s",
             f"{job['host_peak'] / GIB:.2f} of {job['host_bound'] / GIB:.2f} GiB",
             "-" if job["gpu_peak"] is None

@@ -26,17 +26,17 @@ from kernels.step_launch import gpu_here
 from kernels.tiles import Gpu, choose_tile, row_bucket
 from kernels.wide_experts import WideExpertsPlan
 from kernels.wide_tiles import TILE_SPEEDS, wide_tile
+from quantizer.balance_kernel import candidates_on_gpu, errors_on_gpu
 from quantizer.block_kernel import block_on_gpu, scales_on_gpu
+from quantizer.plan import ChannelSet
 from quantizer.range_kernel import ranges_on_gpu
 from tests.kernels import step_checks
 from tests.kernels.cases import TOLERANCE, random_matrix, random_rows, relative_error
 from tests.kernels.numerics import Extras, check_fed_norm, check_matmul
 from tests.kernels.step_checks import Heads
 
-DEVICE = "cuda"
+DEVICE, EXPERTS, BITS = "cuda", 6, (8, 4, 3)
 FP16, BF16, FP32 = torch.float16, torch.bfloat16, torch.float32
-EXPERTS = 6
-BITS = (8, 4, 3)
 LAYERS = [layer for layers in CLASSES.values() for layer in layers]
 # Group size, dtype and a K that is no whole number of steps; LONG enough for ring programs to share blocks.
 SHORT = ((64, FP16, 1088), (128, BF16, 1152), (32, BF16, 1056), (None, FP16, 1003))
@@ -45,6 +45,8 @@ LLAMA, PHI = Heads(8, 2, 128, 128, dtype=BF16), Heads(4, 4, 96, 96, dtype=FP16)
 GEMMA, CODED = Heads(4, 2, 256, 256, dtype=BF16), Heads(8, 2, 128, 128, coded=True, dtype=FP16)
 MANY, SINGLE = Heads(40, 1, 64, 64, dtype=FP16), Heads(4, 2, 64, 64)
 LATENTS = [Heads(40, 1, 576, 512, latent=512, coded=coded, dtype=BF16) for coded in (False, True)]
+same = partial(torch.testing.assert_close, rtol=0, atol=0)
+alike = partial(torch.testing.assert_close, rtol=1e-3, atol=0)
 
 
 def near(out: Tensor, exact: Tensor) -> None:
@@ -65,13 +67,11 @@ def prepared(bits: int, group: int | None, dtype: torch.dtype, *shape: int) -> t
 
 
 def layouts() -> None:
-    """Into lane order and back."""
     for bits in BITS:
         for group, *shape in ((64, 21, 192), (48, 3, 21, 144), (128, 32, 512), (None, 5, 77)):
             packed, matrix = prepared(bits, group, FP16, *shape)
             again = matrix.dequantized().packed
-            torch.testing.assert_close(again.codes, packed.codes)
-            torch.testing.assert_close(again.scales, packed.scales, rtol=0, atol=0)
+            same((again.codes, again.scales), (packed.codes, packed.scales))
 
 
 def product(packed, matrix, rows, *parts, activation=None) -> None:
@@ -180,25 +180,37 @@ def checks(name: str, function: Callable[..., object], calls: Sequence[tuple]) -
         getattr(step_checks, name)(function, *given, device=DEVICE, **named)
 
 
+def stored(rows, bits, group, method, **around) -> tuple[Tensor, Tensor, float]:
+    """Rows as they are read back, their scales, and the relative error that the kernel tells."""
+    made = block_on_gpu(rows, bits, group, method, BF16, **around)
+    if made is None:
+        raise RuntimeError(f"int{bits} by {method} takes these weights for none")
+    packed, scales, error, norm = made
+    read = PackedMatrix(packed, scales, bits, group, rows.shape[1]).dequantize(FP32)
+    return read, scales, (error / norm) ** 0.5
+
+
 def quantizer() -> None:
-    """What is stored reads back as near as its bits allow, and as far off as the kernel says."""
+    """What is stored is as near as its bits allow, and as far off as the kernels say."""
     factors, multipliers = (normal(n, dtype=FP32, seed=n).abs() + 0.5 for n in (768, 9))
     for bits, group, method, dtype in (
         (8, 16, "absmax", FP32), (4, 64, "search", BF16), (3, 32, "signed", FP16), (3, 128, "search", BF16),
     ):  # fmt: skip
-        rows, how = normal(9, 768, dtype=dtype), (bits, group, method, BF16)
-        made = block_on_gpu(rows, *how, factors=factors, multipliers=multipliers, importance=factors)
-        if made is None:
-            raise RuntimeError(f"int{bits} by {method} takes these weights for none")
-        packed, scales, error, norm = made
+        rows, how = normal(9, 768, dtype=dtype), (bits, group, method)
+        read, scales, told = stored(rows, *how, factors=factors, multipliers=multipliers, importance=factors)
         wide = rows.float() * factors * multipliers[:, None]
-        torch.testing.assert_close(scales_on_gpu(wide, *how, importance=factors), scales, rtol=0, atol=0)
-        off = relative_error(PackedMatrix(packed, scales, bits, group, 768).dequantize(FP32), wide.double())
-        torch.testing.assert_close((error / norm) ** 0.5, off, rtol=1e-3, atol=0)
+        same(scales_on_gpu(wide, *how, BF16, importance=factors), scales)
+        alike(told, off := relative_error(read, wide.double()))
         if off > 4 / 2**bits:
             raise RuntimeError(f"int{bits} by {method} is off by {off:.2f}")
-        found = ranges_on_gpu(rows, factors, multipliers)["channel"]
-        torch.testing.assert_close(found, float(wide.abs().amax(1).double().square().sum()))
+        ranges = ranges_on_gpu(rows, factors, multipliers)
+        alike(ranges["channel"], float(wide.abs().amax(1).double().square().sum()))
+    rows = normal(9, 768, dtype=FP32)
+    made = candidates_on_gpu(ChannelSet("norm", ("reader",)), normal(768), factors, 1)
+    errors = errors_on_gpu(rows, [9], made, 4, 64, "signed", BF16, weighing=False)
+    for error, columns, weights in zip(errors or (), made.factors, made.weights.sqrt(), strict=True):
+        read, _, _ = stored(rows, 4, 64, "signed", factors=columns)
+        alike(error, relative_error(read * weights, (rows * columns * weights).double()) ** 2)
 
 
 @triton.jit
@@ -239,15 +251,10 @@ class Case(NamedTuple):
     planted: str = ""
 
 
-DECODE, RING = "decode_kernel", "reorder_kernel ring_kernel"
-PLACES, LENGTHS = [3, -1, 21, 8], [700, 333, 0]
+DECODE, RING, PLACES, LENGTHS = "decode_kernel", "reorder_kernel ring_kernel", [3, -1, 21, 8], [700, 333, 0]
 OPTIONS: tuple[tuple[Heads, dict], ...] = (
-    (LLAMA, {}),
-    (PHI, {"window": 20, "sinks": True}),
-    (GEMMA, {"softcap": 20.0}),
-    (CODED, {}),
-    (SINGLE, {}),
-)
+    (LLAMA, {}), (PHI, {"window": 20, "sinks": True}), (GEMMA, {"softcap": 20.0}), (CODED, {}), (SINGLE, {}),
+)  # fmt: skip
 DRAWS = ((), ("temperature",), ("temperature", "top_k", "top_p", "min_p", "penalty"))
 CASES = (
     Case("planted", "planted_write_kernel", partial(plant, planted_write_kernel), planted="memcheck"),
@@ -288,5 +295,5 @@ CASES = (
                  [(heads, [198, -1, 0, 126], 2, 200, {}) for heads in (LLAMA, PHI, GEMMA)])),
     Case("attend-prompt", "prompt_kernel", partial(checks, "check_attend_prompt", attend_prompt,
          [(heads, 37, 70, 128, options) for heads, options in OPTIONS])),
-    Case("quantizer", "block_kernel range_kernel", quantizer),
+    Case("quantizer", "block_kernel range_kernel column_kernel error_kernel", quantizer),
 )  # fmt: skip
