@@ -15,7 +15,7 @@ decides.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,12 +38,12 @@ from quantizer.channels import (
     search_importance,
     spread,
 )
-from quantizer.device import block_rows, one_thread_a_block, reader_count, workers_of
+from quantizer.device import block_rows, one_thread_a_block, reader_count, tasks_under_way, workers_of
 from quantizer.parts import Piece, plan_parts
-from quantizer.pipeline import Pipeline, Task
+from quantizer.pipeline import Lane, Pipeline, Task
 from quantizer.plan import ChannelSet, Plan
 from quantizer.rounding import SCALE_DTYPES
-from quantizer.row_norms import row_norms
+from quantizer.row_norms import Normed, RowNorms
 from quantizer.source import TensorFile
 from quantizer.sums import weighted_sum
 from quantizer.watch import Watch
@@ -86,27 +86,41 @@ def choose_channels(
         watch.progress(done, note=name)
         watch.checkpoint()
 
-    chooser.measure_rows(devices, lambda name, weights: tell(name, weights / READ_FOR_ONE))
     chosen: dict[int, ChannelSet] = {}
+    rows = chooser.row_norms(devices[0])
+    readers, workers = reader_count(devices[0]), workers_of(devices)
 
-    def task(place: int, read: _Read, device: torch.device) -> tuple[int, ChannelSet]:
-        return place, chooser.choose(found[place], read, device)
+    def lanes(of_rows: bool) -> list[Lane[_Chosen]]:
+        places = [place for place, held in enumerate(found) if held.of_rows == of_rows]
+        count = max(1, readers // 2)  # for a few rows of each matrix; the others read whole ones meanwhile
+        return [partial(chooser.lane, places[first::count]) for first in range(count)]
 
-    def lane(places: Iterable[int]) -> Generator[Task[tuple[int, ChannelSet]], None, None]:
-        yield from (partial(task, place, chooser.read(found[place])) for place in places)
+    def run(lanes: Sequence[Lane[_Chosen | Normed]]) -> None:
+        pipeline = Pipeline(lanes, workers, readers=readers, depth=tasks_under_way(workers))
+        with one_thread_a_block(devices[0]), pipeline:
+            for came in pipeline.results():
+                if isinstance(came, Normed):
+                    rows.take(came)
+                    tell(came.matrix, came.weights / READ_FOR_ONE)
+                else:
+                    chosen[came.place] = came.held
+                    tell(came.held.producer, chooser.sampled(came.held))
 
-    # A few rows of each matrix: half the readers are enough, and each set that waits is held in memory.
-    readers, workers = max(1, reader_count(devices[0]) // 2), workers_of(devices)
-    lanes = [partial(lane, range(first, len(found), readers)) for first in range(readers)]
-    pipeline = Pipeline(lanes, workers, readers=readers, depth=readers + len(workers))
-    with one_thread_a_block(devices[0]), pipeline:
-        for place, held in pipeline.results():
-            chosen[place] = held
-            tell(held.producer, chooser.sampled(held))
+    run([*lanes(of_rows=False), *rows.lanes()])
+    chooser.learn(rows.found())
+    run(lanes(of_rows=True))
     if draft.methods.balance:
         balanced = sum(bool(held.factors) for held in chosen.values())
         watch.log("info", f"{balanced} of {len(chosen)} sets of channels are balanced.")
     return tuple(chosen[place] for place in range(len(found)))
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A set by its place among all."""
+
+    place: int
+    held: ChannelSet
 
 
 @dataclass(frozen=True)
@@ -132,6 +146,7 @@ class _Chooser:
     ) -> None:
         self._folder = folder
         self._draft = draft
+        self._found = found
         self._tensors = {tensor.name: tensor for tensor in description.tensors}
         self._matrices = {matrix.name: matrix for matrix in draft.matrices}
         self._pieces: dict[str, list[Piece]] = defaultdict(list)
@@ -141,19 +156,31 @@ class _Chooser:
                     self._pieces[draft.matrices[item.matrix].name].append(item)
         self._norm_of = {name: held for held in found if not held.of_rows for name in held.readers}
         self._of_rows = [held.producer for held in found if held.of_rows]
-        self._norms: dict[str, Tensor] = {}  # of the rows of those
+        self._norms: Mapping[str, Tensor] = {}  # of the rows of those
 
-    def measure_rows(self, devices: Sequence[torch.device], tell: Callable[[str, int], None]) -> None:
-        """How large the outputs of the matrices' rows are when their inputs are as the norm before tells:
-        to be called before any set of such channels is chosen.
+    def row_norms(self, device: torch.device) -> RowNorms:
+        """What measures how large the outputs of the matrices' rows are when their inputs are as the norm
+        before tells.
         """
         gains = {
             name: _magnitudes(self._norm(norm), norm)
             for name in self._of_rows
             if (norm := self._norm_of.get(name)) is not None
         }
-        pieces = {name: self._pieces[name] for name in self._of_rows}
-        self._norms = row_norms(self._folder, pieces, gains, devices, tell)
+        return RowNorms(self._folder, {name: self._pieces[name] for name in self._of_rows}, gains, device)
+
+    def learn(self, norms: Mapping[str, Tensor]) -> None:
+        """Norms of the rows of each matrix: to be told before a set of such channels is chosen."""
+        self._norms = norms
+
+    def lane(self, places: Sequence[int]) -> Generator[Task[_Chosen], None, None]:
+        """Reads for each of some sets and has it chosen."""
+        for place in places:
+            held = self._found[place]
+            yield partial(self._task, place, held, self.read(held))
+
+    def _task(self, place: int, held: ChannelSet, read: _Read, device: torch.device) -> _Chosen:
+        return _Chosen(place, self.choose(held, read, device))
 
     def read(self, held: ChannelSet) -> _Read:
         """What `choose` needs of the files; called by several threads."""

@@ -1,75 +1,90 @@
 """How large the outputs of matrices' rows are: one pass over the matrices whose rows feed others."""
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from quantizer.device import (
-    block_rows,
-    one_thread_a_block,
-    reader_count,
-    tasks_under_way,
-    unit_weights,
-    workers_of,
-)
+from quantizer.device import block_rows, unit_weights
 from quantizer.parts import Piece
-from quantizer.pipeline import Pipeline, Task
+from quantizer.pipeline import Lane, Task
 from quantizer.source import TensorFile
 
-Key = tuple[str, int, int]  # matrix, piece of it, first row
 GAINS_KEPT = 16  # on a device: of each file under way one or two
 
 
-def row_norms(
-    folder: Path,
-    pieces: Mapping[str, Sequence[Piece]],
-    gains: Mapping[str, Tensor],
-    devices: Sequence[torch.device],
-    tell: Callable[[str, int], None],
-) -> dict[str, Tensor]:
-    """Norms, float32 `[N]` on the CPU, of the rows of each matrix: of its pieces one after the other.
+@dataclass(frozen=True)
+class Normed:
+    """Norms, float32 `[n]`, of some rows of a piece of a matrix."""
 
-    Columns are multiplied by the matrix' entry in `gains`, float32 `[K]`, where it has one. `tell` hears the
-    matrix and how many of its weights are done, in this thread. Raises OperatorError for damaged files,
-    DeviceError, and what `tell` raises.
-    """
-    if not pieces:
-        return {}
-    by_file: dict[str, list[tuple[str, int, Piece]]] = defaultdict(list)
-    for name, held in pieces.items():
-        for index, piece in enumerate(held):
-            by_file[piece.tensor.file].append((name, index, piece))
-    unit = unit_weights(devices[0], max(piece.rows * piece.k for held in pieces.values() for piece in held))
+    matrix: str
+    piece: int
+    first: int
+    weights: int
+    norms: Tensor
 
-    @lru_cache(GAINS_KEPT)
-    def gain_on(matrix: str, device: torch.device) -> Tensor | None:
-        return gains[matrix].to(device) if matrix in gains else None
 
-    def task(key: Key, rows: Tensor, device: torch.device) -> tuple[Key, int, Tensor]:
-        gain = gain_on(key[0], device)
-        return key, rows.numel(), _norms(rows.to(device, non_blocking=True), gain).cpu()
+class RowNorms:
+    """Lanes that measure rows, and what came of them."""
 
-    def lane(file: str) -> Generator[Task[tuple[Key, int, Tensor]], None, None]:
-        with TensorFile(folder / file, pinned=devices[0].type == "cuda") as opened:
-            for name, index, piece in by_file[file]:
-                step = max(1, unit // piece.k)
+    def __init__(
+        self,
+        folder: Path,
+        pieces: Mapping[str, Sequence[Piece]],
+        gains: Mapping[str, Tensor],
+        device: torch.device,
+    ) -> None:
+        """Of the `pieces` of each matrix, whose columns are multiplied by its entry in `gains`, float32
+        `[K]`, where it has one. `device` is one of those that will measure.
+        """
+        self._folder = folder
+        self._pieces = pieces
+        self._gains = gains
+        self._gain_on = lru_cache(GAINS_KEPT)(self._move)
+        self._pinned = device.type == "cuda"
+        largest = max((piece.rows * piece.k for held in pieces.values() for piece in held), default=0)
+        self._unit = unit_weights(device, largest)
+        self._done: dict[str, list[Normed]] = defaultdict(list)
+
+    def lanes(self) -> list[Lane[Normed]]:
+        """One a file. Running them raises OperatorError for damaged files."""
+        by_file: dict[str, list[tuple[str, int, Piece]]] = defaultdict(list)
+        for name, held in self._pieces.items():
+            for index, piece in enumerate(held):
+                by_file[piece.tensor.file].append((name, index, piece))
+        return [partial(self._lane, file, held) for file, held in by_file.items()]
+
+    def take(self, done: Normed) -> None:
+        """Keep what a lane's task gave."""
+        self._done[done.matrix].append(done)
+
+    def found(self) -> dict[str, Tensor]:
+        """Norms, float32 `[N]` on the CPU, of all rows of each matrix: of its pieces one after the other."""
+        return {
+            name: torch.cat([done.norms for done in sorted(held, key=lambda done: (done.piece, done.first))])
+            for name, held in self._done.items()
+        }
+
+    def _lane(
+        self, file: str, pieces: Sequence[tuple[str, int, Piece]]
+    ) -> Generator[Task[Normed], None, None]:
+        with TensorFile(self._folder / file, pinned=self._pinned) as opened:
+            for name, index, piece in pieces:
+                step = max(1, self._unit // piece.k)
                 for first in range(0, piece.rows, step):
                     rows = opened.piece_rows(piece, first, min(step, piece.rows - first))
-                    yield partial(task, (name, index, first), rows)
+                    yield partial(self._measure, name, index, first, rows)
 
-    found: dict[str, dict[Key, Tensor]] = defaultdict(dict)
-    workers = workers_of(devices)
-    lanes = [partial(lane, file) for file in by_file]
-    pipeline = Pipeline(lanes, workers, readers=reader_count(devices[0]), depth=tasks_under_way(workers))
-    with one_thread_a_block(devices[0]), pipeline:
-        for key, weights, norms in pipeline.results():
-            found[key[0]][key] = norms
-            tell(key[0], weights)
-    return {name: torch.cat([found[name][key] for key in sorted(found[name])]) for name in pieces}
+    def _measure(self, matrix: str, piece: int, first: int, rows: Tensor, device: torch.device) -> Normed:
+        norms = _norms(rows.to(device, non_blocking=True), self._gain_on(matrix, device)).cpu()
+        return Normed(matrix, piece, first, rows.numel(), norms)
+
+    def _move(self, matrix: str, device: torch.device) -> Tensor | None:
+        return self._gains[matrix].to(device) if matrix in self._gains else None
 
 
 def _norms(rows: Tensor, gain: Tensor | None) -> Tensor:

@@ -15,6 +15,7 @@ from quantizer.channels import absorbed, decoded, importance_of, spread
 from quantizer.methods import methods_of
 from quantizer.plan import ChannelSet
 from quantizer.watch import SilentWatch
+from tests.quantizer.measured_rows import measured
 from tests.quantizer.synthetic_models import (
     describe,
     fused_moe_tensors,
@@ -131,7 +132,7 @@ def test_errors_of_a_stack_of_experts(models, through_kernels, mode):
 def compare(description, draft):
     found = find_channels(description, draft.matrices, draft.kept)
     chooser = _Chooser(Path(description.path), description, draft, found)
-    chooser.measure_rows([CPU], lambda name, weights: None)
+    chooser.learn(measured(chooser.row_norms(CPU), CPU))
     for held in found:
         read = chooser.read(held)
         known = chooser._norms[held.producer] if read.norm is None else _magnitudes(read.norm, held)

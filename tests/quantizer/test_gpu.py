@@ -21,6 +21,7 @@ from quantizer.methods import methods_of
 from quantizer.plan import MatrixPlan, Plan
 from quantizer.preparing import prepare_kernels
 from quantizer.scheme import Scheme
+from tests.quantizer.measured_rows import measured
 from tests.quantizer.synthetic_models import save_llama
 from tests.quantizer.test_engine import digest
 
@@ -100,7 +101,7 @@ def test_channels_are_balanced_as_the_plain_way_does(tmp_path, bits, mode):
     found = find_channels(description, draft.matrices, draft.kept)
     chooser = _Chooser(tmp_path / "m", description, draft, found)
     gpu = torch.device("cuda", 0)
-    chooser.measure_rows([gpu], lambda name, weights: None)
+    chooser.learn(measured(chooser.row_norms(gpu), gpu))
     for held in found:
         read = chooser.read(held)
         known = chooser._norms[held.producer] if held.of_rows else _magnitudes(read.norm, held)

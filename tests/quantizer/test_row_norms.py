@@ -1,6 +1,6 @@
 """Norms of rows and samples of them: the same however a matrix is stored and cut into units."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -9,12 +9,13 @@ import torch
 from quantizer import row_norms as module
 from quantizer.base import base_plan
 from quantizer.parts import Piece, plan_parts
-from quantizer.row_norms import row_norms
+from quantizer.pipeline import Pipeline
+from quantizer.row_norms import RowNorms
 from quantizer.source import TensorFile
-from quantizer.watch import Cancelled
+from tests.quantizer.measured_rows import measured
 from tests.quantizer.synthetic_models import describe, fused_moe_tensors, moe_config, save_llama, save_model
 
-CPU = (torch.device("cpu"),)
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(params=["llama", "stacks of experts"])
@@ -45,27 +46,25 @@ def test_every_row_is_measured_in_its_place(pieces, unit, monkeypatch):
     folder, held = pieces
     scaled = next(iter(held))
     gains = {scaled: torch.rand(held[scaled][0].k) + 0.5}
-    told = []
-    found = row_norms(folder, held, gains, CPU, lambda name, weights: told.append((name, weights)))
+    rows = RowNorms(folder, held, gains, CPU)
+    weights = Counter()
+    with Pipeline(rows.lanes(), [CPU, CPU], readers=2, depth=5) as pipeline:
+        for done in pipeline.results():
+            rows.take(done)
+            weights[done.matrix] += done.weights
+    found = rows.found()
     for name, parts in held.items():
         right = [
             torch.linalg.vector_norm(whole(folder, piece) * gains.get(name, 1), dim=1) for piece in parts
         ]
         assert torch.equal(found[name], torch.cat(right))
-        weights = sum(count for word, count in told if word == name)
-        assert weights == sum(piece.rows * piece.k for piece in parts)
+        assert weights[name] == sum(piece.rows * piece.k for piece in parts)
 
 
 def test_nothing_is_read_for_nothing(tmp_path):
-    assert row_norms(tmp_path, {}, {}, CPU, lambda *_: pytest.fail("told")) == {}
-
-
-def test_whoever_is_told_may_end_it(pieces):
-    def cancel(*_):
-        raise Cancelled
-
-    with pytest.raises(Cancelled):
-        row_norms(*pieces, {}, CPU, cancel)
+    rows = RowNorms(tmp_path, {}, {}, CPU)
+    assert rows.lanes() == []
+    assert measured(rows, CPU) == {}
 
 
 def test_samples_are_the_rows_at_their_places(pieces):
