@@ -1,5 +1,6 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="assignment,misc,var-annotated"
-# ruff: noqa: PLR0912, PLR0915, PLR0917, RUF005 — Triton compiles one branch of an `if` and takes many arguments
+# ruff: noqa: PLR0912, PLR0915, PLR0917, RUF005, SIM102 — Triton compiles one branch of an `if` and takes
+# many arguments
 """Fused dequantize + matmul for few rows of x (up to 32), on weights in lane order.
 
     out[m, n] = Σ_k x[m, k] * code[n, k] * scale[n, k // group] + bias[n] + residual[m, n]
@@ -143,6 +144,7 @@ def decode_kernel(
     WARPS: tl.constexpr,
     DEPTH: tl.constexpr,
     UNROLL: tl.constexpr,
+    TURN: tl.constexpr,  # parts before a block may end; a divisor of its parts
     PERSISTENT: tl.constexpr,
     EVEN: tl.constexpr,  # steps is a multiple of WARPS
     EVEN_K: tl.constexpr,  # K is a multiple of the step
@@ -220,26 +222,28 @@ def decode_kernel(
         block_ahead = first + DEPTH // parts * stride
         part_ahead = first * 0 + DEPTH % parts
     total = zero_sums(SUMS, WARPS)
-    for _ in tl.range(0, count, loop_unroll_factor=UNROLL):
-        ahead = load_block(
-            pointers, policy, block_ahead, part_ahead, warp, steps, tiles, tile_step, ROW_TILES, WARPS,
-            PAIRED, BITS, GROUPS, EVEN, CACHE_HINT, INTERPRET,
-        )  # fmt: skip
-        step = part_now * WARPS + warp
-        valid = (step < steps).to(tl.float32)
-        if not EVEN:
-            step = tl.minimum(step, steps - 1)
-        total = accumulate_step(
-            queue[0], x_rows, norm_row, factors, step * (STEP // 2) + in_step, last, valid, total, dtype,
-            scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, NORM, LATE, INTERPRET,
-        )  # fmt: skip
-        queue = queue[1:] + (ahead,)
-        part_ahead += 1
-        part_now += 1
+    for _ in tl.range(0, count // TURN, loop_unroll_factor=UNROLL):
+        for _turn in tl.static_range(TURN):
+            ahead = load_block(
+                pointers, policy, block_ahead, part_ahead, warp, steps, tiles, tile_step, ROW_TILES, WARPS,
+                PAIRED, BITS, GROUPS, EVEN, CACHE_HINT, INTERPRET,
+            )  # fmt: skip
+            step = part_now * WARPS + warp
+            valid = (step < steps).to(tl.float32)
+            if not EVEN:
+                step = tl.minimum(step, steps - 1)
+            total = accumulate_step(
+                queue[0], x_rows, norm_row, factors, step * (STEP // 2) + in_step, last, valid, total, dtype,
+                scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, NORM, LATE, INTERPRET,
+            )  # fmt: skip
+            queue = queue[1:] + (ahead,)
+            part_ahead += 1
+            part_now += 1
+            if PERSISTENT:
+                if part_ahead == parts:
+                    part_ahead = 0
+                    block_ahead += stride
         if PERSISTENT:
-            if part_ahead == parts:
-                part_ahead = 0
-                block_ahead += stride
             if part_now == parts:
                 finish_block(
                     total, scales_ptr, bias_ptr, residual_ptr, out_ptr, next_ptr, next_scaled_ptr,

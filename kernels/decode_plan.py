@@ -53,7 +53,8 @@ class DecodePlan:
         pdl = uses_dependent_launch(gpu)
         self.options = launch_options(tile, pdl, run_together(tile, blocks, gpu))
         self.constants = walk_constants(w, tile) | {
-            "UNROLL": tile.unroll, "PERSISTENT": programs > 0, "PDL": pdl,
+            "UNROLL": tile.unroll, "TURN": tile.turn if -(-steps // tile.warps) % tile.turn == 0 else 1,
+            "PERSISTENT": programs > 0, "PDL": pdl,
         }  # fmt: skip
         self.launches: dict[Around, Launch] = {}
 

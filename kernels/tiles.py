@@ -23,7 +23,8 @@ class Tile:
 
     `n_tiles` times 8 rows of x; `row_tiles` times 16 rows of the weights a block; `warps` that share K;
     `depth` parts are read ahead; `programs` a multiprocessor that go from block to block, 0 for a program a
-    block; `unroll` parts in one turn of the loop.
+    block; `unroll` turns of the loop are one to the compiler; of a block whose parts `turn` divides, so many
+    are one turn, and it ends with one.
     """
 
     n_tiles: int
@@ -32,6 +33,7 @@ class Tile:
     depth: int
     programs: int
     unroll: int = 1
+    turn: int = 1
 
 
 @dataclass(frozen=True)

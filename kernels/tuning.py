@@ -63,12 +63,12 @@ def candidates(chosen: Tile, steps: int, *, paired: bool) -> tuple[Tile, ...]:
                 fragments = chosen.n_tiles * row_tiles * depth
                 if warps > steps or (fragments > LARGEST_FRAGMENTS and depth > 1):
                     continue
-                tile = replace(chosen, row_tiles=row_tiles, warps=warps, depth=depth, unroll=1)
+                tile = replace(chosen, row_tiles=row_tiles, warps=warps, depth=depth, unroll=1, turn=1)
                 tiles += [replace(tile, programs=programs) for programs in (0, 2)]
-                if depth == 1:  # what was fastest on an H200
-                    tiles.append(
-                        replace(tile, programs=3) if warps == 4 else replace(tile, programs=2, unroll=2)
-                    )
+                if depth == 1 and warps == 4:  # what was fastest on an H200
+                    tiles.append(replace(tile, programs=3))
+                elif depth == 1:  # and what takes fewer instructions
+                    tiles += [replace(tile, programs=2, unroll=2), replace(tile, programs=2, turn=2)]
     return tuple(dict.fromkeys(tiles))
 
 

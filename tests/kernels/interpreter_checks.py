@@ -33,6 +33,7 @@ TILES = st.sampled_from(
         Tile(1, 1, 1, 1, 0),
         Tile(1, 1, 2, 2, 0),
         Tile(1, 1, 2, 2, 1, 2),
+        Tile(1, 1, 2, 1, 1, turn=2),
         Tile(1, 2, 4, 1, 1),
         Tile(2, 2, 1, 1, 2),
     ]

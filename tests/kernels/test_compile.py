@@ -138,6 +138,12 @@ def test_ragged_shapes_compile():
 
 def test_other_tiles():
     """What a tuner may choose: more read ahead, an unrolled loop, two row tiles."""
-    tiles = ((1, 1, 4, 2, 0, 1), (1, 1, 8, 1, 2, 1), (1, 2, 4, 1, 0, 1), (2, 2, 4, 1, 0, 1))
+    tiles = (
+        (1, 1, 4, 2, 0, 1),
+        (1, 1, 8, 1, 2, 1),
+        (1, 1, 8, 1, 2, 1, 2),
+        (1, 2, 4, 1, 0, 1),
+        (2, 2, 4, 1, 0, 1),
+    )
     reports = compile_all({"capability": 90, "m": 8 * tile[0], "tile": tile} for tile in tiles)
     assert all(report["stack"] + report["local"] + report["trips"] == 0 for _, report in reports)

@@ -88,6 +88,7 @@ def decode_tiles(matrix: TritonMatrix, rows: int) -> tuple[Tile, ...]:
     lasting = [tile for tile in tried if tile.programs == 2]
     more = [replace(tile, programs=count) for tile in lasting for count in (3, 4)]
     more += [replace(tile, unroll=2) for tile in lasting]
+    more += [replace(tile, turn=2) for tile in lasting]
     return tuple(tile for tile in dict.fromkeys((*tried, *more)) if tile != chosen)
 
 
