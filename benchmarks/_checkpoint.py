@@ -16,17 +16,18 @@ SMALL = 8e9  # bytes from which on the layers are those of an 8B model
 SMALL_VOCABULARY = 32000  # keeps embeddings and head, which stay in 16 bits, at an 8B model's share
 
 
-def write_checkpoint(folder: Path, gigabytes: float) -> Path:
+def write_checkpoint(folder: Path, gigabytes: float, *, layers: int | None = None) -> Path:
     """Llama layers of the 1B shape, from 8 GB on of the 8B shape, with embeddings and head, until
-    `gigabytes` (10^9 bytes, bfloat16) are full.
+    `gigabytes` (10^9 bytes, bfloat16) are full, or so many `layers` of that model.
     """
     folder.mkdir(parents=True)
     config = dict(SHAPES["llama-8b"])
     if gigabytes * 1e9 < SMALL:
         config = dict(SHAPES["llama-1b"]) | {"vocab_size": SMALL_VOCABULARY}
-    layers = 1
-    while sum(tensor.bytes for tensor in _tensors(config, layers)) < gigabytes * 1e9:
-        layers += 1
+    if layers is None:
+        layers = 1
+        while sum(tensor.bytes for tensor in _tensors(config, layers)) < gigabytes * 1e9:
+            layers += 1
     block = (torch.randn(BLOCK_WEIGHTS, generator=torch.Generator().manual_seed(0)) * STD).bfloat16()
     data = memoryview(block.view(torch.uint8).numpy().tobytes())
     shards = _cut(list(_tensors(config, layers)))

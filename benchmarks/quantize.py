@@ -5,7 +5,8 @@
 
 A checkpoint of random weights of that size is written into DIR (a temporary folder by default; it needs 1.4
 times the size) and read once, so that it lies in the page cache where it fits. Each mode then runs in a
-process of its own, whose peak memory is told; its time counts from where torch is imported. Peers quantize
+process of its own, whose peak memory is told; its time counts from where torch is imported. Before, on a GPU,
+it quantizes one layer in another process, so that its kernels are compiled. Peers quantize
 one weight that lies in memory already: they neither read nor write, and are compared with our computing alone
 and with our whole job. GB/s are 10^9 bytes of 16-bit input a second.
 """
@@ -37,6 +38,7 @@ from quantizer.engine import analyse, quantize
 from quantizer.methods import DEFAULT_MODE, methods_of
 from quantizer.plan import MatrixPlan, Plan
 from quantizer.scheme import Scheme
+from quantizer.source_hashes import SourceHashes
 from quantizer.watch import SilentWatch
 
 GIB = 1 << 30
@@ -76,8 +78,10 @@ def run_job(source: Path, out: Path, mode: str, bits: int, device: str) -> dict[
     description = describe_folder(source, id="synthetic", source="folder")
     largest = max(tensor.bytes for tensor in description.tensors if ".layers." in tensor.name)
     begun, clock = time.perf_counter(), PhaseClock()
-    plan = analyse(description, bits=bits, methods=methods_of(mode), device=device, watch=clock)
-    summary = quantize(description, plan, out, device=device, watch=clock)
+    with SourceHashes(source) as hashes:
+        hashes.begin((tensor.file for tensor in description.tensors), places)
+        plan = analyse(description, bits=bits, methods=methods_of(mode), device=device, watch=clock)
+        summary = quantize(description, plan, out, device=device, watch=clock, hashes=hashes)
     ended = time.perf_counter()
     gpus = [torch.cuda.max_memory_allocated(place) for place in places if place.type == "cuda"]
     return {
@@ -261,11 +265,16 @@ def main() -> None:
         source = write_checkpoint(Path(folder) / "source", options.gigabytes)
         disk = disk_speed(Path(folder))
         into_page_cache(source)
+        layer = None
+        if resolve_devices(options.device)[0].type == "cuda":
+            layer = write_checkpoint(Path(folder) / "layer", options.gigabytes, layers=1)
         jobs = []
         for mode in options.modes:
-            made = str(Path(folder) / f"out-{mode}")
+            made = Path(folder) / f"out-{mode}"
             asked = ["--modes", mode, "--bits", str(options.bits), "--device", options.device]
-            job = in_child([*asked, "--job", str(source), made])
+            if layer is not None:
+                in_child([*asked, "--job", str(layer), f"{made}-layer"])
+            job = in_child([*asked, "--job", str(source), str(made)])
             job["alone_gb_s"] = compute_alone(mode, options.bits, options.device, options.seconds)
             jobs.append(job)
     peers, left_out = measure_peers(options.peers, options.device, options.seconds)

@@ -31,6 +31,7 @@ from kernels.epilogue import ACTIVATIONS, NOTHING, Epilogue
 from kernels.fragments import evict_first, launch_next, wait_for_previous, zero_sums
 from kernels.lane_layout import LaneMatrix
 from kernels.packed_matrix import PackedMatrix
+from kernels.shared_blocks import block_after, exchange_sums, say_ready, share_of, wait_for_sums
 from kernels.tiles import Gpu, Tile
 from kernels.walk import accumulate_step, load_block, tile_pointers
 
@@ -51,8 +52,12 @@ def finish_block(
     next_ptr,
     next_scaled_ptr,
     next_squares_ptr,
+    sums_ptr,
+    ready_ptr,
     fed,  # of each tile of x the factors of a norm that are known already
     block,
+    missing,  # the block's first parts are another program's
+    passed,  # and so are its last ones
     M,
     N,
     tiles,
@@ -69,51 +74,51 @@ def finish_block(
     HAS_RESIDUAL: tl.constexpr,
     FACTORS: tl.constexpr,  # of a norm: "late" from the sums, "fed", ""
     FEEDS: tl.constexpr,
+    STREAM: tl.constexpr,
     INTERPRET: tl.constexpr,
 ):
-    """Add the warps' sums and write the block's outputs."""
+    """Add the warps' sums and write the block's outputs, or leave the sums for who has the rest of it."""
     PAIRED: tl.constexpr = ACTIVATION != ""
-    tile = block if PAIRED else block * ROW_TILES
     columns = N // 2 if PAIRED else N
+    if STREAM:
+        if missing:
+            wait_for_sums(ready_ptr)
+        rows = tl.where(passed, 0, M)  # nothing is written of a block that goes on
+    else:
+        rows = M
     for nt in tl.static_range(N_TILES):
         if FACTORS == "fed":
             factors = fed[nt]
         if FACTORS == "late":
             factors = late_factors(total[ROW_TILES * N_TILES + nt], scales_ptr, K, eps, scale_dtype, WARPS)
-        if PAIRED:
-            gate = sum_warps(total[nt], scales_ptr, tile, tiles, scale_dtype, GROUPS, WARPS)
-            up = sum_warps(
-                total[N_TILES + nt], scales_ptr, tile + tile_step, tiles, scale_dtype, GROUPS, WARPS
-            )
+        values = ()
+        for r in tl.static_range(ROW_TILES):
+            tile = block + r * tile_step if PAIRED else block * ROW_TILES + r
+            value = sum_warps(total[r * N_TILES + nt], scales_ptr, tile, tiles, scale_dtype, GROUPS, WARPS)
+            if STREAM:
+                value = exchange_sums(value, sums_ptr, missing, passed, r * N_TILES + nt, ROW_TILES * N_TILES)
             if FACTORS != "":
-                gate = gate[0] * factors[0], gate[1] * factors[1]
-                up = up[0] * factors[0], up[1] * factors[1]
+                value = value[0] * factors[0], value[1] * factors[1]
+            values = values + (value,)
+        for r in tl.static_range(1 if PAIRED else ROW_TILES):
+            tile = block if PAIRED else block * ROW_TILES + r
+            value = values[ROW_TILES - 1] if PAIRED else values[r]
             for e in tl.static_range(2):
                 store_rows(
-                    up[e], gate[e], bias_ptr, residual_ptr, out_ptr, tile, 8 * nt + e, M, columns, next_ptr,
-                    next_scaled_ptr, next_squares_ptr, tiles, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FEEDS,
-                    INTERPRET,
+                    value[e], values[r][e], bias_ptr, residual_ptr, out_ptr, tile, 8 * nt + e, rows, columns,
+                    next_ptr, next_scaled_ptr, next_squares_ptr, tiles, ACTIVATION, HAS_BIAS, HAS_RESIDUAL,
+                    FEEDS, INTERPRET,
                 )  # fmt: skip
-        else:
-            for r in tl.static_range(ROW_TILES):
-                value = sum_warps(
-                    total[r * N_TILES + nt], scales_ptr, tile + r, tiles, scale_dtype, GROUPS, WARPS
-                )
-                if FACTORS != "":
-                    value = value[0] * factors[0], value[1] * factors[1]
-                for e in tl.static_range(2):
-                    store_rows(
-                        value[e], value[e], bias_ptr, residual_ptr, out_ptr, tile + r, 8 * nt + e, M, columns,
-                        next_ptr, next_scaled_ptr, next_squares_ptr, tiles, ACTIVATION, HAS_BIAS,
-                        HAS_RESIDUAL, FEEDS, INTERPRET,
-                    )  # fmt: skip
+    if STREAM:
+        if passed:
+            say_ready(ready_ptr)
 
 
 @triton.jit(
     do_not_specialize=["M", "stride_x", "N", "K", "steps", "tiles", "eps"],
     do_not_specialize_on_alignment=[
         "x_ptr", "words_ptr", "scales_ptr", "bias_ptr", "residual_ptr", "norm_ptr", "out_ptr", "fed_ptr",
-        "next_ptr", "next_scaled_ptr", "next_squares_ptr",
+        "next_ptr", "next_scaled_ptr", "next_squares_ptr", "sums_ptr", "ready_ptr",
     ],
 )  # fmt: skip
 def decode_kernel(
@@ -128,6 +133,8 @@ def decode_kernel(
     next_ptr,  # weights of the norm that the result goes into, and the two things it is fed with
     next_scaled_ptr,
     next_squares_ptr,
+    sums_ptr,  # of STREAM: float32 [programs, ROW_TILES * N_TILES, 128]
+    ready_ptr,  # int32 [programs], zero between launches
     M,
     stride_x,
     N,
@@ -144,8 +151,8 @@ def decode_kernel(
     WARPS: tl.constexpr,
     DEPTH: tl.constexpr,
     UNROLL: tl.constexpr,
-    TURN: tl.constexpr,  # parts before a block may end; a divisor of its parts
     PERSISTENT: tl.constexpr,
+    STREAM: tl.constexpr,  # every program has as many parts as the others, and shares blocks with neighbours
     EVEN: tl.constexpr,  # steps is a multiple of WARPS
     EVEN_K: tl.constexpr,  # K is a multiple of the step
     ACTIVATION: tl.constexpr,
@@ -163,7 +170,7 @@ def decode_kernel(
     PAIRED: tl.constexpr = ACTIVATION != ""
     dtype: tl.constexpr = x_ptr.dtype.element_ty
     # x times the norm's weights may be more than float16 holds; a step past the end would count in its mean.
-    LATE: tl.constexpr = NORM and dtype == tl.bfloat16 and EVEN and EVEN_K
+    LATE: tl.constexpr = NORM and dtype == tl.bfloat16 and EVEN and EVEN_K and not STREAM
     FACTORS: tl.constexpr = "fed" if FED else "late" if LATE else ""
     SUMS: tl.constexpr = (ROW_TILES + 1 if LATE else ROW_TILES) * N_TILES
     thread = tl.arange(0, 32 * WARPS)
@@ -178,22 +185,37 @@ def decode_kernel(
     blocks = tiles // 2 if PAIRED else tl.cdiv(tiles, ROW_TILES)
     first = tl.program_id(0)
     stride = tl.num_programs(0)
+    # Walked from part `part` of `block` to before part `end`, then on to `following_block`.
+    begin = 0
+    block_now = first
+    part_now = first * 0
+    end_now = parts
     count = parts
-    if PERSISTENT:
+    if STREAM:
+        begin = share_of(first, blocks * parts)
+        end = share_of(first + 1, blocks * parts)
+        count = end - begin
+        block_now = (end - 1) // parts
+        part_now = tl.maximum(begin - block_now * parts, 0)
+        end_now = end - block_now * parts
+    elif PERSISTENT:
         count = tl.cdiv(blocks - first, stride) * parts
+    block_ahead = block_now
+    part_ahead = part_now
+    end_ahead = end_now
     queue = ()
-    for depth in tl.static_range(DEPTH):
-        block = first
-        part = first * 0 + depth
-        if PERSISTENT:
-            block = first + depth // parts * stride
-            part = first * 0 + depth % parts
+    for _depth in tl.static_range(DEPTH):
         queue = queue + (
             load_block(
-                pointers, policy, block, part, warp, steps, tiles, tile_step, ROW_TILES, WARPS, PAIRED, BITS,
-                GROUPS, EVEN, CACHE_HINT, INTERPRET,
+                pointers, policy, block_ahead, part_ahead, warp, steps, tiles, tile_step, ROW_TILES, WARPS,
+                PAIRED, BITS, GROUPS, EVEN, CACHE_HINT, INTERPRET,
             ),
         )  # fmt: skip
+        part_ahead += 1
+        if PERSISTENT:
+            if part_ahead == end_ahead:
+                block_ahead, part_ahead = block_after(block_ahead, begin, parts, STREAM)
+                end_ahead = parts
     zero = wait_for_previous(lane, PDL)
     x_words = x_ptr.to(tl.pointer_type(tl.int32), bitcast=True)
     norm_row = x_words
@@ -214,51 +236,44 @@ def decode_kernel(
         factors = norm_factors(
             x_rows, warp * (STEP // 2) + in_step, parts, K, eps, dtype, BITS, PAIR, WARPS, INTERPRET
         )
-    block_now = first
-    part_now = first * 0
-    block_ahead = first
-    part_ahead = first * 0 + DEPTH
-    if PERSISTENT:
-        block_ahead = first + DEPTH // parts * stride
-        part_ahead = first * 0 + DEPTH % parts
     total = zero_sums(SUMS, WARPS)
-    for _ in tl.range(0, count // TURN, loop_unroll_factor=UNROLL):
-        for _turn in tl.static_range(TURN):
-            ahead = load_block(
-                pointers, policy, block_ahead, part_ahead, warp, steps, tiles, tile_step, ROW_TILES, WARPS,
-                PAIRED, BITS, GROUPS, EVEN, CACHE_HINT, INTERPRET,
-            )  # fmt: skip
-            step = part_now * WARPS + warp
-            valid = (step < steps).to(tl.float32)
-            if not EVEN:
-                step = tl.minimum(step, steps - 1)
-            total = accumulate_step(
-                queue[0], x_rows, norm_row, factors, step * (STEP // 2) + in_step, last, valid, total, dtype,
-                scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, NORM, LATE, INTERPRET,
-            )  # fmt: skip
-            queue = queue[1:] + (ahead,)
-            part_ahead += 1
-            part_now += 1
-            if PERSISTENT:
-                if part_ahead == parts:
-                    part_ahead = 0
-                    block_ahead += stride
+    for _ in tl.range(0, count, loop_unroll_factor=UNROLL):
+        ahead = load_block(
+            pointers, policy, block_ahead, part_ahead, warp, steps, tiles, tile_step, ROW_TILES, WARPS,
+            PAIRED, BITS, GROUPS, EVEN, CACHE_HINT, INTERPRET,
+        )  # fmt: skip
+        step = part_now * WARPS + warp
+        valid = (step < steps).to(tl.float32)
+        if not EVEN:
+            step = tl.minimum(step, steps - 1)
+        total = accumulate_step(
+            queue[0], x_rows, norm_row, factors, step * (STEP // 2) + in_step, last, valid, total, dtype,
+            scale_dtype, BITS, GROUPS, PAIR, WARPS, EVEN, EVEN_K, NORM, LATE, INTERPRET,
+        )  # fmt: skip
+        queue = queue[1:] + (ahead,)
+        part_ahead += 1
+        part_now += 1
         if PERSISTENT:
-            if part_now == parts:
+            if part_ahead == end_ahead:
+                block_ahead, part_ahead = block_after(block_ahead, begin, parts, STREAM)
+                end_ahead = parts
+        if PERSISTENT:
+            if part_now == end_now:
                 finish_block(
                     total, scales_ptr, bias_ptr, residual_ptr, out_ptr, next_ptr, next_scaled_ptr,
-                    next_squares_ptr, fed, block_now, M, N, tiles, tile_step, K, eps, scale_dtype, GROUPS,
-                    ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FACTORS, FEEDS,
-                    INTERPRET,
+                    next_squares_ptr, sums_ptr, ready_ptr, fed, block_now, begin > block_now * parts,
+                    end_now < parts, M, N, tiles, tile_step, K, eps, scale_dtype, GROUPS, ROW_TILES, N_TILES,
+                    WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FACTORS, FEEDS, STREAM, INTERPRET,
                 )  # fmt: skip
                 total = zero_sums(SUMS, WARPS)
-                part_now = 0
-                block_now += stride
+                block_now, part_now = block_after(block_now, begin, parts, STREAM)
+                end_now = parts
     if not PERSISTENT:
         finish_block(
-            total, scales_ptr, bias_ptr, residual_ptr, out_ptr, next_ptr, next_scaled_ptr,
-            next_squares_ptr, fed, first, M, N, tiles, tile_step, K, eps, scale_dtype, GROUPS, ROW_TILES,
-            N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FACTORS, FEEDS, INTERPRET,
+            total, scales_ptr, bias_ptr, residual_ptr, out_ptr, next_ptr, next_scaled_ptr, next_squares_ptr,
+            sums_ptr, ready_ptr, fed, first, False, False, M, N, tiles, tile_step, K, eps, scale_dtype,
+            GROUPS, ROW_TILES, N_TILES, WARPS, ACTIVATION, HAS_BIAS, HAS_RESIDUAL, FACTORS, FEEDS, False,
+            INTERPRET,
         )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from kernels.tiles import Gpu, Tile
 
 FEWEST_REGISTERS = 80  # of a thread; with fewer, words lie in memory
 ROWS_OF_TILE = 16
+SUMS = 128  # of a row tile and 8 rows of x
 
 
 class Around(NamedTuple):
@@ -44,17 +45,21 @@ class DecodePlan:
     def __init__(self, w: LaneMatrix, tile: Tile, gpu: Gpu, *, paired: bool = False) -> None:
         tiles, steps = w.tiles, w.steps
         blocks = tiles // 2 if paired else -(-tiles // tile.row_tiles)
+        parts = -(-steps // tile.warps)
         programs = tile.programs * gpu.multiprocessors
+        stream = tile.stream and programs > 0
         self.w = w
         self.paired = paired
-        self.grid = (min(blocks, programs) if programs else blocks, 1, 1)
+        self.grid = (min(blocks * parts if stream else blocks, programs or blocks), 1, 1)
         self.outputs = w.n // 2 if paired else w.n
         self.sizes = (w.n, -(-w.k // LOAD) * LOAD, steps, tiles)
+        # What programs leave each other of a block that they share.
+        self.sums = (self.grid[0], tile.row_tiles * tile.n_tiles, SUMS)
+        self.ready = torch.zeros(self.grid[0], dtype=torch.int32, device=w.words.device) if stream else None
         pdl = uses_dependent_launch(gpu)
         self.options = launch_options(tile, pdl, run_together(tile, blocks, gpu))
         self.constants = walk_constants(w, tile) | {
-            "UNROLL": tile.unroll, "TURN": tile.turn if -(-steps // tile.warps) % tile.turn == 0 else 1,
-            "PERSISTENT": programs > 0, "PDL": pdl,
+            "UNROLL": tile.unroll, "PERSISTENT": programs > 0, "STREAM": stream, "PDL": pdl,
         }  # fmt: skip
         self.launches: dict[Around, Launch] = {}
 
@@ -101,12 +106,13 @@ class DecodePlan:
             scaled is not None,
         )  # fmt: skip
         rows, squares = (None, None) if scaled is None else (scaled.rows, scaled.squares)
+        sums = None if self.ready is None else x.new_empty(self.sums, dtype=torch.float32)
         launch = self.launches.get(around) or self.launch_for(around)
         launch(
             self.grid,
             (x.dtype, bias is None or bias.dtype, weight is None or weight.dtype),
             x, self.w.words, self.w.scales, bias, residual, weight, out, fed, following, rows, squares,
-            x.shape[0], x.stride(0), *self.sizes, eps,
+            sums, self.ready, x.shape[0], x.stride(0), *self.sizes, eps,
         )  # fmt: skip
 
     def launch_for(self, around: Around) -> Launch:

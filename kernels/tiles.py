@@ -1,10 +1,10 @@
 """How a fused matmul is cut up: a pure function of GPU, bits, group and shape, from a short table.
 
 Measured on an NVIDIA H200 (torch 2.11.0, triton 3.6.0): int4 and int3 with groups of 64 and int8 with one
-scale a row, in float16 at 1, 8 and 16 rows, on the linears of an 8B Llama and on 12288 x 12288; int4 at 1
-row, on those of OPT-30B with groups of 64 in bfloat16, on those of OPT-175B with groups of 128. Derived from
-that: every other scheme and number of rows, pairs of tiles, experts, and other GPUs, for which the compile
-tests check registers and spills (sm_80, sm_89, sm_90 and sm_100).
+scale a row, in float16 at 1, 8 and 16 rows, on the linears of an 8B Llama and on 12288 x 12288; int4 with
+groups of 64 at 1 row in bfloat16, on those of a 70B Llama, OPT-30B, OPT-66B and OPT-175B, with groups of 128,
+int8 and int3 on some of them. Derived from that: every other scheme and number of rows, experts, and other
+GPUs, for which the compile tests check registers and spills (sm_80, sm_89, sm_90 and sm_100).
 """
 
 from dataclasses import dataclass, replace
@@ -14,6 +14,8 @@ SMALLEST_GROUP = 16
 LARGEST_UNSORTED = 64  # routed rows; with more, sorting them by expert pays
 SHORT_ROWS = 6144  # columns
 FEW_STEPS = 64
+LONG_STEPS = 96
+MOSTLY_BUSY = 0.95
 SHORT_GROUP = 64  # columns; scales of shorter groups take the registers of more programs
 
 
@@ -33,7 +35,7 @@ class Tile:
     depth: int
     programs: int
     unroll: int = 1
-    turn: int = 1
+    stream: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def choose_tile(
         tile = Tile(n_tiles, 2 if paired else 1, 4, 1, 2)
     elif paired:
         tile = (
-            Tile(n_tiles, 2, 4, 1, three if n_tiles == 1 else 2)
+            Tile(n_tiles, 2, 4, 1, three if n_tiles == 1 else 2, stream=few_scales)
             if tiles > slots
             else Tile(n_tiles, 2, 8, 1, 1)
         )
@@ -81,20 +83,28 @@ def choose_tile(
     elif slots < tiles <= 2 * slots and k <= SHORT_ROWS:
         # One wave and a half: all at once.
         tile = Tile(1, 1, 8, 1, 3) if bits == 8 else Tile(1, 1, 4, 2, 0)
-    elif steps % 8 and steps % 4 == 0 and steps <= FEW_STEPS and (tiles <= 2 * slots or bits != 4):
-        # 8 warps would wait for some of them in the last round. Few blocks run all at once; what 3 bits take
-        # is derived.
-        tile = Tile(1, 1, 4, 1, 4) if tiles <= 2 * slots else Tile(1, 2, 4, 1, three)
+    elif steps % 8 and steps % 4 == 0 and steps <= FEW_STEPS and tiles <= 2 * slots:
+        # 8 warps would wait for some of them in the last round.
+        tile = Tile(1, 1, 4, 1, 4)
     elif not few_scales:
         tile = Tile(1, 1, 8, 1, 2)
+    elif tiles > 2 * slots or (tiles > slots and busy(tiles, slots) * busy(steps, 8) < MOSTLY_BUSY):
+        # No word is moved from register to register in a loop of two parts.
+        long = bits == 8 or steps >= LONG_STEPS
+        tile = Tile(1, 1, 8, 1, 2, 2, stream=True) if long else Tile(1, 1, 4, 1, 4, 2, stream=True)
     elif bits == 4:
-        tile = Tile(1, 1, 8, 1, 2, unroll=2)  # no word is moved from register to register
+        tile = Tile(1, 1, 8, 1, 2, unroll=2)
     else:
         tile = Tile(1, 1, 8, 2, 2)
     warps = tile.warps
     while warps > 1 and warps > steps:
         warps //= 2
     return replace(tile, warps=warps)
+
+
+def busy(work: int, workers: int) -> float:
+    """How much of the time workers are busy who take this work in rounds."""
+    return work / (-(-work // workers) * workers)
 
 
 def choose_expert_tile(

@@ -18,6 +18,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
@@ -63,12 +64,13 @@ def candidates(chosen: Tile, steps: int, *, paired: bool) -> tuple[Tile, ...]:
                 fragments = chosen.n_tiles * row_tiles * depth
                 if warps > steps or (fragments > LARGEST_FRAGMENTS and depth > 1):
                     continue
-                tile = replace(chosen, row_tiles=row_tiles, warps=warps, depth=depth, unroll=1, turn=1)
+                tile = replace(chosen, row_tiles=row_tiles, warps=warps, depth=depth, unroll=1, stream=False)
                 tiles += [replace(tile, programs=programs) for programs in (0, 2)]
                 if depth == 1 and warps == 4:  # what was fastest on an H200
-                    tiles.append(replace(tile, programs=3))
-                elif depth == 1:  # and what takes fewer instructions
-                    tiles += [replace(tile, programs=2, unroll=2), replace(tile, programs=2, turn=2)]
+                    tiles.append(replace(tile, programs=3, stream=True))
+                    tiles.append(replace(tile, programs=4, unroll=2, stream=True))
+                elif depth == 1:
+                    tiles += [replace(tile, programs=2, unroll=2, stream=stream) for stream in (False, True)]
     return tuple(dict.fromkeys(tiles))
 
 
@@ -133,10 +135,11 @@ class Tuner:
             return {}
 
 
-def tile_of(numbers: Mapping[str, int]) -> Tile:
+def tile_of(numbers: Mapping[str, Any]) -> Tile:
     """Raises ValueError or TypeError where `numbers` are no tile."""
     tile = Tile(**numbers)
-    if not all(type(number) is int and number >= 0 for number in asdict(tile).values()):
+    counts = [number for name, number in asdict(tile).items() if name != "stream"]
+    if type(tile.stream) is not bool or not all(type(number) is int and number >= 0 for number in counts):
         raise ValueError(f"{dict(numbers)} is no tile")
     if tile.warps not in (1, 2, 4, 8, 16) or not tile.n_tiles or not tile.row_tiles:
         raise ValueError(f"{dict(numbers)} is no tile")

@@ -50,6 +50,7 @@ from quantizer.plan import Plan, model_bits_per_weight, plan_bits_per_weight
 from quantizer.preparing import prepare_kernels
 from quantizer.shards import ShardWriter
 from quantizer.source import file_sha256
+from quantizer.source_hashes import SourceHashes
 from quantizer.streaming import (
     Assembly,
     Event,
@@ -89,8 +90,11 @@ def quantize(
     device: str = "auto",
     watch: Watch | None = None,
     part_bytes: int = PART_BYTES,
+    hashes: SourceHashes | None = None,
 ) -> CheckpointSummary:
     """Write the checkpoint of `plan` to the new folder `out`, going on where a killed run stopped.
+
+    `hashes` of the source's files may have been begun before.
 
     Raises UsageError when `out` is taken or the plan belongs to another model, OperatorError when the disk
     is too full or not writable or the source is damaged, DeviceError, and Cancelled from the watch. Finished
@@ -123,8 +127,9 @@ def quantize(
         tally = Tally(plan, parts, watch)
         channels = Channels(folder, description, plan)
         _stream(
-            folder, target, parts, plan, channels, journal=journal, tally=tally, devices=places, watch=watch
-        )
+            folder, target, parts, plan, channels, journal=journal, tally=tally, devices=places, watch=watch,
+            hashes=hashes,
+        )  # fmt: skip
         for companion in companions:
             write_file(target.path / companion.name, companion.read_bytes())
         manifest = build_manifest(
@@ -204,6 +209,7 @@ def _stream(
     tally: Tally,
     devices: Sequence[torch.device],
     watch: Watch,
+    hashes: SourceHashes | None,
 ) -> None:
     """Write the missing parts: several source files at a time, on all devices."""
     missing = [part for part in parts if part.file not in journal.finished]
@@ -221,6 +227,7 @@ def _stream(
         writers.open,
         unit=unit_weights(devices[0], largest),
         pinned=devices[0].type == "cuda",
+        hashes=hashes,
     )
     assembly = Assembly(streaming, missing)
     forecast = Forecast(bytes_by_kind(missing))

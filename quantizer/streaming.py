@@ -22,6 +22,7 @@ from quantizer.parts import Part, Piece, item_source_bytes
 from quantizer.pipeline import Lane, Task
 from quantizer.plan import Plan
 from quantizer.source import READ_BLOCK, Bytes, TensorFile, as_bytes
+from quantizer.source_hashes import SourceHashes
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,10 @@ class Streaming:
         unit: int,
         pinned: bool,
         hashed: bool = True,
+        hashes: SourceHashes | None = None,
     ) -> None:
         """`unit`: the weights that are handed over at a time; `hashed`: tell the sha256 of each source file
-        whose last part is among `parts`.
+        whose last part is among `parts`; `hashes`: those that were begun before.
         """
         self._source = source
         self._plan = plan
@@ -96,6 +98,7 @@ class Streaming:
         self._unit = unit
         self._pinned = pinned
         self._hashed = hashed
+        self._hashes = hashes
 
     def lanes(self) -> list[Lane[Event]]:
         """One lane per source file; running it opens the file and its parts.
@@ -118,7 +121,10 @@ class Streaming:
                 yield Step(part.file, index, first, min(size, total - first))
 
     def _lane(self, file: str, parts: Sequence[Part]) -> Generator[Task[Event], None, None]:
-        with TensorFile(self._source / file, hashed=self._hashed, pinned=self._pinned) as source:
+        ends = self._hashed and parts[-1].ends_source
+        begun = self._hashes.take(file) if ends and self._hashes is not None else None
+        hashed = self._hashed and begun is None
+        with TensorFile(self._source / file, hashed=hashed, pinned=self._pinned) as source:
             for part in parts:
                 sink = self._open_sink(part)
                 for step in self.steps(part):
@@ -130,8 +136,8 @@ class Streaming:
                     else:
                         rows = source.piece_rows(item, step.first, step.count)
                         yield partial(self._quantize, step, item, rows, sink)
-            if self._hashed and parts[-1].ends_source:
-                yield partial(_source_done, file, source.sha256())
+            if ends:
+                yield partial(_source_done, file, source.sha256() if begun is None else begun())
 
     def _quantize(self, step: Step, piece: Piece, rows: Tensor, sink: Sink, device: torch.device) -> Event:
         begun = time.perf_counter()

@@ -1,8 +1,8 @@
 """How long a job of several phases still takes: the rest of the present one, and the phases to come.
 
 What a unit of each phase costs beside the others is learned from the last such job on this machine and kept
-in the cache folder; before the first, it is what a processor with two cores took. How fast the machine is at
-the moment, the phases so far tell.
+in the cache folder; before the first, it is what a processor with two cores took, or an H200. How fast the
+machine is at the moment, the phases so far tell.
 """
 
 import os
@@ -15,9 +15,13 @@ import msgspec
 from fqconsole import paths
 from fqconsole.errors import MALFORMED
 
-# Seconds a unit, by phase. Units: bytes of source weights; of "balance" weights that are sampled.
-FIRST_PRICES = {"balance": 2.8e-8, "analyse": 8.8e-10, "quantize": 3.0e-9}
-PLAIN_PRICES = {"analyse": 7e-10, "quantize": 1.9e-9}  # where scales are not searched
+# Seconds a unit, by device and phase. Units: bytes of source weights; of "balance" weights that are sampled.
+FIRST_PRICES = {
+    "cpu": {"balance": 2.8e-8, "analyse": 8.8e-10, "quantize": 3.0e-9},
+    "cuda": {"balance": 6e-9, "analyse": 7.6e-11, "quantize": 1.3e-10},
+}
+# Where scales are not searched.
+PLAIN_PRICES = {"cpu": {"analyse": 7e-10, "quantize": 1.9e-9}, "cuda": {"analyse": 1.15e-10}}
 PLAIN_MODES = ("fast", "finequant")
 TRUSTED_SHARE = 0.15  # of a phase: when so much of it is done, its own pace alone counts
 TRUSTED_SECONDS = 2.0  # and where a job like it was seen, so long it ran or is nearly done
@@ -33,13 +37,13 @@ class Ahead:
     def __init__(
         self, kind: str, later: Mapping[str, float], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`kind` names jobs that are alike: mode and device. `later`: the units of the phases that will come,
-        in their order; one that is not named here comes before them.
+        """`kind` names jobs that are alike, "best on cuda": mode and device. `later`: the units of the phases
+        that will come, in their order; one that is not named here comes before them.
         """
         self._kind = kind
         self._later = dict(later)
         learned = read_prices().get(kind, {})
-        self._prices = first_prices(kind.partition(" ")[0]) | learned
+        self._prices = first_prices(*kind.split(" on ")) | learned
         self._learned = bool(learned)
         self._clock = clock
         self._phase = ""
@@ -113,7 +117,7 @@ class Ahead:
         learned = {
             phase: seconds / units
             for phase, (seconds, units) in self._spent.items()
-            if phase in FIRST_PRICES and units > 0 and seconds >= LEAST_SECONDS
+            if phase in FIRST_PRICES["cpu"] and units > 0 and seconds >= LEAST_SECONDS
         }
         if not learned:
             return
@@ -137,9 +141,9 @@ class Ahead:
         self._phase = ""
 
 
-def first_prices(mode: str) -> Prices:
-    """Seconds a unit of each phase of a job in `mode` that this machine never saw: on two CPU cores."""
-    return FIRST_PRICES | (PLAIN_PRICES if mode in PLAIN_MODES else {})
+def first_prices(mode: str, device: str = "cpu") -> Prices:
+    """Seconds a unit of each phase of a job in `mode` that this machine never saw."""
+    return FIRST_PRICES[device] | (PLAIN_PRICES[device] if mode in PLAIN_MODES else {})
 
 
 def prices_path() -> Path:

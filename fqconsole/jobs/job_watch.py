@@ -116,8 +116,13 @@ class JobWatch:
     def log(self, level: LogLevel, text: str) -> None:
         self._put(LogLine(t=time.time(), level=level, text=text))
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the operator has paused the job."""
+        return self._orders.paused and not self._orders.cancelled
+
     def checkpoint(self) -> None:
-        if self._orders.paused and not self._orders.cancelled:
+        if self.is_held:
             self._hold()
         if self._orders.cancelled:
             raise Cancelled
@@ -126,7 +131,7 @@ class JobWatch:
         self._put(Paused(t=time.time()))
         began = self._clock()
         # Polled, because a signal handler may only set flags: see Orders.
-        while self._orders.paused and not self._orders.cancelled:
+        while self.is_held:
             time.sleep(PAUSE_POLL_SECONDS)
         held = self._clock() - began
         self._pace.skip(held)

@@ -115,7 +115,7 @@ def test_the_time_left_is_of_the_whole_job_where_its_phases_are_foreseen(desk, t
     watch.phase("analyse", 1000, "B")
     clock.now += 4
     watch.progress(500)
-    expected = 4 + 8 * 3 * FIRST_PRICES["quantize"] / FIRST_PRICES["analyse"]
+    expected = 4 + 8 * 3 * FIRST_PRICES["cpu"]["quantize"] / FIRST_PRICES["cpu"]["analyse"]
     assert said[-1].eta_seconds == pytest.approx(expected)
     watch.phase("quantize", 3000, "B", done=1000)
     clock.now += 4

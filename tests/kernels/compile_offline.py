@@ -26,8 +26,12 @@ from kernels.tiles import Gpu, Tile, choose_tile
 
 TYPES = {"float16": "*fp16", "bfloat16": "*bf16"}
 # The others are the activations'.
-POINTERS = dict.fromkeys(("words_ptr", "scales_ptr", "order_ptr", "start_ptr", "end_ptr"), "*i32")
-POINTERS |= dict.fromkeys(("fed_ptr", "next_squares_ptr"), "*fp32")
+POINTERS = dict.fromkeys(
+    ("words_ptr", "scales_ptr", "order_ptr", "start_ptr", "end_ptr", "ready_ptr"), "*i32"
+)
+POINTERS |= dict.fromkeys(("fed_ptr", "next_squares_ptr", "sums_ptr"), "*fp32")
+BRANCH = re.compile(r"\n\$L[^\n]*:|\n[^\n]*\bbra\b[^\n]*")
+TRIP = re.compile(r"ldmatrix|[ls][td]\.shared")
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ class Case:
 class Report:
     """What a compiled kernel uses; `stack` and `local` bytes a thread are register spills.
 
-    `trips` counts what goes through shared memory between the first and the last use of the matrix unit,
-    where the weights are, but for pairs of sums, which have 64 bits; `barriers` those of the whole kernel.
+    `trips` counts what goes through shared memory in the stretches without a branch where the matrix unit is
+    used, which is where the weights are; `barriers` those of the whole kernel.
     """
 
     registers: int
@@ -90,11 +94,13 @@ def launch_of(case: Case) -> tuple[Launch, set[str]]:
         return plan.launch, {"order_ptr", "start_ptr", "end_ptr"} if not plan.sorted else set()
     paired = case.activation != ""
     chosen = given or choose_tile(case.bits, case.group_size, case.m, case.n, case.k, gpu=gpu, paired=paired)
-    launch = DecodePlan(w, chosen, gpu, paired=paired).launch_for(
+    plan = DecodePlan(w, chosen, gpu, paired=paired)
+    launch = plan.launch_for(
         Around(case.activation or None, case.bias, case.residual, case.norm, case.fed, case.feeds)
     )
     there = {"bias_ptr": case.bias, "residual_ptr": case.residual, "norm_ptr": case.norm, "fed_ptr": case.fed}
     there |= dict.fromkeys(("next_ptr", "next_scaled_ptr", "next_squares_ptr"), case.feeds)
+    there |= dict.fromkeys(("sums_ptr", "ready_ptr"), plan.ready is not None)
     return launch, {name for name, is_there in there.items() if not is_there}
 
 
@@ -128,7 +134,7 @@ def report_of(case: Case) -> Report:
     compiled = compile_case(case)
     ptx = compiled.asm["ptx"]
     usage = resource_usage(compiled.asm["cubin"])
-    first, last = ptx.find("mma.sync"), ptx.rfind("mma.sync")
+    stretches = [text for text in BRANCH.split(ptx) if "mma.sync" in text]
     return Report(
         registers=usage["REG"],
         stack=usage["STACK"],
@@ -136,7 +142,7 @@ def report_of(case: Case) -> Report:
         shared=compiled.metadata.shared,
         stores=ptx.count("st.global"),
         multiplications=ptx.count("mma.sync"),
-        trips=len(re.findall(r"ldmatrix|[ls][td]\.shared(?!\.b64)", ptx[first:last])),
+        trips=sum(len(TRIP.findall(text)) for text in stretches),
         barriers=len(re.findall(r"\bbar(?:rier)?\.", ptx)),
         dependent_launches=ptx.count("griddepcontrol.wait"),
     )

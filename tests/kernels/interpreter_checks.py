@@ -33,9 +33,10 @@ TILES = st.sampled_from(
         Tile(1, 1, 1, 1, 0),
         Tile(1, 1, 2, 2, 0),
         Tile(1, 1, 2, 2, 1, 2),
-        Tile(1, 1, 2, 1, 1, turn=2),
         Tile(1, 2, 4, 1, 1),
         Tile(2, 2, 1, 1, 2),
+        Tile(1, 1, 1, 1, 2, stream=True),
+        Tile(1, 2, 2, 2, 1, 2, stream=True),
     ]
 )
 

@@ -35,17 +35,23 @@ def test_limits(bits, group_size, m, n, k, paired, capability):
 @pytest.mark.parametrize(
     ("n", "k", "measured"),
     [
-        (6144, 4096, (4, 2, 0, 1)),
-        (4096, 4096, (8, 1, 2, 2)),
-        (28672, 4096, (8, 1, 2, 2)),
-        (4096, 14336, (8, 1, 2, 2)),
-        (21504, 7168, (8, 1, 2, 2)),
-        (7168, 7168, (4, 1, 4, 1)),
+        (6144, 4096, (4, 2, 0, 1, False)),
+        (4096, 4096, (8, 1, 2, 2, False)),
+        (28672, 4096, (4, 1, 4, 2, True)),
+        (4096, 14336, (8, 1, 2, 2, False)),
+        (10240, 8192, (4, 1, 4, 2, True)),
+        (8192, 28672, (8, 1, 2, 2, False)),
+        (21504, 7168, (4, 1, 4, 2, True)),
+        (7168, 7168, (4, 1, 4, 1, False)),
+        (7168, 28672, (8, 1, 2, 2, True)),
+        (9216, 9216, (4, 1, 4, 2, True)),
+        (9216, 36864, (8, 1, 2, 2, True)),
+        (12288, 49152, (8, 1, 2, 2, True)),
     ],
 )
 def test_what_was_measured_best_on_an_h200(n, k, measured):
     tile = choose_tile(4, 64, 1, n, k, gpu=Gpu(90, 132))
-    assert (tile.warps, tile.depth, tile.programs, tile.unroll) == measured
+    assert (tile.warps, tile.depth, tile.programs, tile.unroll, tile.stream) == measured
 
 
 @pytest.mark.parametrize(("m", "bucket"), [(1, 8), (8, 8), (9, 16), (16, 16), (17, 32), (64, 64), (65, 128)])

@@ -21,6 +21,7 @@ from quantizer.manifest import read_manifest
 from quantizer.methods import MODES
 from quantizer.reader import open_checkpoint
 from quantizer.rounding import dequantize, quantize_matrix
+from quantizer.source_hashes import SourceHashes
 from quantizer.watch import Cancelled
 from tests.quantizer.synthetic_models import describe, fused_moe_tensors, moe_config, save_llama, save_model
 from tests.quantizer.watches import CancellingWatch, RecordingWatch
@@ -110,6 +111,15 @@ def test_the_manifest_says_where_it_came_from_and_what_each_matrix_lost(sharded_
     written = digest(tmp_path / "out")
     assert all(written[shard.file] == shard.sha256 for shard in manifest.shards)
     assert manifest.refused_by_engines == ()
+
+
+def test_sums_that_were_begun_before_make_the_same_checkpoint(sharded_llama, tmp_path):
+    plan = analyse(sharded_llama, bits=4, device="cpu")
+    quantize(sharded_llama, plan, tmp_path / "plain", device="cpu")
+    with SourceHashes(Path(sharded_llama.path)) as hashes:
+        hashes.begin((tensor.file for tensor in sharded_llama.tensors), [torch.device("cuda", 0)])
+        quantize(sharded_llama, plan, tmp_path / "before", device="cpu", hashes=hashes)
+    assert digest(tmp_path / "before") == digest(tmp_path / "plain")
 
 
 def test_mode_matrix_says_that_engines_will_refuse_it(tmp_path):

@@ -4,10 +4,12 @@
 
 In bfloat16. A product that is fed gets its rows halfway through the norm, one that feeds leaves them so.
 
-Every product is compared with that of the tile in use before it is timed; the table names the fastest.
+Every product is compared with that of the tile in use before it is timed; the table names the fastest of
+those whose programs take whole blocks, and of those whose programs share them (`kernels.shared_blocks`).
 """
 
 import argparse
+import itertools
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -82,19 +84,18 @@ PRODUCTS = (
     Product("Llama-70B o, feeds", 8192, 8192, feeds=True),
     Product("Llama-70B gate_up, fed, silu", 57344, 8192, fed=True, gated=True),
     Product("Llama-70B down, feeds", 8192, 28672, feeds=True),
-    Product("OPT-30B qkv", 21504, 7168),
-    Product("OPT-30B o", 7168, 7168),
-    Product("OPT-30B fc1", 28672, 7168),
-    Product("OPT-30B fc2", 7168, 28672),
+    *(
+        Product(f"{model} {name}", n * hidden, k * hidden)
+        for model, hidden in (("OPT-30B", 7168), ("OPT-66B", 9216), ("OPT-175B", 12288))
+        for name, n, k in (("qkv", 3, 1), ("o", 1, 1), ("fc1", 4, 1), ("fc2", 1, 4))
+    ),
     Product("Llama-8B qkv, norm", 6144, 4096, norm=True),
 )
 # Beside those of the tuner.
 MORE_TILES = (
-    Tile(1, 1, 8, 1, 3),
     Tile(1, 1, 4, 1, 4),
     Tile(1, 1, 4, 2, 4),
-    Tile(1, 1, 4, 1, 6),
-    Tile(1, 2, 4, 1, 4),
+    Tile(1, 1, 4, 1, 4, stream=True),
 )
 
 
@@ -159,6 +160,15 @@ def measure(asked: Asked, gpu: Gpu) -> Iterator[tuple[Tile, float]]:
         yield tile, time_of(calls, x)
 
 
+def fastest(times: dict[Tile, float], *, stream: bool) -> Tile | None:
+    """The one that took least of those that share blocks, or of those that do not."""
+    return min((tile for tile in times if tile.stream is stream), key=times.__getitem__, default=None)
+
+
+def name_of(tile: Tile) -> str:
+    return "x".join(map(str, astuple(tile)[:-1])) + (" shared" if tile.stream else "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[1])
@@ -187,20 +197,11 @@ def main() -> None:
         if not budget.allows(f"{one.product.name} {one.scheme} M={one.rows}"):
             continue
         times = dict(measure(one, gpu))
-        own = next(iter(times))
-        best = min(times, key=times.__getitem__)
-        lines.append(
-            (
-                f"{one.product.name} {one.scheme}",
-                str(one.rows),
-                f"{times[own]:.1f}",
-                "x".join(map(str, astuple(own))),
-                f"{times[best]:.1f}",
-                "x".join(map(str, astuple(best))),
-            )
-        )
+        kinds = [next(iter(times)), *(fastest(times, stream=stream) for stream in (False, True))]
+        cells = [(f"{times[tile]:.1f}", name_of(tile)) if tile else ("", "") for tile in kinds]
+        lines.append((f"{one.product.name} {one.scheme}", str(one.rows), *itertools.chain(*cells)))
     print(hardware(torch.device("cuda")))
-    print(table(("product", "M", "µs in use", "tile", "µs fastest", "tile"), lines))
+    print(table(("product", "M", "µs in use", "tile", "whole blocks", "tile", "shared", "tile"), lines))
     print(*(f"no time was left for {what}" for what in budget.left_out), sep="\n")
 
 

@@ -81,14 +81,13 @@ def name_of(tile: Any) -> str:
 
 
 def decode_tiles(matrix: TritonMatrix, rows: int) -> tuple[Tile, ...]:
-    """What the tuner would try, more programs and turns of two parts; without the tile that is used."""
+    """What the tuner would try, and more programs; without the tile that is used."""
     w = matrix.lanes
     chosen = choose_tile(w.bits, w.group_size, rows, w.n, w.k, gpu=matrix.gpu)
     tried = candidates(chosen, w.steps, paired=False)
     lasting = [tile for tile in tried if tile.programs == 2]
     more = [replace(tile, programs=count) for tile in lasting for count in (3, 4)]
     more += [replace(tile, unroll=2) for tile in lasting]
-    more += [replace(tile, turn=2) for tile in lasting]
     return tuple(tile for tile in dict.fromkeys((*tried, *more)) if tile != chosen)
 
 

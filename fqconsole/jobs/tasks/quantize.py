@@ -12,12 +12,14 @@ from fqconsole.jobs.messages import CheckpointWritten, PlanReady, StartQuantize
 from fqconsole.jobs.model_folder import look_at
 from fqconsole.models.description import ModelDescription
 from quantizer import base_plan, plan_bits_per_weight, predicted_bytes
+from quantizer.analysis import source_folder
 from quantizer.checkpoint import find_unfinished, unfinished_plan
 from quantizer.device import resolve_devices
 from quantizer.engine import analyse, quantize
 from quantizer.measured import load_plan, plan_path
 from quantizer.methods import methods_of
 from quantizer.plan import Plan, without_channels
+from quantizer.source_hashes import SourceHashes
 
 smallest_change = "Free memory on the GPU, or quantize with --device cpu; finished shards are kept."
 
@@ -25,7 +27,14 @@ smallest_change = "Free memory on the GPU, or quantize with --device cpu; finish
 def run(request: StartQuantize, desk: Desk) -> None:
     """Quantize `request.model_path` into `request.out`."""
     description = look_at(Path(request.model_path), request.model_id)
-    plan = _ruled(request, description, desk) if request.plan_path is None else _planned(request)
+    with SourceHashes(source_folder(description), is_held=lambda: desk.watch.is_held) as hashes:
+        _quantize(request, description, hashes, desk)
+
+
+def _quantize(
+    request: StartQuantize, description: ModelDescription, hashes: SourceHashes, desk: Desk
+) -> None:
+    plan = _ruled(request, description, hashes, desk) if request.plan_path is None else _planned(request)
     ahead = desk.watch.ahead or _foresee(request, description, {}, desk)
     desk.put(
         PlanReady(
@@ -36,7 +45,9 @@ def run(request: StartQuantize, desk: Desk) -> None:
             bits_per_weight=plan_bits_per_weight(plan),
         )
     )
-    summary = quantize(description, plan, Path(request.out), device=request.device, watch=desk.watch)
+    summary = quantize(
+        description, plan, Path(request.out), device=request.device, watch=desk.watch, hashes=hashes
+    )
     ahead.finish()
     desk.put(
         CheckpointWritten(
@@ -53,7 +64,7 @@ def run(request: StartQuantize, desk: Desk) -> None:
     tell_peak(desk.put, request.run_id)
 
 
-def _ruled(request: StartQuantize, description: ModelDescription, desk: Desk) -> Plan:
+def _ruled(request: StartQuantize, description: ModelDescription, hashes: SourceHashes, desk: Desk) -> Plan:
     """The plan of an unfinished run that was begun as this one is, or a new one by the rule."""
     methods = methods_of(request.mode)
     draft = base_plan(
@@ -71,6 +82,7 @@ def _ruled(request: StartQuantize, description: ModelDescription, desk: Desk) ->
         return unfinished
     sizes = {tensor.name: tensor.bytes for tensor in description.tensors}
     read = {name for matrix in draft.matrices for name in matrix.tensors}
+    hashes.begin((tensor.file for tensor in description.tensors), resolve_devices(request.device))
     _foresee(request, description, {"analyse": sum(sizes[name] for name in read)}, desk)
     return analyse(
         description,
